@@ -1,0 +1,45 @@
+// The tensor types we read, and how their rows become integers: ternary codes, or Q16.16 numbers.
+// SPDX-License-Identifier: MIT
+//
+// Block layouts: ggml/src/ggml-common.h and ggml-quants.c (dequantize_row_tq1_0, dequantize_row_tq2_0).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "base/result.h"
+
+namespace tern {
+
+/// With ggml's numbers.
+enum class GgmlType : uint32_t { kF32 = 0, kF16 = 1, kI8 = 24, kTQ1_0 = 34, kTQ2_0 = 35 };
+
+struct GgmlTypeTraits {
+  const char* name;
+  uint64_t block;  // elements per block; rows are whole blocks
+  uint64_t bytes;  // per block
+};
+
+/// Nothing for a type number that is unknown or not supported.
+std::optional<GgmlTypeTraits> traits_of(uint32_t type);
+const GgmlTypeTraits& traits_of(GgmlType type);
+
+inline constexpr uint64_t kTernaryBlock = 256;
+
+/// One row of TQ1_0 or TQ2_0 blocks -> one code per element, w in {-1, 0, +1}.
+/// `scale` is the fp16 bit pattern that every block of the tensor must carry: it is taken from the first block seen
+/// (when empty) and compared with all others.  Zero is a valid scale; negative, infinite and NaN scales are not.
+Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::span<int8_t> codes,
+                            std::optional<uint16_t>& scale);
+
+/// One row of F32, F16 or I8 numbers -> Q16.16, rounded (add half, floor); I8 as whole numbers.
+/// NaN, infinities and numbers outside Q16.16 are errors.
+Result<void> decode_q16(GgmlType type, std::span<const uint8_t> row, std::span<int32_t> out);
+
+/// Little-endian loads.
+inline uint32_t load_u16(const uint8_t* p) { return static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8; }
+inline uint32_t load_u32(const uint8_t* p) { return load_u16(p) | load_u16(p + 2) << 16; }
+inline uint64_t load_u64(const uint8_t* p) { return load_u32(p) | static_cast<uint64_t>(load_u32(p + 4)) << 32; }
+
+}  // namespace tern

@@ -1,0 +1,111 @@
+// GGUF v3 reader: pushes of any size in, a checked header and then tensor rows out.
+// SPDX-License-Identifier: MIT
+//
+// Total: whatever the bytes are, the answer is a Result; nothing is read outside a chunk, and memory is bounded by
+// the limits below plus one tensor row.  Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// Narrower than the format allows, on purpose: version 3, little endian, tensors must not overlap and are delivered in
+// the order of their offsets, whatever the order of the directory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "format/ggml_types.h"
+
+namespace tern {
+
+struct GgufLimits {
+  static constexpr uint64_t kMetadata = 4096;           // key/value pairs
+  static constexpr uint64_t kTensors = 16384;
+  static constexpr uint64_t kNameBytes = 64;            // of a tensor, as in ggml
+  static constexpr uint64_t kKeyBytes = 256;
+  static constexpr uint64_t kStringBytes = 1 << 20;     // of one text
+  static constexpr uint64_t kArrayItems = 1 << 20;      // arrays are checked and skipped, never kept
+  static constexpr uint64_t kHeaderBytes = 16 << 20;
+  static constexpr uint64_t kFileBytes = uint64_t{1} << 32;
+  static constexpr uint64_t kKeptStringBytes = 4096;    // longer texts (chat templates and the like) are cut when kept
+};
+
+/// The 13 value types of the format, with its numbers.
+enum class GgufType : uint32_t {
+  kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64,
+};
+const char* name_of(GgufType type);
+
+struct GgufValue {
+  std::string key;
+  GgufType type = GgufType::kU8;
+  uint64_t bits = 0;      // integers sign- or zero-extended to 64 bits; bool 0 or 1; floats as IEEE bits; arrays: item count
+  std::string text;       // strings
+};
+
+struct GgufTensor {
+  std::string name;
+  GgmlType type = GgmlType::kF32;
+  std::vector<uint64_t> shape;  // 1 to 4 dimensions, ne[0] = columns, fastest
+  uint64_t offset = 0;          // from the start of the data section
+  uint64_t row_bytes = 0;       // of one row of shape[0] elements
+  uint64_t rows = 0;            // product of the other dimensions
+
+  uint64_t bytes() const { return row_bytes * rows; }
+};
+
+struct GgufHeader {
+  std::vector<GgufValue> metadata;  // file order
+  std::vector<GgufTensor> tensors;  // offset order
+  uint64_t data_start = 0;          // position of the data section in the file
+  uint64_t file_bytes = 0;          // size of the whole file: end of the last tensor
+
+  /// Null if there is no such key.
+  const GgufValue* find(std::string_view key) const;
+};
+
+/// Receives what the reader finds.  An error returned here stops the reader with that error.
+class GgufSink {
+ public:
+  virtual ~GgufSink() = default;
+  /// Once, when the header is complete and consistent in itself.
+  virtual Result<void> on_header(const GgufHeader& header) = 0;
+  /// Every row of every tensor, in order: tensor 0 row 0, 1, ...; bytes.size() == tensors[tensor].row_bytes.
+  virtual Result<void> on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) = 0;
+};
+
+class GgufReader {
+ public:
+  explicit GgufReader(GgufSink& sink) : sink_(&sink) {}
+
+  /// The next bytes of the file.  Padding after the last tensor is accepted and ignored.
+  Result<void> push(std::span<const uint8_t> chunk);
+
+  /// Error unless every row of every tensor has been delivered.
+  Result<void> finish() const;
+
+  /// 0 until the header is complete.
+  uint64_t bytes_expected() const { return header_done_ ? header_.file_bytes : 0; }
+
+  uint64_t bytes_read() const { return bytes_read_; }
+
+  /// FNV-1a 64 over the file's bytes from the first to the end of the last tensor.
+  uint64_t fingerprint() const { return fingerprint_; }
+
+ private:
+  Result<void> push_header(std::span<const uint8_t>& chunk);
+  Result<void> push_data(std::span<const uint8_t>& chunk);
+
+  GgufSink* sink_;
+  GgufHeader header_;
+  std::vector<uint8_t> pending_;  // the header so far, then the row so far
+  uint64_t retry_at_ = 0;         // header size worth the next attempt to parse
+  uint64_t bytes_read_ = 0;
+  uint64_t fingerprint_ = 0xcbf29ce484222325;
+  size_t tensor_ = 0;  // next row to deliver
+  uint64_t row_ = 0;
+  bool header_done_ = false;
+};
+
+}  // namespace tern

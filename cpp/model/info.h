@@ -1,0 +1,57 @@
+// What can be asked about a loaded model, and the constants every architecture shares.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tern {
+
+inline constexpr uint32_t kVocab = 256;  // the token is the byte
+inline constexpr uint8_t kBos = 254;     // begins a text; never occurs in UTF-8
+inline constexpr uint8_t kEos = 255;     // ends a document; never occurs in UTF-8
+inline constexpr size_t kTile = 16;      // most tokens one prefill() takes
+
+/// One tensor as the file stores it.
+struct TensorInfo {
+  std::string name;
+  std::string type;             // "TQ1_0", "F32", ...
+  std::vector<uint64_t> shape;  // ne[0] (columns, fastest) first
+  uint64_t file_bytes = 0;
+};
+
+/// One ternary matrix: how often each weight value occurs (padding not counted).
+struct MatrixInfo {
+  std::string name;
+  std::string type;
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  uint64_t minus = 0;
+  uint64_t zero = 0;
+  uint64_t plus = 0;
+  uint64_t packed_bytes = 0;  // in memory, kernel layout
+};
+
+/// A named setting or text of the file, printed as text.
+struct KeyValue {
+  std::string key;
+  std::string value;
+};
+
+struct ModelInfo {
+  std::string architecture;
+  std::string name;             // general.name, or the architecture
+  uint64_t parameters = 0;      // weights, embedding, norms, convolution; padding and scales not counted
+  uint64_t file_bytes = 0;
+  uint64_t packed_bytes = 0;    // all weights in memory
+  uint64_t state_bytes = 0;     // recurrent state of one conversation
+  uint64_t fingerprint = 0;     // FNV-1a 64 over all bytes of the file
+  std::vector<KeyValue> config;    // the architecture's settings, in a fixed order
+  std::vector<KeyValue> metadata;  // general.* and tokenizer.* texts and numbers, in file order
+  std::vector<MatrixInfo> matrices;
+  std::vector<TensorInfo> tensors;
+};
+
+}  // namespace tern

@@ -1,0 +1,74 @@
+// The closed set of architectures behind one type: the only place that knows which ones exist.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <variant>
+
+#include "base/result.h"
+#include "format/gguf.h"
+#include "model/hgrnbit.h"
+#include "model/info.h"
+
+namespace tern {
+
+class Model;
+
+/// What one conversation owns: recurrent state, and scratch memory that means nothing between calls.
+class Context {
+ public:
+  explicit Context(const Model& model);
+
+  /// The whole recurrent state, as the words save() stores and restore() puts back.
+  std::span<int32_t> state();
+  std::span<const int32_t> state() const;
+
+ private:
+  friend class Model;
+  std::variant<hgrnbit::Memory> memory_;
+};
+
+/// A loaded model: constant, shared by any number of conversations and threads.
+class Model {
+ public:
+  const ModelInfo& info() const { return info_; }
+
+  /// State to zero.  The begin-of-text byte is the caller's to feed.
+  void reset(Context& context) const;
+
+  /// One token.  logits [kVocab] Q16.16: prediction of the next token.
+  /// trace: empty, or [layers()][width()]: receives the residual stream h, Q16.16, after each block.
+  void step(uint8_t token, Context& context, std::span<int32_t> logits, std::span<int32_t> trace = {}) const;
+
+  /// 1 to kTile tokens at once; state and logits come out bit-identical to step() on each.
+  /// logits: [kVocab] for the last token only, or [tokens][kVocab] for every token.
+  void prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const;
+
+  uint32_t layers() const;
+  uint32_t width() const;  // of the residual stream
+
+ private:
+  friend class Context;
+  friend class ModelBuilder;
+  ModelInfo info_;
+  std::variant<hgrnbit::Network> network_;
+};
+
+/// Makes a Model from what the GGUF reader delivers.
+class ModelBuilder : public GgufSink {
+ public:
+  Result<void> on_header(const GgufHeader& header) override;
+  Result<void> on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) override;
+
+  /// After the last row: the model, ready to run.
+  Result<std::shared_ptr<const Model>> finish(uint64_t fingerprint, uint64_t file_bytes);
+
+ private:
+  std::shared_ptr<Model> model_ = std::make_shared<Model>();
+  std::variant<std::monostate, hgrnbit::Builder> builder_;
+};
+
+}  // namespace tern
