@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Measures a model file in models/ and writes its entry in models/manifest.json, which page and tests read.
+
+    publish.py models/NAME.gguf --text held_out.txt [--default]
+
+Everything but the score is read from the file itself; the score is what `tern eval` says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from lm import gguf_file
+
+ROOT = Path(__file__).resolve().parent.parent
+TERN = ROOT / "build" / "native" / "tern"
+
+
+def count_parameters(tensors: dict) -> int:
+    """Weights, embedding, norms, convolution, lower bounds; not the padding columns and not the embedding's scales."""
+    total = 0
+    for name, values in tensors.items():
+        norm = tensors.get(name.removesuffix("weight") + "in_norm.weight")
+        if norm is not None:
+            total += values.shape[0] * norm.size  # the matrix of a BitLinear, without padding
+        elif name != "token_embd.scale":
+            total += values.size
+    return total
+
+
+def bits_per_byte(model: Path, text: Path) -> float:
+    command = [str(TERN), "eval", "--model", str(model), "--text", str(text), "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["bits_per_byte"]
+
+
+def entry(model: Path, text: Path, default: bool) -> dict:
+    """One element of the manifest's `models`."""
+    keys, tensors = gguf_file.read(model)
+    content = model.read_bytes()
+    return {
+        "file": model.name,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "name": keys["general.name"],
+        "architecture": keys["general.architecture"],
+        "parameters": count_parameters(tensors),
+        "license": keys["general.license"],
+        "trained_on": keys["general.training_text"],
+        "bytes_seen": int(keys["general.training_bytes"]),
+        "bits_per_byte": round(bits_per_byte(model, text), 4),
+        "evaluated_on": text.name,
+        "default": default,
+    }
+
+
+def publish(model: Path, text: Path, default: bool) -> dict:
+    """Adds or replaces the model's entry; at most one entry stays the default."""
+    manifest_file = model.parent / "manifest.json"
+    manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {"models": []}
+    new = entry(model, text, default)
+    others = [old for old in manifest["models"] if old["file"] != new["file"]]
+    if default:
+        others = [{**old, "default": False} for old in others]
+    manifest["models"] = sorted([*others, new], key=lambda e: (not e["default"], e["file"]))
+    manifest_file.write_text(json.dumps(manifest, indent=2) + "\n")
+    return new
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, help="a .gguf file; the manifest is written beside it")
+    parser.add_argument("--text", type=Path, required=True, help="held-out text for the score")
+    parser.add_argument("--default", action="store_true", help="the demo page loads this model")
+    arguments = parser.parse_args()
+    try:
+        print(json.dumps(publish(arguments.model, arguments.text, arguments.default), indent=2))
+    except KeyError as error:
+        print(
+            f"publish: {arguments.model} has no key {error}; export it with --name, --license and --training-text",
+            file=sys.stderr,
+        )
+        return 1
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        print(f"publish: {error} {getattr(error, 'stderr', None) or ''}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
