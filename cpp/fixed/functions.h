@@ -1,0 +1,34 @@
+// functions.h: the nonlinear functions of the engine, each with its domain, format and worst error.
+#pragma once
+
+#include <cstdint>
+
+#include "fixed/fixed.h"
+
+namespace tern {
+
+/// Which sigmoid a model was trained with (`hgrnbit.sigmoid` in its file).
+enum class Sigmoid { kTable, kPiecewiseLinear };
+
+/// 1 / (1 + exp(-x)).  Table over [-16, 16], step 1/32, linear interpolation; beyond, the value at the end, so that the
+/// result is never exactly 0 or 1.  Absolute error below 1.2e-5 inside, 1.2e-7 outside; relative error below 2.2e-3.
+/// 1 - sigmoid(x) is sigmoid(-x): computing it this way keeps the digits of a small result.
+Gate sigmoid(Act x);
+
+/// clamp(0.2 x + 0.5, 0, 1), rounded to Q0.31.
+Gate sigmoid_piecewise_linear(Act x);
+
+/// The sigmoid of the given kind.
+inline Gate sigmoid(Act x, Sigmoid kind) { return kind == Sigmoid::kTable ? sigmoid(x) : sigmoid_piecewise_linear(x); }
+
+/// x * sigmoid(x), always with the table.
+Act silu(Act x);
+
+/// 2^-x for x in Q8.24 (0 .. 256), result Q0.31: 2^31 for 0, 0 from about 32 on.
+/// Table of 256 steps per octave, linear interpolation: error below 1e-6 of the result plus 2^-31.
+uint32_t exp2_negative(uint32_t x_q24);
+
+/// log2(n) in Q32.32 for n >= 1.  Table of 1024 steps per octave, linear interpolation: error below 1.8e-7.
+Bits log2(uint64_t n);
+
+}  // namespace tern
