@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-BOS, EOS = 254, 255
+from lm.arch.hgrnbit import EOS
+
 SEPARATOR = "<|endoftext|>"
 _SEPARATOR_LINE = re.compile(rb"^<\|endoftext\|>(?:\n|\Z)", re.MULTILINE)
 

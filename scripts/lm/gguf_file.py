@@ -13,12 +13,12 @@ import gguf
 import numpy as np
 import torch
 
+from lm.arch.hgrnbit import BOS, EOS, Config, HGRNBit
 from lm.ternary import embedding_codes, weight_codes
 
 ARCHITECTURE = "hgrnbit"
 ALIGNMENT = 32
 BLOCK = 256  # weights per TQ1_0 / TQ2_0 block
-BOS, EOS = 254, 255  # bytes that never occur in UTF-8
 
 TERNARY_TYPES = {
     "TQ1_0": gguf.GGMLQuantizationType.TQ1_0,
@@ -60,7 +60,7 @@ TENSORS = (
     ("token_embd", "embeddings.weight", "embedding"),
     ("blk.N.attn_norm.weight", "layers.N.attn_norm.weight", "vector"),
     ("blk.N.conv.weight", "layers.N.attn.conv.weight", "conv"),
-    ("blk.N.lower_bound", "lower_bounds", "lower_bound"),
+    ("blk.N.lower_bound", "1 - keep_table()[N]", "lower_bound"),
     ("blk.N.attn_i", "layers.N.attn.i_proj", "ternary"),
     ("blk.N.attn_f", "layers.N.attn.f_proj", "ternary"),
     ("blk.N.attn_g", "layers.N.attn.g_proj", "ternary"),
@@ -125,7 +125,8 @@ def ternary_blocks(codes: np.ndarray, scale: float, ternary_type: str) -> np.nda
     rows, cols = codes.shape
     if not np.isin(codes, (-1, 0, 1)).all():
         raise ValueError("ternary codes must be -1, 0 or 1")
-    half = np.float16(scale)
+    with np.errstate(over="ignore"):
+        half = np.float16(scale)
     if float(half) != float(scale) or not np.isfinite(half) or half < 0:
         raise ValueError(f"the scale of a ternary matrix must be a non-negative fp16 number, found {scale!r}")
     padded = np.pad(codes.astype(np.int8), ((0, 0), (0, -cols % BLOCK)))
@@ -138,20 +139,14 @@ def ternary_blocks(codes: np.ndarray, scale: float, ternary_type: str) -> np.nda
 # ---- writing
 
 
-def summed_lower_bounds(lower_bounds: torch.Tensor) -> torch.Tensor:
-    """The parameter [L, E] -> the constants [L, E] of inference (models of arXiv 2406.02528): 0 in the first block."""
-    summed = lower_bounds.float().softmax(dim=0).cumsum(dim=0)
-    return summed - summed[0]
-
-
-def write(path: Path, config, parameters: dict[str, torch.Tensor], card: Card, ternary_type: str) -> None:
-    """Writes an HGRN-bit model: its Config, its state_dict, its card; TQ1_0 is the smallest, TQ2_0 the simplest."""
+def write(path: Path, model: HGRNBit, card: Card, ternary_type: str) -> None:
+    """Writes the model with its card; TQ1_0 is the smallest on disk, TQ2_0 the simplest to decode."""
     if ternary_type not in TERNARY_TYPES:
         raise ValueError(f"the ternary type must be one of {', '.join(TERNARY_TYPES)}, found {ternary_type!r}")
     # The writer opens the file only at the end: a failed export leaves no half-written model behind.
     writer = gguf.GGUFWriter(path, ARCHITECTURE)
-    _add_keys(writer, config, card, ternary_type)
-    for name, array, raw_type in _tensors(config, parameters, ternary_type):
+    _add_keys(writer, model.config, card, ternary_type)
+    for name, array, raw_type in _tensors(model, ternary_type):
         writer.add_tensor(name, array, raw_dtype=raw_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -159,7 +154,7 @@ def write(path: Path, config, parameters: dict[str, torch.Tensor], card: Card, t
     writer.close()
 
 
-def _add_keys(writer: gguf.GGUFWriter, config, card: Card, ternary_type: str) -> None:
+def _add_keys(writer: gguf.GGUFWriter, config: Config, card: Card, ternary_type: str) -> None:
     values = {
         "general.alignment": ALIGNMENT,
         "general.name": card.name,
@@ -189,14 +184,16 @@ def _add_keys(writer: gguf.GGUFWriter, config, card: Card, ternary_type: str) ->
         "f32": writer.add_float32,
     }
     for key, value in values.items():  # general.architecture is the writer's own first key
-        if value not in ("", None):
+        if value != "":
             add[KEYS[key]](key, value)
 
 
-def _tensors(config, parameters: dict[str, torch.Tensor], ternary_type: str):
+def _tensors(model: HGRNBit, ternary_type: str):
     """Yields (name, array, raw type or None). Small tensors come before the matrix that needs them."""
+    config, parameters = model.config, model.state_dict()
+    lower_bounds = 1 - model.keep_table().detach()  # [layers, E]
     for template, parameter_template, kind in TENSORS:
-        if (kind == "conv" and config.conv_kernel == 0) or (kind == "lower_bound" and not config.lower_bounds):
+        if (kind == "conv" and config.conv_kernel == 0) or (kind == "lower_bound" and not lower_bounds.any()):
             continue
         blocks = range(config.layers) if ".N." in template else (0,)
         for n in blocks:
@@ -205,16 +202,16 @@ def _tensors(config, parameters: dict[str, torch.Tensor], ternary_type: str):
             if kind == "ternary":
                 codes, scale = weight_codes(parameters[f"{parameter}.weight"])
                 yield f"{name}.in_norm.weight", _f32(parameters[f"{parameter}.norm.weight"]), None
-                packed = ternary_blocks(codes.cpu().numpy(), float(scale), ternary_type)
+                packed = ternary_blocks(codes.cpu().numpy(), scale, ternary_type)
                 yield f"{name}.weight", packed, TERNARY_TYPES[ternary_type]
             elif kind == "embedding":
                 codes, scale = embedding_codes(parameters[parameter])
-                yield f"{name}.scale", _f32(scale).reshape(-1), None
-                yield f"{name}.weight", codes.cpu().numpy().astype(np.int8), None
+                yield f"{name}.scale", _f32(scale), None
+                yield f"{name}.weight", codes.cpu().numpy(), None
             elif kind == "conv":
                 yield name, _f32(parameters[parameter]).reshape(config.hidden, config.conv_kernel), None
             elif kind == "lower_bound":
-                yield name, _f32(summed_lower_bounds(parameters[parameter])[n]), None
+                yield name, _f32(lower_bounds[n]), None
             else:
                 yield name, _f32(parameters[parameter]), None
 
@@ -232,6 +229,7 @@ def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     keys = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
     tensors = {}
     for tensor in reader.tensors:
-        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        ternary = tensor.tensor_type in TERNARY_TYPES.values()
+        values = gguf.quants.dequantize(tensor.data, tensor.tensor_type) if ternary else tensor.data
         tensors[tensor.name] = np.asarray(values, dtype=np.float32)
     return keys, tensors

@@ -1,0 +1,34 @@
+"""What the Python tests share: where things are, a held-out text, a tiny random model and its file."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+NATIVE = ROOT / "build" / "native"
+
+
+@pytest.fixture(scope="session")
+def stories() -> bytes:
+    return (ROOT / "tests" / "data" / "stories.txt").read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def native():
+    """Runs a program of the native build and returns its output; the build is part of ./scripts/test."""
+
+    def run(program: str, *arguments: object) -> str:
+        path = NATIVE / program
+        assert path.exists(), f"{path} is missing: cmake --preset native && cmake --build --preset native"
+        done = subprocess.run([path, *map(str, arguments)], capture_output=True, text=True)
+        assert done.returncode == 0, f"{program} failed: {done.stderr}"
+        return done.stdout
+
+    return run

@@ -1,0 +1,79 @@
+"""Text becomes the byte stream that engine and training agree on."""
+
+import lzma
+
+import numpy as np
+import pytest
+
+from lm.data import EOS, encode, open_tokens, prepare, repair, text_files
+
+
+def test_a_separator_line_becomes_the_single_byte_255():
+    assert encode(b"One.\n<|endoftext|>\nTwo.\n<|endoftext|>\n").tobytes() == b"One.\n\xffTwo.\n\xff"
+
+
+def test_a_separator_without_newline_at_the_end_of_the_text_counts():
+    assert encode(b"One.\n<|endoftext|>").tobytes() == b"One.\n\xff"
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"a<|endoftext|>\n", b"<|endoftext|> \n", b" <|endoftext|>\n", b"\x00\x80\xff\n"]
+)
+def test_everything_that_is_not_a_separator_line_stays_as_it_is(text):
+    assert encode(text).tobytes() == text
+
+
+def test_preparing_clean_text_equals_encoding_it(tmp_path, stories):
+    (tmp_path / "a.txt").write_bytes(stories)
+    counts = prepare([tmp_path / "a.txt"], tmp_path / "a.bin")
+    tokens = open_tokens(tmp_path / "a.bin")
+    assert np.array_equal(tokens, encode(stories))
+    assert (counts.bytes, counts.documents, counts.repaired_lines) == (tokens.size, (tokens == EOS).sum(), 0)
+
+
+def test_files_and_compressed_files_are_joined_with_a_separator(tmp_path):
+    (tmp_path / "1.txt").write_bytes(b"One.")
+    (tmp_path / "2.txt.xz").write_bytes(lzma.compress(b"Two.\n<|endoftext|>\n"))
+    (tmp_path / "ignored.md").write_bytes(b"no")
+    prepare(text_files([tmp_path]), tmp_path / "out.bin")
+    assert open_tokens(tmp_path / "out.bin").tobytes() == b"One.\xffTwo.\n\xff"
+
+
+REAL_TEXT = "“Don’t – stop” … she said ‘à café’ — naïve Ærø, 5 € and Ÿ"
+
+
+def read_as_windows_1252(text):
+    undefined = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+    return "".join(chr(b) if b in undefined else bytes([b]).decode("cp1252") for b in text.encode())
+
+
+def test_quotation_marks_and_letters_read_as_windows_1252_are_restored():
+    damaged = read_as_windows_1252("“Don’t – stop” … ‘à café’ — naïve")
+    assert damaged.startswith("â€œDonâ€™t")
+    assert repair(damaged) == "“Don’t – stop” … ‘à café’ — naïve"
+
+
+def test_a_closing_quotation_mark_that_lost_its_last_byte_is_restored():
+    assert repair("Come in,â€ she said") == "Come in,” she said"
+
+
+def test_real_typography_is_left_alone():
+    assert repair(REAL_TEXT) == REAL_TEXT
+    assert repair("café” and fiancé… and É»") == "café” and fiancé… and É»"
+
+
+def test_carriage_returns_before_newlines_go():
+    assert repair("a\r\nb\rc\n") == "a\nb\rc\n"
+
+
+def test_bytes_that_are_not_utf8_are_refused_by_name(tmp_path):
+    (tmp_path / "bad.txt").write_bytes(b"ok\n\xff\n")
+    with pytest.raises(ValueError, match=r"bad\.txt is not UTF-8"):
+        prepare([tmp_path / "bad.txt"], tmp_path / "out.bin")
+
+
+def test_a_folder_without_text_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no \.txt"):
+        text_files([tmp_path])
+    with pytest.raises(FileNotFoundError, match="nothing at"):
+        text_files([tmp_path / "missing"])

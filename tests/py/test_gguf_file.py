@@ -1,0 +1,141 @@
+"""A written model file gives back exactly the codes, scales and constants that went in."""
+
+import gguf
+import numpy as np
+import pytest
+from make_golden import random_model
+from publish import count_parameters
+
+from lm import gguf_file
+from lm.arch.hgrnbit import Config
+from lm.ternary import embedding_codes, weight_codes
+
+
+def random_codes(rows, cols, seed=0):
+    return np.random.default_rng(seed).integers(-1, 2, size=(rows, cols)).astype(np.int8)
+
+
+def unpack(packed, ternary_type):
+    return gguf.quants.dequantize(packed, gguf_file.TERNARY_TYPES[ternary_type])
+
+
+@pytest.mark.parametrize("ternary_type", ["TQ1_0", "TQ2_0"])
+@pytest.mark.parametrize("cols", [1, 64, 255, 256, 257, 768])
+@pytest.mark.parametrize("scale", [2.0**-24, 2.0**-14, 0.0123443603515625, 1.0, 65504.0])
+def test_codes_and_scale_come_back_exactly_and_padding_is_zero(ternary_type, cols, scale):
+    codes = random_codes(5, cols)
+    values = unpack(gguf_file.ternary_blocks(codes, scale, ternary_type), ternary_type)
+    assert values.shape == (5, -(-cols // 256) * 256)
+    assert np.array_equal(values[:, :cols], codes.astype(np.float32) * np.float32(scale))
+    assert not values[:, cols:].any()
+
+
+@pytest.mark.parametrize("ternary_type", ["TQ1_0", "TQ2_0"])
+def test_our_packing_equals_the_packing_of_the_gguf_package(ternary_type):
+    codes = random_codes(7, 1024, seed=1)
+    theirs = gguf.quants.quantize(codes.astype(np.float32) * np.float32(0.5), gguf_file.TERNARY_TYPES[ternary_type])
+    assert np.array_equal(gguf_file.ternary_blocks(codes, 0.5, ternary_type), theirs)
+
+
+@pytest.mark.parametrize("ternary_type", ["TQ1_0", "TQ2_0"])
+def test_all_blocks_of_a_matrix_carry_the_same_scale_also_where_all_codes_are_zero(ternary_type):
+    codes = random_codes(3, 512)
+    codes[1] = 0
+    packed = gguf_file.ternary_blocks(codes, 0.25, ternary_type)
+    block_bytes = {"TQ1_0": 54, "TQ2_0": 66}[ternary_type]
+    assert (packed.reshape(-1, block_bytes)[:, -2:].copy().view(np.float16) == 0.25).all()
+
+
+@pytest.mark.parametrize("scale", [0.1, -0.5, float("inf"), float("nan"), 1e6])
+def test_a_scale_that_fp16_cannot_hold_is_refused(scale):
+    with pytest.raises(ValueError, match="fp16"):
+        gguf_file.ternary_blocks(random_codes(1, 4), scale, "TQ2_0")
+
+
+def test_a_code_that_is_not_ternary_is_refused():
+    with pytest.raises(ValueError, match="-1, 0 or 1"):
+        gguf_file.ternary_blocks(np.array([[0, 2]], dtype=np.int8), 1.0, "TQ2_0")
+
+
+CONFIGS = {
+    "every part present": Config(hidden=64, recurrent=128, intermediate=96, layers=3, conv_kernel=4, lower_bounds=True),
+    "fixed lower bounds": Config(hidden=64, recurrent=64, intermediate=96, layers=2, conv_kernel=2, decay_span=100.0),
+    "nothing optional": Config(
+        hidden=320,
+        recurrent=64,
+        intermediate=80,
+        layers=1,
+        conv_kernel=0,
+        gate_norm="state",
+        sigmoid="piecewise_linear",
+    ),
+}
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda name: name.replace(" ", "-"))
+def model(request):
+    return random_model(CONFIGS[request.param], seed=3)
+
+
+@pytest.mark.parametrize("ternary_type", ["TQ1_0", "TQ2_0"])
+def test_an_exported_model_reads_back_with_the_numbers_the_pytorch_model_computes_with(model, ternary_type, tmp_path):
+    gguf_file.write(tmp_path / "m.gguf", model, gguf_file.Card("m"), ternary_type)
+    _, tensors = gguf_file.read(tmp_path / "m.gguf")
+    parameters, config = model.state_dict(), model.config
+    for template, parameter_template, kind in gguf_file.TENSORS:
+        for n in range(config.layers) if ".N." in template else (0,):
+            name, parameter = (text.replace(".N.", f".{n}.") for text in (template, parameter_template))
+            if kind == "ternary":
+                codes, scale = weight_codes(parameters[f"{parameter}.weight"])
+                stored, cols = tensors.pop(f"{name}.weight"), codes.shape[1]
+                assert np.array_equal(stored[:, :cols], codes.numpy() * np.float32(scale)), name
+                assert not stored[:, cols:].any(), name
+                norm = tensors.pop(f"{name}.in_norm.weight")
+                assert np.array_equal(norm, parameters[f"{parameter}.norm.weight"].numpy()), name
+            elif kind == "embedding":
+                codes, scale = embedding_codes(parameters[parameter])
+                assert np.array_equal(tensors.pop(f"{name}.weight"), codes.numpy())
+                assert np.array_equal(tensors.pop(f"{name}.scale"), scale.numpy())
+            elif kind == "lower_bound" and (config.lower_bounds or config.decay_span > 1):
+                assert np.array_equal(tensors.pop(name), 1 - model.keep_table()[n].detach().numpy()), name
+            elif kind == "conv" and config.conv_kernel:
+                assert np.array_equal(tensors.pop(name), parameters[parameter].squeeze(1).numpy()), name
+            elif kind == "vector":
+                assert np.array_equal(tensors.pop(name), parameters[parameter].numpy()), name
+    assert not tensors, "tensors in the file that the model does not have"
+
+
+def test_an_exported_model_carries_its_settings_and_its_card(model, tmp_path):
+    card = gguf_file.Card("Name", "Sentence.", "MIT", "TinyStories (CDLA-Sharing-1.0)", 2**33)
+    gguf_file.write(tmp_path / "m.gguf", model, card, "TQ1_0")
+    keys, _ = gguf_file.read(tmp_path / "m.gguf")
+    config = model.config
+    assert list(keys) == list(gguf_file.KEYS)
+    assert keys["general.training_bytes"] == 2**33
+    assert [keys[f"general.{k}"] for k in ("name", "description", "license", "training_text")] == [
+        card.name,
+        card.description,
+        card.license,
+        card.training_text,
+    ]
+    assert keys["hgrnbit.block_count"] == config.layers
+    assert keys["hgrnbit.embedding_length"] == config.hidden
+    assert keys["hgrnbit.recurrent_length"] == config.recurrent
+    assert keys["hgrnbit.feed_forward_length"] == config.intermediate
+    assert keys["hgrnbit.conv_kernel"] == config.conv_kernel
+    assert keys["hgrnbit.gate_norm"] == config.gate_norm
+    assert keys["hgrnbit.sigmoid"] == config.sigmoid
+    assert np.float32(keys["hgrnbit.norm_rms_epsilon"]) == np.float32(config.eps)
+
+
+def test_an_unknown_ternary_type_is_refused_before_a_file_exists(model, tmp_path):
+    with pytest.raises(ValueError, match="TQ1_0, TQ2_0"):
+        gguf_file.write(tmp_path / "m.gguf", model, gguf_file.Card("m"), "Q4_0")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_parameter_count_is_that_of_the_pytorch_model(tmp_path):
+    model = random_model(CONFIGS["nothing optional"], seed=0)
+    gguf_file.write(tmp_path / "m.gguf", model, gguf_file.Card("m"), "TQ1_0")
+    _, tensors = gguf_file.read(tmp_path / "m.gguf")
+    assert count_parameters(tensors) == sum(p.numel() for p in model.parameters())
