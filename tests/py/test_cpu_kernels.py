@@ -66,9 +66,10 @@ def test_the_fused_gradients_have_the_plain_ones_as_their_mean(pair):
     for name, want in expected.items():
         mean = torch.stack([run[name] for run in runs]).mean(0)
         one, many = relative_error(runs[0][name], want), relative_error(mean, want)
-        # One pass carries the noise of stochastic rounding to 8 bits; the mean of several has to approach the truth.
-        assert one < 0.25, f"{name}: one pass is off by {one:.3f}"
-        assert many < max(0.5 * one, 0.03), f"{name}: one pass {one:.3f}, mean of {repeats} {many:.3f}"
+        # One pass carries the noise of rounding gradients to 8 bits (measured: 0.035 at most); it is unbiased, so the
+        # mean of 16 passes has a quarter of it (0.009), down to the 0.003 by which the forward passes differ.
+        assert one < 0.06, f"{name}: one pass is off by {one:.4f}"
+        assert many < 0.015, f"{name}: the mean of {repeats} passes is off by {many:.4f}"
 
 
 @pytest.mark.parametrize(
