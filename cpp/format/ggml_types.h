@@ -1,4 +1,4 @@
-// The tensor types we read, and how their rows become integers: ternary codes, or Q16.16 numbers.
+// The tensor types we read, and how their rows become integers: ternary codes, or fixed-point numbers.
 // SPDX-License-Identifier: MIT
 //
 // Block layouts: ggml/src/ggml-common.h and ggml-quants.c (dequantize_row_tq1_0, dequantize_row_tq2_0).
@@ -21,21 +21,21 @@ struct GgmlTypeTraits {
   uint64_t bytes;  // per block
 };
 
-/// Nothing for a type number that is unknown or not supported.
-std::optional<GgmlTypeTraits> traits_of(uint32_t type);
+/// Null for a type number that is unknown or not supported.
+const GgmlTypeTraits* traits_of(uint32_t type);
 const GgmlTypeTraits& traits_of(GgmlType type);
 
 inline constexpr uint64_t kTernaryBlock = 256;
 
-/// One row of TQ1_0 or TQ2_0 blocks -> one code per element, w in {-1, 0, +1}.
+/// One row of TQ1_0 or TQ2_0 blocks -> one code w + 1 in {0, 1, 2} per element.
 /// `scale` is the fp16 bit pattern that every block of the tensor must carry: it is taken from the first block seen
 /// (when empty) and compared with all others.  Zero is a valid scale; negative, infinite and NaN scales are not.
-Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::span<int8_t> codes,
+Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::span<uint8_t> codes,
                             std::optional<uint16_t>& scale);
 
-/// One row of F32, F16 or I8 numbers -> Q16.16, rounded (add half, floor); I8 as whole numbers.
-/// NaN, infinities and numbers outside Q16.16 are errors.
-Result<void> decode_q16(GgmlType type, std::span<const uint8_t> row, std::span<int32_t> out);
+/// One row of F32, F16 or I8 numbers -> fixed point with that many fraction bits (16: Q16.16, 31: Q0.31), rounded
+/// (add half, floor).  NaN, infinities and numbers that do not fit are errors.
+Result<void> decode_fixed(GgmlType type, std::span<const uint8_t> row, int32_t fraction_bits, std::span<int32_t> out);
 
 /// Little-endian loads.
 inline uint32_t load_u16(const uint8_t* p) { return static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8; }

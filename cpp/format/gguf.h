@@ -20,28 +20,41 @@
 namespace tern {
 
 struct GgufLimits {
-  static constexpr uint64_t kMetadata = 4096;           // key/value pairs
+  static constexpr uint64_t kMetadata = 4096;  // key/value pairs
   static constexpr uint64_t kTensors = 16384;
-  static constexpr uint64_t kNameBytes = 64;            // of a tensor, as in ggml
+  static constexpr uint64_t kNameBytes = 64;  // of a tensor, as in ggml
   static constexpr uint64_t kKeyBytes = 256;
-  static constexpr uint64_t kStringBytes = 1 << 20;     // of one text
-  static constexpr uint64_t kArrayItems = 1 << 20;      // arrays are checked and skipped, never kept
+  static constexpr uint64_t kStringBytes = 1 << 20;  // of one text
+  static constexpr uint64_t kArrayItems = 1 << 20;   // arrays are checked and skipped, never kept
   static constexpr uint64_t kHeaderBytes = 16 << 20;
   static constexpr uint64_t kFileBytes = uint64_t{1} << 32;
-  static constexpr uint64_t kKeptStringBytes = 4096;    // longer texts (chat templates and the like) are cut when kept
+  static constexpr uint64_t kKeptStringBytes = 4096;  // longer texts (chat templates and the like) are cut when kept
 };
 
 /// The 13 value types of the format, with its numbers.
 enum class GgufType : uint32_t {
-  kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64,
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kF32,
+  kBool,
+  kString,
+  kArray,
+  kU64,
+  kI64,
+  kF64,
 };
 const char* name_of(GgufType type);
 
 struct GgufValue {
   std::string key;
   GgufType type = GgufType::kU8;
-  uint64_t bits = 0;      // integers sign- or zero-extended to 64 bits; bool 0 or 1; floats as IEEE bits; arrays: item count
-  std::string text;       // strings
+  uint64_t bits =
+      0;             // integers sign- or zero-extended to 64 bits; bool 0 or 1; floats as IEEE bits; arrays: item count
+  std::string text;  // strings
 };
 
 struct GgufTensor {
@@ -79,33 +92,55 @@ class GgufReader {
  public:
   explicit GgufReader(GgufSink& sink) : sink_(&sink) {}
 
-  /// The next bytes of the file.  Padding after the last tensor is accepted and ignored.
+  /// The next bytes of the file.  After an error every later call returns the same error.
+  /// Padding of less than general.alignment bytes after the last tensor is accepted and ignored.
   Result<void> push(std::span<const uint8_t> chunk);
 
   /// Error unless every row of every tensor has been delivered.
-  Result<void> finish() const;
+  Result<void> finish();
 
   /// 0 until the header is complete.
-  uint64_t bytes_expected() const { return header_done_ ? header_.file_bytes : 0; }
-
-  uint64_t bytes_read() const { return bytes_read_; }
+  uint64_t bytes_expected() const { return stage_ >= Stage::kData ? header_.file_bytes : 0; }
 
   /// FNV-1a 64 over the file's bytes from the first to the end of the last tensor.
   uint64_t fingerprint() const { return fingerprint_; }
 
  private:
-  Result<void> push_header(std::span<const uint8_t>& chunk);
-  Result<void> push_data(std::span<const uint8_t>& chunk);
+  /// What the next bytes are.  Every stage up to kPadding is read in units that are parsed only when complete.
+  enum class Stage { kStart, kMetadata, kArrayStrings, kTensors, kPadding, kData, kEnd };
+  class Cursor;
+
+  static constexpr uint64_t kStartBytes = 24;  // magic, version, tensor count, metadata count
+
+  Result<void> push_some(std::span<const uint8_t>& chunk);
+  Result<void> parse_unit();
+  Result<void> parse_start(Cursor& cursor);
+  Result<void> parse_metadata(Cursor& cursor);
+  Result<void> parse_array(Cursor& cursor, GgufValue& value);
+  Result<void> parse_array_string(Cursor& cursor);
+  Result<void> parse_tensor(Cursor& cursor);
+  Result<void> finish_directory();
+  Result<void> check_padding();
+  Result<void> deliver_rows(std::span<const uint8_t>& chunk);
+  std::span<const uint8_t> take(std::span<const uint8_t>& chunk, uint64_t most);
+  void enter(Stage stage);
+  std::string where() const;
 
   GgufSink* sink_;
+  Stage stage_ = Stage::kStart;
   GgufHeader header_;
-  std::vector<uint8_t> pending_;  // the header so far, then the row so far
-  uint64_t retry_at_ = 0;         // header size worth the next attempt to parse
-  uint64_t bytes_read_ = 0;
+  Result<void> failed_;
+  std::vector<uint8_t> pending_;  // the unit or row so far
+  uint64_t needed_ = kStartBytes;  // size of pending_ at which the unit is worth parsing
+  uint64_t skip_ = 0;             // bytes of uninteresting array items to drop first
+  uint64_t position_ = 0;         // in the file
   uint64_t fingerprint_ = 0xcbf29ce484222325;
+  uint64_t metadata_count_ = 0;
+  uint64_t tensor_count_ = 0;
+  uint64_t array_strings_left_ = 0;
+  uint64_t alignment_ = 32;
   size_t tensor_ = 0;  // next row to deliver
   uint64_t row_ = 0;
-  bool header_done_ = false;
 };
 
 }  // namespace tern

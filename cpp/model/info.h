@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -12,7 +11,6 @@ namespace tern {
 inline constexpr uint32_t kVocab = 256;  // the token is the byte
 inline constexpr uint8_t kBos = 254;     // begins a text; never occurs in UTF-8
 inline constexpr uint8_t kEos = 255;     // ends a document; never occurs in UTF-8
-inline constexpr size_t kTile = 16;      // most tokens one prefill() takes
 
 /// One tensor as the file stores it.
 struct TensorInfo {
@@ -42,12 +40,12 @@ struct KeyValue {
 
 struct ModelInfo {
   std::string architecture;
-  std::string name;             // general.name, or the architecture
-  uint64_t parameters = 0;      // weights, embedding, norms, convolution; padding and scales not counted
+  std::string name;         // general.name, or the architecture
+  uint64_t parameters = 0;  // weights, embedding, norms, convolution; padding and scales not counted
   uint64_t file_bytes = 0;
-  uint64_t packed_bytes = 0;    // all weights in memory
-  uint64_t state_bytes = 0;     // recurrent state of one conversation
-  uint64_t fingerprint = 0;     // FNV-1a 64 over all bytes of the file
+  uint64_t packed_bytes = 0;       // all weights in memory
+  uint64_t state_bytes = 0;        // recurrent state of one conversation
+  uint64_t fingerprint = 0;        // FNV-1a 64 over all bytes of the file
   std::vector<KeyValue> config;    // the architecture's settings, in a fixed order
   std::vector<KeyValue> metadata;  // general.* and tokenizer.* texts and numbers, in file order
   std::vector<MatrixInfo> matrices;

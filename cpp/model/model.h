@@ -44,7 +44,7 @@ class Model {
   void step(uint8_t token, Context& context, std::span<int32_t> logits, std::span<int32_t> trace = {}) const;
 
   /// 1 to kTile tokens at once; state and logits come out bit-identical to step() on each.
-  /// logits: [kVocab] for the last token only, or [tokens][kVocab] for every token.
+  /// logits: empty for no prediction, [kVocab] for the last token's only, or [tokens][kVocab] for every token's.
   void prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const;
 
   uint32_t layers() const;
@@ -63,8 +63,8 @@ class ModelBuilder : public GgufSink {
   Result<void> on_header(const GgufHeader& header) override;
   Result<void> on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) override;
 
-  /// After the last row: the model, ready to run.
-  Result<std::shared_ptr<const Model>> finish(uint64_t fingerprint, uint64_t file_bytes);
+  /// After the last row: the model, ready to run.  Call once.
+  std::shared_ptr<const Model> finish(uint64_t fingerprint, uint64_t file_bytes);
 
  private:
   std::shared_ptr<Model> model_ = std::make_shared<Model>();

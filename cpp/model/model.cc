@@ -1,0 +1,106 @@
+// Dispatch to the architecture in the file; the only switch over architectures.
+// SPDX-License-Identifier: MIT
+#include "model/model.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "model/settings.h"
+
+namespace tern {
+
+// ---- Context --------------------------------------------------------------------------------------------------------
+
+Context::Context(const Model& model)
+    : memory_(std::visit([](const auto& network) { return hgrnbit::Memory(network.config); }, model.network_)) {}
+
+std::span<int32_t> Context::state() {
+  return std::visit([](auto& memory) { return memory.state; }, memory_);
+}
+
+std::span<const int32_t> Context::state() const {
+  return std::visit([](const auto& memory) { return std::span<const int32_t>(memory.state); }, memory_);
+}
+
+// ---- Model ----------------------------------------------------------------------------------------------------------
+
+void Model::reset(Context& context) const { std::ranges::fill(context.state(), 0); }
+
+void Model::step(uint8_t token, Context& context, std::span<int32_t> logits, std::span<int32_t> trace) const {
+  auto& memory = std::get<hgrnbit::Memory>(context.memory_);
+  std::get<hgrnbit::Network>(network_).forward({&token, 1}, memory, logits, trace);
+}
+
+void Model::prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const {
+  auto& memory = std::get<hgrnbit::Memory>(context.memory_);
+  std::get<hgrnbit::Network>(network_).forward(tokens, memory, logits, {});
+}
+
+uint32_t Model::layers() const {
+  return std::visit([](const auto& network) { return network.config.layers; }, network_);
+}
+
+uint32_t Model::width() const {
+  return std::visit([](const auto& network) { return network.config.hidden; }, network_);
+}
+
+// ---- ModelBuilder ---------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// The texts and whole numbers that describe the model, for a model card.
+std::vector<KeyValue> describing_metadata(const GgufHeader& header) {
+  std::vector<KeyValue> texts;
+  for (const GgufValue& value : header.metadata) {
+    if (!value.key.starts_with("general.") && !value.key.starts_with("tokenizer.")) continue;
+    switch (value.type) {
+      case GgufType::kString: texts.push_back({value.key, value.text}); break;
+      case GgufType::kBool: texts.push_back({value.key, value.bits != 0 ? "true" : "false"}); break;
+      case GgufType::kI8:
+      case GgufType::kI16:
+      case GgufType::kI32:
+      case GgufType::kI64: texts.push_back({value.key, std::to_string(static_cast<int64_t>(value.bits))}); break;
+      case GgufType::kU8:
+      case GgufType::kU16:
+      case GgufType::kU32:
+      case GgufType::kU64: texts.push_back({value.key, std::to_string(value.bits)}); break;
+      case GgufType::kF32:
+      case GgufType::kF64:
+      case GgufType::kArray: break;
+    }
+  }
+  return texts;
+}
+
+}  // namespace
+
+Result<void> ModelBuilder::on_header(const GgufHeader& header) {
+  Settings tokenizer(header, "tokenizer.ggml.");
+  Settings general(header, "general.");
+  general.choice("architecture", {"hgrnbit"});
+  if (!general.result().ok()) return general.result();
+  tokenizer.choice("model", {"byte"});
+  tokenizer.integer("bos_token_id", kBos, kBos);
+  tokenizer.integer("eos_token_id", kEos, kEos);
+  if (!tokenizer.result().ok()) return tokenizer.result();
+
+  ModelInfo& info = model_->info_;
+  info.architecture = header.find("general.architecture")->text;
+  const GgufValue* name = header.find("general.name");
+  info.name = name != nullptr && name->type == GgufType::kString ? name->text : info.architecture;
+  info.metadata = describing_metadata(header);
+  return builder_.emplace<hgrnbit::Builder>(&model_->network_.emplace<hgrnbit::Network>()).on_header(header);
+}
+
+Result<void> ModelBuilder::on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) {
+  return std::get<hgrnbit::Builder>(builder_).on_row(tensor, row, bytes);
+}
+
+std::shared_ptr<const Model> ModelBuilder::finish(uint64_t fingerprint, uint64_t file_bytes) {
+  std::get<hgrnbit::Builder>(builder_).finish(model_->info_);
+  model_->info_.fingerprint = fingerprint;
+  model_->info_.file_bytes = file_bytes;
+  return std::move(model_);
+}
+
+}  // namespace tern

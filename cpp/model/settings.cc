@@ -1,0 +1,78 @@
+// Checked reads of metadata values.
+// SPDX-License-Identifier: MIT
+#include "model/settings.h"
+
+namespace tern {
+namespace {
+
+/// Six significant digits as "DIGITSe-EXPONENT", for numbers from 1e-12 to 1: the library prints no floats.
+std::string decimal_text(Scale value) {
+  int exponent = 0;
+  int64_t digits = value.to_fixed(0);
+  for (Scale scaled = value; digits < 100000 && exponent < 18;) {
+    scaled = scaled * Scale::from_integer(10);
+    digits = scaled.to_fixed(0);
+    ++exponent;
+  }
+  while (exponent > 0 && digits != 0 && digits % 10 == 0) {
+    digits /= 10;
+    --exponent;
+  }
+  return std::to_string(digits) + (exponent > 0 ? "e-" + std::to_string(exponent) : "");
+}
+
+}  // namespace
+
+void Settings::fail(const Error& error) {
+  if (result_.ok()) result_ = error;
+}
+
+const GgufValue* Settings::find(const char* key, GgufType type) {
+  const std::string name = prefix_ + key;
+  const GgufValue* value = header_->find(name);
+  if (value != nullptr && value->type == type) return value;
+  fail(error_f(ErrorCode::kBadFile, "metadata \"%s\": expected a value of type %s, found %s", name.c_str(),
+               name_of(type), value == nullptr ? "none" : name_of(value->type)));
+  return nullptr;
+}
+
+uint32_t Settings::integer(const char* key, uint32_t low, uint32_t high) {
+  const GgufValue* value = find(key, GgufType::kU32);
+  if (value == nullptr) return low;
+  texts_.push_back({key, std::to_string(value->bits)});
+  if (value->bits >= low && value->bits <= high) return static_cast<uint32_t>(value->bits);
+  fail(error_f(ErrorCode::kUnsupported, "metadata \"%s%s\": expected %u to %u, found %llu", prefix_.c_str(), key, low,
+               high, static_cast<unsigned long long>(value->bits)));
+  return low;
+}
+
+Scale Settings::real(const char* key) {
+  const GgufValue* value = find(key, GgufType::kF32);
+  if (value == nullptr) return {};
+  const std::optional<Scale> scale = Scale::from_f32_bits(static_cast<uint32_t>(value->bits));
+  if (scale && !scale->is_zero() && *scale < Scale::from_integer(1)) {
+    texts_.push_back({key, decimal_text(*scale)});
+    return *scale;
+  }
+  fail(error_f(ErrorCode::kBadFile, "metadata \"%s%s\": expected a number above 0 and below 1, found the f32 bits %llu",
+               prefix_.c_str(), key, static_cast<unsigned long long>(value->bits)));
+  return {};
+}
+
+size_t Settings::choice(const char* key, std::initializer_list<const char*> choices) {
+  const GgufValue* value = find(key, GgufType::kString);
+  if (value == nullptr) return 0;
+  texts_.push_back({key, value->text});
+  std::string expected;
+  size_t index = 0;
+  for (const char* choice : choices) {
+    if (value->text == choice) return index;
+    expected += std::string(index == 0 ? "\"" : ", \"") + choice + "\"";
+    ++index;
+  }
+  fail(error_f(ErrorCode::kUnsupported, "metadata \"%s%s\": expected one of %s, found \"%s\"", prefix_.c_str(), key,
+               expected.c_str(), value->text.substr(0, 40).c_str()));
+  return 0;
+}
+
+}  // namespace tern

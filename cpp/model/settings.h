@@ -1,0 +1,46 @@
+// An architecture's settings, read from the metadata of its file and checked one by one.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "fixed/fixed.h"
+#include "format/gguf.h"
+#include "model/info.h"
+
+namespace tern {
+
+/// Reads keys of one prefix.  The first fault is kept and every later read answers the smallest valid value, so a list
+/// of reads needs one check at its end.
+class Settings {
+ public:
+  Settings(const GgufHeader& header, std::string prefix) : header_(&header), prefix_(std::move(prefix)) {}
+
+  /// A u32 from low to high.
+  uint32_t integer(const char* key, uint32_t low, uint32_t high);
+  /// A positive f32 below 1.
+  Scale real(const char* key);
+  /// A text; answers its position in `choices`.
+  size_t choice(const char* key, std::initializer_list<const char*> choices);
+
+  void fail(const Error& error);
+  const Result<void>& result() const { return result_; }
+
+  /// What was read, as key and printable value, in the order of reading.
+  const std::vector<KeyValue>& texts() const { return texts_; }
+
+ private:
+  /// Null (and a failure) unless the key is there with this type.
+  const GgufValue* find(const char* key, GgufType type);
+
+  const GgufHeader* header_;
+  std::string prefix_;
+  Result<void> result_;
+  std::vector<KeyValue> texts_;
+};
+
+}  // namespace tern

@@ -1,0 +1,219 @@
+// Checking and storing of tensors as their rows arrive.
+// SPDX-License-Identifier: MIT
+#include "model/tensor_plan.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace tern {
+namespace {
+
+using ull = unsigned long long;
+
+constexpr uint64_t round_up_to_block(uint64_t cols) {
+  return (cols + kTernaryBlock - 1) / kTernaryBlock * kTernaryBlock;
+}
+
+bool is_ternary(GgmlType type) { return type == GgmlType::kTQ1_0 || type == GgmlType::kTQ2_0; }
+bool is_float(GgmlType type) { return type == GgmlType::kF32 || type == GgmlType::kF16; }
+
+Error named(const std::string& tensor, uint64_t row, const Error& error) {
+  return error_f(error.code, "tensor \"%s\" row %llu: %s", tensor.c_str(), static_cast<ull>(row),
+                 error.message.c_str());
+}
+
+}  // namespace
+
+// ---- the list ---------------------------------------------------------------------------------------------------
+
+void TensorPlan::bit_linear(const std::string& name, uint32_t rows, uint32_t cols, BitLinear* layer) {
+  Item item{Kind::kTernary, name + ".weight", rows, cols};
+  item.layer = layer;
+  items_.push_back(std::move(item));
+  vector(name + ".in_norm.weight", cols, &layer->norm);
+}
+
+void TensorPlan::vector(const std::string& name, uint32_t cols, std::vector<NormWeight>* out) {
+  Item item{Kind::kVector, name, 1, cols};
+  item.numbers = out;
+  items_.push_back(std::move(item));
+}
+
+void TensorPlan::taps(const std::string& name, uint32_t taps, uint32_t channels, std::vector<NormWeight>* out) {
+  Item item{Kind::kTaps, name, channels, taps};
+  item.numbers = out;
+  items_.push_back(std::move(item));
+}
+
+void TensorPlan::lower_bound(const std::string& name, uint32_t cols, std::vector<Gate>* keep) {
+  Item item{Kind::kLowerBound, name, 1, cols};
+  item.keep = keep;
+  items_.push_back(std::move(item));
+}
+
+void TensorPlan::embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out) {
+  Item weight{Kind::kEmbedding, name + ".weight", rows, cols};
+  weight.numbers = out;
+  items_.push_back(std::move(weight));
+  items_.push_back(Item{Kind::kEmbeddingScale, name + ".scale", 1, rows});
+}
+
+// ---- against the directory --------------------------------------------------------------------------------------
+
+Result<void> TensorPlan::match(const GgufHeader& header) {
+  item_of_.assign(header.tensors.size(), items_.size());
+  for (size_t i = 0; i < items_.size(); ++i) {
+    Item& item = items_[i];
+    const auto tensor = std::find_if(header.tensors.begin(), header.tensors.end(),
+                                     [&](const GgufTensor& t) { return t.name == item.name; });
+    if (tensor == header.tensors.end()) {
+      // A float embedding needs no scale.  It directly precedes its scale in the list.
+      if (item.kind == Kind::kEmbeddingScale && is_float(items_[i - 1].type)) continue;
+      return error_f(ErrorCode::kBadFile, "expected a tensor \"%s\", found none", item.name.c_str());
+    }
+    const Result<void> checked = check(item, *tensor);
+    if (!checked.ok()) return checked;
+    item_of_[static_cast<size_t>(tensor - header.tensors.begin())] = i;
+  }
+  for (size_t t = 0; t < header.tensors.size(); ++t) {
+    const GgufTensor& tensor = header.tensors[t];
+    if (item_of_[t] == items_.size() ||
+        (items_[item_of_[t]].kind == Kind::kEmbeddingScale && is_float(items_[item_of_[t] - 1].type))) {
+      return error_f(ErrorCode::kUnsupported, "tensor \"%s\": the architecture has no use for it", tensor.name.c_str());
+    }
+    tensors_.push_back({tensor.name, traits_of(tensor.type).name, tensor.shape, tensor.bytes()});
+  }
+  return {};
+}
+
+Result<void> TensorPlan::check(Item& item, const GgufTensor& tensor) const {
+  bool known = false;
+  const char* types = nullptr;
+  switch (item.kind) {
+    case Kind::kTernary:
+      types = "TQ1_0 or TQ2_0";
+      known = is_ternary(tensor.type);
+      break;
+    case Kind::kEmbedding:
+      types = "I8, F16 or F32";
+      known = !is_ternary(tensor.type);
+      break;
+    case Kind::kLowerBound:
+    case Kind::kEmbeddingScale:
+      types = "F32";
+      known = tensor.type == GgmlType::kF32;
+      break;
+    case Kind::kVector:
+    case Kind::kTaps:
+      types = "F32 or F16";
+      known = is_float(tensor.type);
+      break;
+  }
+  if (!known) {
+    return error_f(ErrorCode::kUnsupported, "tensor \"%s\": expected type %s, found %s", item.name.c_str(), types,
+                   traits_of(tensor.type).name);
+  }
+  const uint64_t cols = item.kind == Kind::kTernary ? round_up_to_block(item.cols) : item.cols;
+  if (tensor.shape[0] != cols || tensor.rows != item.rows) {
+    return error_f(ErrorCode::kBadFile, "tensor \"%s\": expected %llu columns and %u rows, found %llu and %llu",
+                   item.name.c_str(), static_cast<ull>(cols), item.rows, static_cast<ull>(tensor.shape[0]),
+                   static_cast<ull>(tensor.rows));
+  }
+  item.type = tensor.type;
+  return {};
+}
+
+// ---- rows -------------------------------------------------------------------------------------------------------
+
+Result<void> TensorPlan::on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) {
+  TERN_CHECK(tensor < item_of_.size());
+  Item& item = items_[item_of_[tensor]];
+  const Result<void> stored = item.kind == Kind::kTernary ? store_ternary(item, static_cast<uint32_t>(row), bytes)
+                                                          : store_numbers(item, static_cast<uint32_t>(row), bytes);
+  return stored.ok() ? stored : named(item.name, row, stored.error());
+}
+
+Result<void> TensorPlan::store_ternary(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
+  PackedTernary& weight = item.layer->weight;
+  if (row == 0) weight = PackedTernary(item.rows, item.cols);
+  codes_.resize(round_up_to_block(item.cols));
+  const Result<void> decoded = decode_ternary(item.type, bytes, codes_, item.scale_bits);
+  if (!decoded.ok()) return decoded;
+  const auto padding = codes_.begin() + item.cols;
+  if (std::any_of(padding, codes_.end(), [](uint8_t code) { return code != 1; })) {
+    return error_f(ErrorCode::kBadFile, "expected zero weights in the padding after column %u", item.cols);
+  }
+  for (uint32_t c = 0; c < item.cols; ++c) ++item.counts[codes_[c]];
+  weight.pack_row(row, std::span(codes_).first(item.cols));
+  if (row == 0) item.layer->scale = *Scale::from_f16_bits(*item.scale_bits);  // decode_ternary refused what has none
+  return {};
+}
+
+Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
+  if (item.kind == Kind::kEmbeddingScale) {
+    for (uint32_t r = 0; r < item.cols; ++r) {
+      const std::optional<Scale> scale = Scale::from_f32_bits(load_u32(bytes.data() + 4 * r));
+      if (!scale) return error_f(ErrorCode::kBadFile, "expected finite scales >= 0, found another at column %u", r);
+      embedding_scales_.push_back(*scale);
+    }
+    return {};
+  }
+
+  row_.resize(item.cols);
+  const bool codes = item.type == GgmlType::kI8;  // whole numbers until finish() multiplies them by their scales
+  const int fraction_bits = item.kind == Kind::kLowerBound ? Gate::kFractionBits : codes ? 0 : Act::kFractionBits;
+  const Result<void> decoded = decode_fixed(item.type, bytes, fraction_bits, row_);
+  if (!decoded.ok()) return decoded;
+
+  if (item.kind == Kind::kLowerBound) {
+    for (const int32_t bound : row_) {
+      if (bound < 0) return error_f(ErrorCode::kBadFile, "expected bounds in [0, 1), found a negative one");
+      item.keep->push_back({(uint32_t{1} << Gate::kFractionBits) - static_cast<uint32_t>(bound)});
+    }
+    return {};
+  }
+  if (row == 0) item.numbers->resize(size_t{item.rows} * item.cols);
+  for (uint32_t c = 0; c < item.cols; ++c) {
+    const NormWeight number{row_[c]};
+    if (item.kind == Kind::kTaps) {
+      constexpr int32_t kLimit = int32_t{1} << (kTapBits + NormWeight::kFractionBits);
+      if (number.raw <= -kLimit || number.raw >= kLimit) {
+        return error_f(ErrorCode::kBadFile, "expected taps below 2^%d in magnitude, found a larger one", kTapBits);
+      }
+      (*item.numbers)[size_t{c} * item.rows + row] = number;
+    } else {
+      (*item.numbers)[size_t{row} * item.cols + c] = number;
+    }
+  }
+  return {};
+}
+
+void TensorPlan::finish(ModelInfo& info) {
+  for (const Item& item : items_) {
+    switch (item.kind) {
+      case Kind::kTernary:
+        info.matrices.push_back({item.name, traits_of(item.type).name, item.rows, item.cols, item.counts[0],
+                                 item.counts[1], item.counts[2], item.layer->weight.bytes()});
+        info.packed_bytes += item.layer->weight.bytes();
+        break;
+      case Kind::kEmbedding:
+        for (size_t r = 0; r < embedding_scales_.size(); ++r) {
+          const Rescale scale(embedding_scales_[r], Act::kFractionBits);
+          for (uint32_t c = 0; c < item.cols; ++c) {
+            Act& number = (*item.numbers)[r * item.cols + c];
+            number.raw = scale(number.raw);
+          }
+        }
+        [[fallthrough]];
+      case Kind::kVector:
+      case Kind::kTaps: info.packed_bytes += item.numbers->size() * sizeof(Act); break;
+      case Kind::kLowerBound: info.packed_bytes += item.keep->size() * sizeof(Gate); break;
+      case Kind::kEmbeddingScale: continue;  // not a parameter of its own
+    }
+    if (item.kind != Kind::kLowerBound) info.parameters += uint64_t{item.rows} * item.cols;
+  }
+  info.tensors = std::move(tensors_);
+}
+
+}  // namespace tern
