@@ -96,6 +96,9 @@ class Session {
  private:
   void remember(std::span<const uint8_t> bytes);
   void stop_generation();
+  static uint32_t rank_of(std::span<const int32_t> logits, uint8_t byte);
+
+  static constexpr size_t kRecent = 256;  // the repetition penalty's window
 
   std::shared_ptr<const Model> model_;
   Context context_;

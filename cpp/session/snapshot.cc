@@ -1,0 +1,77 @@
+// Writing and checked reading of saved conversations.
+// SPDX-License-Identifier: MIT
+#include "session/snapshot.h"
+
+#include <algorithm>
+
+#include "format/ggml_types.h"
+
+namespace tern {
+namespace {
+
+constexpr uint32_t kMagic = 0x4e524554;  // "TERN"
+constexpr uint32_t kVersion = 1;
+constexpr size_t kFixedBytes = 4 + 4 + 8 + 8 + 4 + 4 + 4;
+constexpr size_t kCheckBytes = 8;
+
+uint64_t fnv1a(std::span<const uint8_t> bytes) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const uint8_t byte : bytes) hash = (hash ^ byte) * 0x100000001b3;
+  return hash;
+}
+
+void put(std::vector<uint8_t>& out, uint64_t value, size_t bytes) {
+  for (size_t b = 0; b < bytes; ++b) out.push_back(static_cast<uint8_t>(value >> (8 * b)));
+}
+
+const uint8_t* get_words(const uint8_t* from, std::span<int32_t> to) {
+  for (int32_t& word : to) {
+    word = static_cast<int32_t>(load_u32(from));
+    from += 4;
+  }
+  return from;
+}
+
+}  // namespace
+
+std::vector<uint8_t> write_snapshot(const SnapshotSource& source) {
+  std::vector<uint8_t> out;
+  out.reserve(kFixedBytes + 4 * (source.state.size() + source.logits.size()) + source.recent.size() + kCheckBytes);
+  put(out, kMagic, 4);
+  put(out, kVersion, 4);
+  put(out, source.fingerprint, 8);
+  put(out, source.position, 8);
+  put(out, source.state.size(), 4);
+  put(out, source.logits.size(), 4);
+  put(out, source.recent.size(), 4);
+  for (const int32_t word : source.state) put(out, static_cast<uint32_t>(word), 4);
+  for (const int32_t logit : source.logits) put(out, static_cast<uint32_t>(logit), 4);
+  out.insert(out.end(), source.recent.begin(), source.recent.end());
+  put(out, fnv1a(out), 8);
+  return out;
+}
+
+Result<uint64_t> read_snapshot(std::span<const uint8_t> blob, const SnapshotTarget& target) {
+  const auto bad = [](const char* what) {
+    return error_f(ErrorCode::kBadState, "saved session: expected %s; save it again with this version and model", what);
+  };
+  if (blob.size() < kFixedBytes + kCheckBytes || load_u32(blob.data()) != kMagic) {
+    return bad("the bytes \"TERN\" and a header");
+  }
+  if (load_u32(blob.data() + 4) != kVersion) return bad("format version 1");
+  if (load_u64(blob.data() + 8) != target.fingerprint) return bad("the fingerprint of the loaded model");
+  if (load_u32(blob.data() + 24) != target.state.size() || load_u32(blob.data() + 28) != target.logits.size() ||
+      load_u32(blob.data() + 32) != target.recent.size()) {
+    return bad("the sizes of the loaded model's state");
+  }
+  const size_t bytes = kFixedBytes + 4 * (target.state.size() + target.logits.size()) + target.recent.size();
+  if (blob.size() != bytes + kCheckBytes) return bad("a blob of the length its header says");
+  if (load_u64(blob.data() + bytes) != fnv1a(blob.first(bytes))) return bad("a matching checksum: it is damaged");
+
+  const uint8_t* at = get_words(blob.data() + kFixedBytes, target.state);
+  at = get_words(at, target.logits);
+  std::copy_n(at, target.recent.size(), target.recent.begin());
+  return load_u64(blob.data() + 16);
+}
+
+}  // namespace tern
