@@ -66,7 +66,7 @@ mirror=$(apt-get indextargets --format '$(COMPONENT) $(SITE)' 'Created-By: Packa
 
 say "fetching Emscripten from Debian 13 into .toolchain/ (about 250 MB, once)"
 apt=$toolchain/apt prefix=$toolchain/debian
-rm -rf "$apt" "$prefix" "$toolchain"/{stamp,env.sh,binaryen}
+rm -rf "$apt" "$prefix" "$toolchain"/{bin,binaryen,env.sh,stamp}
 mkdir -p "$apt"/{lists/partial,cache/archives/partial,debs} "$prefix"
 echo "deb [signed-by=$keyring] $mirror trixie main" >"$apt/sources.list"
 private_apt() {
@@ -101,7 +101,7 @@ for program in "$prefix"/usr/bin/wasm*; do
 done
 
 node_command="'$(command -v node)'$([ ${#node_flags[@]} -eq 0 ] || printf ", '%s'" "${node_flags[@]}")"
-cat >"$toolchain/emscripten.config" <<EOF
+cat >"$emscripten/.emscripten" <<EOF
 EMSCRIPTEN_ROOT = '$emscripten'
 LLVM_ROOT = '/usr/lib/llvm-19/bin'
 BINARYEN_ROOT = '$toolchain/binaryen'
@@ -109,10 +109,11 @@ NODE_JS = [$node_command]
 CACHE = '$emscripten/cache'
 FROZEN_CACHE = True
 EOF
+ln -s "$emscripten" "$toolchain/bin"
 cat >"$toolchain/env.sh" <<EOF
 # Puts this project's Emscripten and the Node programs it calls (tsc) on the PATH: source .toolchain/env.sh
-export EM_CONFIG='$toolchain/emscripten.config'
-export PATH='$emscripten':'$toolchain/binaryen/bin':'$repo/node_modules/.bin':"\$PATH"
+export EM_CONFIG='$emscripten/.emscripten'
+export PATH='$toolchain/bin':'$toolchain/binaryen/bin':'$repo/node_modules/.bin':"\$PATH"
 EOF
 compiles "$toolchain/env.sh" || die "the private Emscripten does not work on this machine (its messages are above). Put another em++ >= $wanted on the PATH."
 echo "$stamp" >"$toolchain/stamp"
