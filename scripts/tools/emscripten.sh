@@ -39,25 +39,32 @@ EOF
 node_flags=()
 case $(node --version) in v20.*) node_flags=(--experimental-wasm-relaxed-simd) ;; esac
 
-mkdir -p "$toolchain"
-stamp=$(stamp_of "$0")-$repo
-found=$(em++ --version 2>/dev/null | sed -n 's/^emcc .* \([0-9]\+\.[0-9.]\+\).*/\1/p' || true)
-if [ -n "$found" ] && version_at_least "$found" "$wanted"; then
-  case $(command -v em++) in
-    "$toolchain"/*) ;;
-    *)
-      say "using em++ $found from the PATH"
-      echo '# em++ is on the PATH already.' >"$toolchain/env.sh"
-      exit 0
-      ;;
-  esac
+own=$(command -v em++ || true)
+version=$([ -z "$own" ] || em++ --version 2>/dev/null | sed -n 's/^emcc .* \([0-9]\+\.[0-9.]\+\).*/\1/p')
+case $own in "$toolchain"/*) version= ;; esac
+if [ -n "$version" ] && version_at_least "$version" "$wanted"; then
+  stamp=$own-$version
+  if is_stamped "$toolchain/stamp" "$stamp"; then exit 0; fi
+  say "trying em++ $version from the PATH"
+  mkdir -p "$toolchain"
+  echo '# em++ is on the PATH already.' >"$toolchain/env.sh"
+  if compiles "$toolchain/env.sh"; then
+    echo "$stamp" >"$toolchain/stamp"
+    exit 0
+  fi
+  warn "that em++ cannot build the modules (its messages are above): making a private one"
 fi
-if is_stamped "$toolchain/stamp" "$stamp"; then exit 0; fi
+
+stamp=$(stamp_of "$0")-$repo
+if is_stamped "$toolchain/stamp" "$stamp"; then
+  scripts/tools/packages.sh wasm
+  exit 0
+fi
 readonly keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 if ! have apt-get || [ ! -f "$keyring" ]; then
   die "em++ >= $wanted is not on the PATH and this is not Debian. Install emsdk (any version from $wanted), put its em++ on the PATH, then run the command again."
 fi
-"$repo/scripts/tools/packages.sh" wasm
+scripts/tools/packages.sh wasm
 
 # The Debian mirror in use: the site of this release's main component.
 # shellcheck disable=SC2016
@@ -66,7 +73,7 @@ mirror=$(apt-get indextargets --format '$(COMPONENT) $(SITE)' 'Created-By: Packa
 
 say "fetching Emscripten from Debian 13 into .toolchain/ (about 250 MB, once)"
 apt=$toolchain/apt prefix=$toolchain/debian
-rm -rf "$apt" "$prefix" "$toolchain"/{bin,binaryen,env.sh,stamp}
+rm -rf "${toolchain:?}"
 mkdir -p "$apt"/{lists/partial,cache/archives/partial,debs} "$prefix"
 echo "deb [signed-by=$keyring] $mirror trixie main" >"$apt/sources.list"
 private_apt() {
