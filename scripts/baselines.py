@@ -3,7 +3,7 @@
 
     baselines.py text.txt [--json]
 
-The compressors get the very stream the model predicts (separator lines as one byte, see lm/data.py) and are divided by
+The compressors get the very stream the model predicts (separator lines as one byte, see lm/text.py) and are divided by
 the same number of bytes. PPMd gets 256 MB of memory and the best of several orders: a fair opponent.
 """
 
@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lm.data import encode
+from lm.text import encode
 
 PPMD_ORDERS = (4, 6, 8, 10, 12, 16, 24)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Makes the token file that training reads from text files, or downloads the public TinyStories set first.
+"""Makes one clean text file for training from text files, or downloads the public TinyStories set first.
 
-prepare_data.py texts/ more.txt.xz --out data/train.bin
+prepare_data.py texts/ more.txt.xz --out data/train.txt
 prepare_data.py --download tinystories --folder data/       # 2.2 GB; licence CDLA-Sharing-1.0
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lm.data import prepare, text_files
+from lm.text import prepare, text_files
 
 PUBLIC_SETS = {
     "tinystories": (
@@ -53,7 +53,7 @@ def prepare_and_report(inputs: list[Path], out: Path) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("inputs", nargs="*", type=Path, help=".txt or .txt.xz files, or folders of them")
-    parser.add_argument("--out", type=Path, help="token file to write")
+    parser.add_argument("--out", type=Path, help="text file to write")
     parser.add_argument("--download", choices=sorted(PUBLIC_SETS), help="fetch a public set and prepare its files")
     parser.add_argument("--folder", type=Path, default=Path("data"), help="where downloads go")
     arguments = parser.parse_args()
@@ -66,7 +66,7 @@ def main() -> int:
             for name in names:
                 text = arguments.folder / name
                 download(base + name, text)
-                prepare_and_report([text], text.with_suffix(".bin"))
+                prepare_and_report([text], text.with_suffix(".clean.txt"))
         else:
             prepare_and_report(arguments.inputs, arguments.out)
     except (OSError, ValueError, urllib.error.URLError) as error:

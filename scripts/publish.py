@@ -22,13 +22,13 @@ TERN = ROOT / "build" / "native" / "tern"
 
 
 def count_parameters(tensors: dict) -> int:
-    """Weights, embedding, norms, convolution, lower bounds; not the padding columns and not the embedding's scales."""
+    """As `tern inspect` counts: weights, embedding, norms, convolution; not padding, scales and bounds."""
     total = 0
     for name, values in tensors.items():
         norm = tensors.get(name.removesuffix("weight") + "in_norm.weight")
         if norm is not None:
             total += values.shape[0] * norm.size  # the matrix of a BitLinear, without padding
-        elif name != "token_embd.scale":
+        elif name != "token_embd.scale" and not name.endswith(".lower_bound"):
             total += values.size
     return total
 

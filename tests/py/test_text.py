@@ -1,11 +1,11 @@
-"""Text becomes the byte stream that engine and training agree on."""
+"""Text becomes the bytes that engine and training agree on, and only certain damage is repaired."""
 
 import lzma
 
-import numpy as np
 import pytest
 
-from lm.data import EOS, encode, open_tokens, prepare, repair, text_files
+from lm.data import read_text
+from lm.text import encode, prepare, repair, text_files
 
 
 def test_a_separator_line_becomes_the_single_byte_255():
@@ -23,20 +23,35 @@ def test_everything_that_is_not_a_separator_line_stays_as_it_is(text):
     assert encode(text).tobytes() == text
 
 
-def test_preparing_clean_text_equals_encoding_it(tmp_path, stories):
+def test_training_reads_a_text_as_the_same_bytes(tmp_path, stories):
     (tmp_path / "a.txt").write_bytes(stories)
-    counts = prepare([tmp_path / "a.txt"], tmp_path / "a.bin")
-    tokens = open_tokens(tmp_path / "a.bin")
-    assert np.array_equal(tokens, encode(stories))
-    assert (counts.bytes, counts.documents, counts.repaired_lines) == (tokens.size, (tokens == EOS).sum(), 0)
+    assert read_text(tmp_path / "a.txt") == encode(stories).tobytes()
 
 
-def test_files_and_compressed_files_are_joined_with_a_separator(tmp_path):
+def test_preparing_clean_text_changes_nothing(tmp_path, stories):
+    (tmp_path / "a.txt").write_bytes(stories)
+    counts = prepare([tmp_path / "a.txt"], tmp_path / "out.txt")
+    assert (tmp_path / "out.txt").read_bytes() == stories
+    assert (counts.bytes, counts.documents, counts.repaired_lines) == (len(stories), stories.count(b"<|end"), 0)
+
+
+def test_files_and_compressed_files_are_joined_with_every_document_ended(tmp_path):
     (tmp_path / "1.txt").write_bytes(b"One.")
-    (tmp_path / "2.txt.xz").write_bytes(lzma.compress(b"Two.\n<|endoftext|>\n"))
+    (tmp_path / "2.txt.xz").write_bytes(lzma.compress(b"Two.\r\n<|endoftext|>\r\n"))
+    (tmp_path / "3.txt").write_bytes(b"Three.\n<|endoftext|>")
+    (tmp_path / "4.txt").write_bytes(b"")
     (tmp_path / "ignored.md").write_bytes(b"no")
-    prepare(text_files([tmp_path]), tmp_path / "out.bin")
-    assert open_tokens(tmp_path / "out.bin").tobytes() == b"One.\xffTwo.\n\xff"
+    counts = prepare(text_files([tmp_path]), tmp_path / "out")
+    end = "<|endoftext|>\n"
+    assert (tmp_path / "out").read_text() == f"One.\n{end}Two.\n{end}Three.\n{end}"
+    assert counts.documents == 3
+
+
+def test_damaged_text_is_repaired_and_counted(tmp_path):
+    (tmp_path / "a.txt").write_text("â€œHiâ€\nfine\n<|endoftext|>\n", encoding="utf-8")
+    counts = prepare([tmp_path / "a.txt"], tmp_path / "out")
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "“Hi”\nfine\n<|endoftext|>\n"
+    assert counts.repaired_lines == 1
 
 
 REAL_TEXT = "“Don’t – stop” … she said ‘à café’ — naïve Ærø, 5 € and Ÿ"
@@ -69,7 +84,8 @@ def test_carriage_returns_before_newlines_go():
 def test_bytes_that_are_not_utf8_are_refused_by_name(tmp_path):
     (tmp_path / "bad.txt").write_bytes(b"ok\n\xff\n")
     with pytest.raises(ValueError, match=r"bad\.txt is not UTF-8"):
-        prepare([tmp_path / "bad.txt"], tmp_path / "out.bin")
+        prepare([tmp_path / "bad.txt"], tmp_path / "out.txt")
+    assert not (tmp_path / "out.txt").exists()
 
 
 def test_a_folder_without_text_is_refused(tmp_path):
