@@ -1,0 +1,323 @@
+// The engine as TypeScript objects: the only file that touches the WebAssembly modules, and the only one with casts.
+// SPDX-License-Identifier: MIT
+
+import { TernError, describe, type TernErrorCode } from './errors.js';
+import { fetchWasm } from './download.js';
+import type { EngineOptions } from './options.js';
+import type { EngineInfo, FileInfo, Finish, ScoreSum, Variant } from './protocol.js';
+import createRelaxed from './wasm/tern-relaxed.js';
+import createSimd, { type Conversation, type LoadedModel, type Loader, type MainModule } from './wasm/tern-simd.js';
+
+/** Makes an instance of a module from its compiled form; what Emscripten's generated script exports. */
+export type ModuleFactory = (options: {
+  instantiateWasm(
+    imports: WebAssembly.Imports,
+    done: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void,
+  ): object;
+}) => Promise<unknown>;
+
+// The calls between a `buffer` view and its use must not allocate in the engine, and a slice bounds the shared buffer.
+const kSliceBytes = 1 << 16;
+
+// Packed weights are larger than the file's densest encoding by 2/1.6875; the rest is working memory.
+const kMemoryPerFileByte = 1.25;
+const kWorkingMemory = 1 << 20;
+
+const kCodes: readonly TernErrorCode[] = ['bad-file', 'unsupported', 'bad-option', 'bad-state', 'out-of-memory'];
+
+export class Engine {
+  readonly info: EngineInfo;
+  readonly #module: MainModule;
+
+  private constructor(module: MainModule, info: EngineInfo) {
+    this.#module = module;
+    this.info = info;
+  }
+
+  /** The fastest variant that this browser runs correctly. `wasmFolder`: where the .wasm files are, if moved. */
+  static async start(wasmFolder: string | null): Promise<Engine> {
+    if (!WebAssembly.validate(kSimdProbe)) {
+      throw new TernError(
+        'unsupported',
+        'this browser has no WebAssembly SIMD (Chrome 91, Firefox 89, Safari 16.4 or newer have it)',
+      );
+    }
+    const reason = whyNotRelaxed();
+    if (reason !== '') return Engine.startVariant('simd', wasmFolder, reason);
+    const engine = await Engine.startVariant('relaxed', wasmFolder, '');
+    if (engine.info.kernel === 'relaxed') return engine;
+    return Engine.startVariant('simd', wasmFolder, 'the known-answer test of the relaxed SIMD kernel failed');
+  }
+
+  static async startVariant(variant: Variant, wasmFolder: string | null, reason: string): Promise<Engine> {
+    const bytes = await fetchWasm(wasmUrl(variant, wasmFolder));
+    return Engine.fromWasm(variant === 'relaxed' ? createRelaxed : createSimd, bytes, variant, reason);
+  }
+
+  /** From the bytes of a module; also how the tests run builds that are not shipped. */
+  static async fromWasm(
+    factory: ModuleFactory,
+    bytes: Uint8Array<ArrayBuffer>,
+    variant: Variant,
+    reason: string,
+  ): Promise<Engine> {
+    try {
+      const compiled = await WebAssembly.compile(bytes);
+      // instantiateWasm has no way to report a failure, so the failure is raced against the module.
+      const module = await new Promise<unknown>((resolve, reject) => {
+        factory({
+          instantiateWasm(imports, done) {
+            WebAssembly.instantiate(compiled, imports).then((instance) => done(instance, compiled), reject);
+            return {};
+          },
+        }).then(resolve, reject);
+      });
+      const engine = module as MainModule;
+      return new Engine(engine, { variant, kernel: engine.kernelLevel(), reason });
+    } catch (error) {
+      throw new TernError('bad-assets', `the ${variant} engine could not be started: ${describe(error)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  newLoader(): EngineLoader {
+    return new EngineLoader(this.#module);
+  }
+}
+
+/** Takes a model file in chunks of any size. */
+export class EngineLoader {
+  readonly #module: MainModule;
+  readonly #loader: Loader;
+  #reserved = false;
+
+  constructor(module: MainModule) {
+    this.#module = module;
+    this.#loader = guarded(() => new module.Loader());
+  }
+
+  /** Returns the size of the whole file, 0 while it is not known. */
+  push(bytes: Uint8Array): number {
+    return guarded(() => {
+      for (let at = 0; at < bytes.length; at += kSliceBytes) {
+        this.#reserve();
+        check(this.#loader.push(put(this.#module, bytes.subarray(at, at + kSliceBytes))));
+      }
+      return Number(this.#loader.bytesExpected());
+    });
+  }
+
+  finish(): EngineModel {
+    return guarded(() => {
+      const model = new this.#module.LoadedModel();
+      try {
+        check(this.#loader.finish(model));
+      } catch (error) {
+        model.delete();
+        throw error;
+      }
+      return new EngineModel(this.#module, model);
+    });
+  }
+
+  close(): void {
+    this.#loader.delete();
+  }
+
+  /** As soon as the size is known: fail with an error now rather than stop the engine in the middle. */
+  #reserve(): void {
+    const expected = Number(this.#loader.bytesExpected());
+    if (this.#reserved || expected === 0) return;
+    this.#reserved = true;
+    check(this.#module.reserve(Math.min(0xffffffff, Math.ceil(expected * kMemoryPerFileByte) + kWorkingMemory)));
+  }
+}
+
+export class EngineModel {
+  readonly info: FileInfo;
+  readonly #module: MainModule;
+  readonly #model: LoadedModel;
+
+  constructor(module: MainModule, model: LoadedModel) {
+    this.#module = module;
+    this.#model = model;
+    const info = model.info();
+    this.info = {
+      architecture: text(info.architecture),
+      name: text(info.name),
+      parameters: Number(info.parameters),
+      fileBytes: Number(info.fileBytes),
+      packedBytes: Number(info.packedBytes),
+      stateBytes: Number(info.stateBytes),
+      fingerprint: info.fingerprint.toString(16).padStart(16, '0'),
+      config: toRecord(info.config),
+      metadata: toRecord(info.metadata),
+    };
+  }
+
+  open(): EngineSession {
+    return new EngineSession(this.#module, this.#model);
+  }
+
+  close(): void {
+    this.#model.delete();
+  }
+}
+
+/** One conversation; see cpp/session/session.h. Byte counts are bounded by the caller's time slices. */
+export class EngineSession {
+  readonly #module: MainModule;
+  readonly #session: Conversation;
+
+  constructor(module: MainModule, model: LoadedModel) {
+    this.#module = module;
+    this.#session = guarded(() => new module.Conversation(model));
+  }
+
+  get position(): number {
+    return Number(this.#session.position());
+  }
+
+  reset(): void {
+    guarded(() => this.#session.reset());
+  }
+
+  feed(bytes: Uint8Array): void {
+    guarded(() => this.#session.feed(put(this.#module, bytes)));
+  }
+
+  start(options: EngineOptions): void {
+    const { maxBytes, ...sample } = options;
+    guarded(() => check(this.#session.start(sample, BigInt(maxBytes))));
+  }
+
+  /** At most `count` bytes; fewer when the generation ended. */
+  generate(count: number): Uint8Array<ArrayBuffer> {
+    return guarded(() => {
+      view(this.#module, count);
+      const produced = this.#session.generate(count);
+      return view(this.#module, produced).slice();
+    });
+  }
+
+  get finish(): Finish | null {
+    return ([null, 'max-bytes', 'end-of-text'] as const)[this.#session.finishState()] ?? null;
+  }
+
+  score(bytes: Uint8Array): ScoreSum {
+    return guarded(() => {
+      const { status, score } = this.#session.score(put(this.#module, bytes));
+      check(status);
+      return {
+        bytes: Number(score.bytes),
+        bits: Number(score.bitsQ32) / 2 ** 32,
+        top1: Number(score.top1),
+        top5: Number(score.top5),
+      };
+    });
+  }
+
+  save(): Uint8Array<ArrayBuffer> {
+    return guarded(() => view(this.#module, this.#session.save()).slice());
+  }
+
+  restore(bytes: Uint8Array): void {
+    guarded(() => check(this.#session.restore(put(this.#module, bytes))));
+  }
+
+  close(): void {
+    this.#session.delete();
+  }
+}
+
+/** The first `size` bytes of the shared buffer, valid until the next call into the engine. */
+function view(module: MainModule, size: number): Uint8Array<ArrayBuffer> {
+  return module.buffer(size) as Uint8Array<ArrayBuffer>;
+}
+
+/** Copies bytes into the shared buffer; a view cannot be written beyond its end. */
+function put(module: MainModule, bytes: Uint8Array): number {
+  view(module, bytes.length).set(bytes);
+  return bytes.length;
+}
+
+interface Status {
+  code: number;
+  message: unknown;
+}
+
+function check(status: Status): void {
+  if (status.code !== 0) throw new TernError(kCodes[status.code - 1] ?? 'engine-failed', text(status.message));
+}
+
+/** A trap inside the engine (memory exhausted, a broken promise) leaves it unusable; the page is not affected. */
+function guarded<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof TernError) throw error;
+    throw new TernError('engine-failed', `the engine stopped (${describe(error)}): load the model again`, {
+      cause: error,
+    });
+  }
+}
+
+/** Embind types every string as something that could also be bytes; coming out of the engine it never is. */
+function text(value: unknown): string {
+  return value as string;
+}
+
+interface KeyValues {
+  size(): number;
+  get(index: number): { key: unknown; value: unknown } | undefined;
+  delete(): void;
+}
+
+function toRecord(list: KeyValues): Record<string, string> {
+  const record: Record<string, string> = {};
+  for (let i = 0; i < list.size(); i++) {
+    const entry = list.get(i);
+    if (entry) record[text(entry.key)] = text(entry.value);
+  }
+  list.delete();
+  return record;
+}
+
+function wasmUrl(variant: Variant, folder: string | null): URL {
+  if (folder !== null) return new URL(`tern-${variant}.wasm`, folder);
+  // Literal, so that bundlers find the files and move them along.
+  return variant === 'relaxed'
+    ? new URL('./wasm/tern-relaxed.wasm', import.meta.url)
+    : new URL('./wasm/tern-simd.wasm', import.meta.url);
+}
+
+/** Empty when relaxed SIMD may be tried. Node 20's first-tier compiler returns wrong sums, so only browsers try it. */
+function whyNotRelaxed(): string {
+  if ('process' in globalThis) return 'Node runs the SIMD128 variant';
+  return WebAssembly.validate(kRelaxedProbe) ? '' : 'this browser has no relaxed SIMD';
+}
+
+/** A module whose one function returns a vector: three zero vectors, then `operation` on them. */
+function probe(operands: number, operation: readonly number[]): Uint8Array<ArrayBuffer> {
+  const zero = [0x41, 0x00, 0xfd, 0x0f]; // i32.const 0, i8x16.splat
+  const body = [0x00, ...Array.from({ length: operands }, () => zero).flat(), ...operation, 0x0b];
+  const header = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
+  const types = [0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b]; // () -> v128
+  return Uint8Array.from([
+    ...header,
+    ...types,
+    0x03,
+    0x02,
+    0x01,
+    0x00,
+    0x0a,
+    body.length + 2,
+    0x01,
+    body.length,
+    ...body,
+  ]);
+}
+
+const kSimdProbe = probe(1, [0xfd, 0x62]); // i8x16.popcnt
+const kRelaxedProbe = probe(3, [0xfd, 0x93, 0x02]); // i32x4.relaxed_dot_i8x16_i7x16_add_s

@@ -1,0 +1,197 @@
+// The half that owns the engine: answers messages and shares the processor between conversations, slice by slice.
+// SPDX-License-Identifier: MIT
+//
+// Runs in the worker, or on the page's own thread where no worker can be started. One host, one model.
+
+import { Engine, type EngineLoader, type EngineModel, type EngineSession } from './engine.js';
+import { TernError, toErrorData, type TernErrorCode } from './errors.js';
+import { Job, newPaces } from './jobs.js';
+import { unreachable, type Reply, type Request } from './protocol.js';
+
+export type Send = (reply: Reply, transfer: Transferable[]) => void;
+
+/** A conversation and the work waiting for it. */
+interface Lane {
+  readonly session: EngineSession;
+  readonly jobs: Job[];
+}
+
+export class Host {
+  readonly #send: Send;
+  readonly #paces = newPaces();
+  readonly #lanes = new Map<number, Lane>(); // in the order in which their turn comes
+  #loader: EngineLoader | null = null;
+  #model: EngineModel | null = null;
+  #running = false;
+
+  constructor(send: Send) {
+    this.#send = send;
+    this.#reply({ type: 'hello' });
+  }
+
+  receive(request: Request): void {
+    switch (request.type) {
+      case 'init':
+        void this.#start(request.wasmFolder);
+        return;
+      case 'chunk':
+        return this.#attempt(() => this.#reply({ type: 'taken', expected: this.#loading().push(request.bytes) }));
+      case 'finish':
+        return this.#attempt(() => this.#finish());
+      case 'open':
+        return this.#attempt(() => this.#open(request.session));
+      case 'shut':
+        return this.#shut(request.session);
+      case 'run':
+        this.#lane(request.session)?.jobs.push(new Job(request.job, request.task));
+        void this.#run();
+        return;
+      case 'credit':
+        this.#find(request.job)?.job.allow(request.credit);
+        void this.#run();
+        return;
+      case 'abort':
+        return this.#abort(request.job);
+      default:
+        unreachable(request);
+    }
+  }
+
+  /** Gives all memory back. */
+  close(): void {
+    for (const id of [...this.#lanes.keys()]) this.#shut(id);
+    this.#loader?.close();
+    this.#model?.close();
+    this.#loader = null;
+    this.#model = null;
+  }
+
+  async #start(wasmFolder: string | null): Promise<void> {
+    try {
+      const engine = await Engine.start(wasmFolder);
+      this.#loader = engine.newLoader();
+      this.#reply({ type: 'ready', engine: engine.info });
+    } catch (error) {
+      this.#fail(error, 'bad-assets');
+    }
+  }
+
+  #loading(): EngineLoader {
+    if (!this.#loader) throw new TernError('bad-state', 'no model is being loaded');
+    return this.#loader;
+  }
+
+  #finish(): void {
+    const loader = this.#loading();
+    this.#model = loader.finish();
+    loader.close();
+    this.#loader = null;
+    this.#reply({ type: 'loaded', info: this.#model.info });
+  }
+
+  #open(id: number): void {
+    if (!this.#model) throw new TernError('bad-state', 'the model is not loaded');
+    this.#lanes.set(id, { session: this.#model.open(), jobs: [] });
+  }
+
+  #shut(id: number): void {
+    this.#lanes.get(id)?.session.close();
+    this.#lanes.delete(id);
+  }
+
+  /** An aborted generation still says where it stood; other work ends without an answer. */
+  #abort(id: number): void {
+    const found = this.#find(id);
+    if (!found) return;
+    const { lane, job } = found;
+    lane.jobs.splice(lane.jobs.indexOf(job), 1);
+    if (job.task.kind !== 'generate') return;
+    this.#reply({
+      type: 'done',
+      job: id,
+      outcome: { kind: 'generate', finish: 'stopped', position: lane.session.position },
+    });
+  }
+
+  /** Slice after slice, each conversation in its turn, with the messages read in between. */
+  async #run(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    for (let lane = this.#next(); lane; lane = this.#next()) {
+      this.#slice(lane);
+      await messagesRead();
+    }
+    this.#running = false;
+  }
+
+  /** The conversation whose turn it is, moved to the end of the line. */
+  #next(): Lane | null {
+    for (const [id, lane] of this.#lanes) {
+      if (!lane.jobs[0]?.runnable) continue;
+      this.#lanes.delete(id);
+      this.#lanes.set(id, lane);
+      return lane;
+    }
+    return null;
+  }
+
+  #slice(lane: Lane): void {
+    const job = lane.jobs[0];
+    if (!job) return;
+    try {
+      const outcome = job.step(lane.session, this.#paces, (bytes) => {
+        this.#reply({ type: 'bytes', job: job.id, bytes }, [bytes.buffer]);
+      });
+      if (!outcome) return;
+      lane.jobs.shift();
+      this.#reply({ type: 'done', job: job.id, outcome }, outcome.kind === 'save' ? [outcome.bytes.buffer] : []);
+    } catch (error) {
+      lane.jobs.shift();
+      const data = toErrorData(error, 'engine-failed');
+      if (data.code === 'engine-failed') return this.#fail(error, 'engine-failed');
+      this.#reply({ type: 'job-failed', job: job.id, error: data });
+    }
+  }
+
+  #lane(id: number): Lane | undefined {
+    return this.#lanes.get(id);
+  }
+
+  #find(id: number): { lane: Lane; job: Job } | undefined {
+    for (const lane of this.#lanes.values()) {
+      const job = lane.jobs.find((candidate) => candidate.id === id);
+      if (job) return { lane, job };
+    }
+    return undefined;
+  }
+
+  #attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#fail(error, 'engine-failed');
+    }
+  }
+
+  #fail(error: unknown, fallback: TernErrorCode): void {
+    this.#lanes.clear(); // the engine may be broken: nothing of it is touched again
+    this.#reply({ type: 'failed', error: toErrorData(error, fallback) });
+  }
+
+  #reply(reply: Reply, transfer: Transferable[] = []): void {
+    this.#send(reply, transfer);
+  }
+}
+
+/** After the messages that have arrived were handled. A timer would wait 4 ms, a promise would not let them in. */
+function messagesRead(): Promise<void> {
+  return new Promise((resolve) => {
+    if ('setImmediate' in globalThis) return void setImmediate(resolve);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}

@@ -1,0 +1,83 @@
+// The messages between the page's half of the package and the half that owns the engine, and nothing else.
+// SPDX-License-Identifier: MIT
+
+import type { ErrorData } from './errors.js';
+import type { EngineOptions } from './options.js';
+
+/** Which build of the engine runs: both give the same bytes, relaxed SIMD is faster where it is available. */
+export type Variant = 'simd' | 'relaxed';
+
+export interface EngineInfo {
+  readonly variant: Variant;
+  /** The kernel the engine chose after its own known-answer test. */
+  readonly kernel: string;
+  /** Why the other variant was not taken; empty when relaxed SIMD runs. */
+  readonly reason: string;
+}
+
+/** What the file says about itself, plus sizes in memory. */
+export interface FileInfo {
+  readonly architecture: string;
+  readonly name: string;
+  readonly parameters: number;
+  readonly fileBytes: number;
+  /** Weights in memory. */
+  readonly packedBytes: number;
+  /** Recurrent state of one conversation, however long it gets. */
+  readonly stateBytes: number;
+  /** 64 bits over the whole file, as 16 hexadecimal digits. */
+  readonly fingerprint: string;
+  readonly config: Readonly<Record<string, string>>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export type Finish = 'max-bytes' | 'end-of-text' | 'stopped';
+
+export interface ScoreSum {
+  readonly bytes: number;
+  readonly bits: number;
+  readonly top1: number;
+  readonly top5: number;
+}
+
+/** One piece of work on one session; pieces of the same session run in order. */
+export type Task =
+  | { readonly kind: 'reset' }
+  | { readonly kind: 'feed'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'generate'; readonly options: EngineOptions; readonly credit: number }
+  | { readonly kind: 'score'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'save' }
+  | { readonly kind: 'restore'; readonly bytes: Uint8Array<ArrayBuffer> };
+
+export type Outcome =
+  | { readonly kind: 'reset' | 'feed' | 'restore'; readonly position: number }
+  | { readonly kind: 'generate'; readonly position: number; readonly finish: Finish }
+  | { readonly kind: 'score'; readonly position: number; readonly score: ScoreSum }
+  | { readonly kind: 'save'; readonly position: number; readonly bytes: Uint8Array<ArrayBuffer> };
+
+/** Page to engine. */
+export type Request =
+  | { readonly type: 'init'; readonly wasmFolder: string | null }
+  | { readonly type: 'chunk'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly type: 'finish' }
+  | { readonly type: 'open'; readonly session: number }
+  | { readonly type: 'shut'; readonly session: number }
+  | { readonly type: 'run'; readonly session: number; readonly job: number; readonly task: Task }
+  /** A generation may produce `credit` bytes in total before it pauses. */
+  | { readonly type: 'credit'; readonly job: number; readonly credit: number }
+  | { readonly type: 'abort'; readonly job: number };
+
+/** Engine to page. `hello`: the script runs; every later failure is a `failed` message. */
+export type Reply =
+  | { readonly type: 'hello' }
+  | { readonly type: 'ready'; readonly engine: EngineInfo }
+  | { readonly type: 'taken'; readonly expected: number }
+  | { readonly type: 'loaded'; readonly info: FileInfo }
+  | { readonly type: 'bytes'; readonly job: number; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly type: 'done'; readonly job: number; readonly outcome: Outcome }
+  | { readonly type: 'job-failed'; readonly job: number; readonly error: ErrorData }
+  | { readonly type: 'failed'; readonly error: ErrorData };
+
+export function unreachable(value: never): never {
+  throw new Error(`unexpected message ${JSON.stringify(value)}`);
+}
