@@ -1,0 +1,41 @@
+"""Checkpoints: written whole or not at all, and enough in them to go on exactly."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from .arch.hgrnbit import BOS, EOS, Config, HGRNBit
+
+
+def save(path: Path, content: dict) -> None:
+    """Write beside the target, then rename: a killed run never leaves half a checkpoint."""
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def load(path: str | Path) -> dict:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such checkpoint; scripts/train.py writes one to its --out folder")
+    content = torch.load(path, map_location="cpu")
+    for key in ("config", "model", "bytes_seen"):
+        if key not in content:
+            raise ValueError(f"{path}: not a checkpoint of scripts/train.py: it has no '{key}'")
+    return content
+
+
+def load_model(path: str | Path) -> tuple[HGRNBit, dict]:
+    """The model of a checkpoint, ready to evaluate or export, and the whole checkpoint.
+
+    EOS is never an input in training (see data.inputs_and_targets); here it gets the meaning of BOS, so that a text
+    with several documents can be fed as it is.
+    """
+    content = load(path)
+    model = HGRNBit(Config.from_dict(content["config"]["model"]))
+    model.load_state_dict(content["model"])
+    with torch.no_grad():
+        if model.config.vocab_size > EOS:
+            model.embeddings.weight[EOS] = model.embeddings.weight[BOS]
+    return model.eval(), content

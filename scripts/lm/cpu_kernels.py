@@ -1,0 +1,151 @@
+"""Fused CPU version of the HGRN-bit block (cpu_kernels.cc), compiled on first use with the machine's own C++ compiler.
+
+`accelerate(model)` swaps it in when the model and the machine allow, and says in one line what it did.
+"""
+
+import ctypes
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .arch.hgrnbit import Block, HGRNBit
+from .ternary import weight_codes
+
+SOURCE = Path(__file__).with_name("cpu_kernels.cc")
+FLAGS = [
+    "-O3",
+    "-march=native",
+    "-mprefer-vector-width=512",
+    "-ffast-math",
+    "-fopenmp",
+    "-std=c++20",
+    "-shared",
+    "-fPIC",
+]
+FLOATS, POINTERS = ctypes.c_float * 6, ctypes.c_void_p * 6
+
+
+class Parameters(ctypes.Structure):
+    _fields_ = (
+        [(name, ctypes.c_int32) for name in "THEIK"]
+        + [("eps", ctypes.c_float)]
+        + [(name, ctypes.c_void_p) for name in ("attn_norm", "conv", "keep", "gate_norm", "ffn_norm")]
+        + [("in_norm", POINTERS), ("codes", POINTERS), ("scale", FLOATS)]
+    )
+
+
+class Gradients(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("attn_norm", "conv", "gate_norm", "ffn_norm")] + [
+        ("in_norm", POINTERS),
+        ("matrix", POINTERS),
+    ]
+
+
+def load_library() -> ctypes.CDLL:
+    """Compile (once per source and machine) and load; OSError or CalledProcessError when there is no compiler."""
+    cpu = (
+        next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "")
+        if os.path.exists("/proc/cpuinfo")
+        else ""
+    )
+    key = hashlib.sha256((SOURCE.read_text() + " ".join(FLAGS) + cpu).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ternlm"
+    target = cache / f"cpu_kernels-{key}.so"
+    if not target.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(f".{os.getpid()}")
+        subprocess.run([os.environ.get("CXX", "g++"), *FLAGS, str(SOURCE), "-o", str(partial)], check=True)
+        partial.rename(target)
+    library = ctypes.CDLL(str(target))
+    library.block_saved_bytes.restype = ctypes.c_int64
+    return library
+
+
+def tensors_of(block: Block) -> list[Tensor]:
+    """The block's parameters in the order of `FusedBlock.forward`: four vectors, six norms, six matrices."""
+    mix, mlp = block.attn, block.mlp
+    linears = [mix.i_proj, mix.f_proj, mix.g_proj, mix.o_proj, mlp.gate_proj, mlp.down_proj]
+    conv = mix.conv.weight if mix.conv is not None else mix.g_norm.weight.new_zeros(0)
+    vectors = [block.attn_norm.weight, conv, mix.g_norm.weight, block.mlp_norm.weight]
+    return vectors + [x.norm.weight for x in linears] + [x.weight for x in linears]
+
+
+class FusedBlock(torch.autograd.Function):
+    library: ctypes.CDLL
+    calls = 0
+    spare: list[
+        Tensor
+    ] = []  # forward's notes for backward are large: reused from step to step, not given back to the system
+
+    @staticmethod
+    def forward(ctx, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor, eps: float, taps: int, *weights: Tensor):
+        batch, time, hidden = h.shape
+        vectors, norms, matrices = weights[:4], weights[4:10], weights[10:]
+        conv = vectors[1].reshape(hidden, -1).t().contiguous()  # [K, D]
+        codes = [weight_codes(w) for w in matrices]
+        held = [h.contiguous(), keep.contiguous(), conv, *codes]  # alive while C++ reads them
+        p = Parameters(T=time, H=hidden, E=state.shape[1], I=matrices[5].shape[1], K=taps, eps=eps)
+        p.attn_norm, p.conv, p.keep = vectors[0].data_ptr(), conv.data_ptr(), held[1].data_ptr()
+        p.gate_norm, p.ffn_norm = vectors[2].data_ptr(), vectors[3].data_ptr()
+        p.in_norm = POINTERS(*(w.data_ptr() for w in norms))
+        p.codes = POINTERS(*(c.data_ptr() for c, _ in codes))
+        p.scale = FLOATS(*(s for _, s in codes))
+        size = batch * FusedBlock.library.block_saved_bytes(ctypes.byref(p))
+        fits = [i for i, x in enumerate(FusedBlock.spare) if x.numel() == size]
+        saved = FusedBlock.spare.pop(fits[0]) if fits else torch.empty(size, dtype=torch.uint8)
+        out, state, tail = torch.empty_like(held[0]), state.clone(), tail.contiguous().clone()
+        pointers = (ctypes.c_void_p(x.data_ptr()) for x in (held[0], out, state, tail, saved))
+        FusedBlock.library.block_forward(ctypes.byref(p), batch, *pointers)
+        ctx.parameters, ctx.held, ctx.saved = p, held, saved
+        ctx.save_for_backward(*weights)
+        ctx.mark_non_differentiable(state, tail)
+        return out, state, tail
+
+    @staticmethod
+    def backward(ctx, g_out: Tensor, _state, _tail):
+        weights = ctx.saved_tensors
+        g_out = g_out.contiguous()
+        g_in = torch.empty_like(g_out)
+        vectors = [torch.zeros_like(w) for w in (weights[0], ctx.held[2], weights[2], weights[3])]
+        norms = [torch.zeros_like(w) for w in weights[4:10]]
+        matrices = [torch.zeros(w.shape[::-1]) for w in weights[10:]]
+        grads = Gradients(*(v.data_ptr() for v in vectors))
+        grads.in_norm = POINTERS(*(w.data_ptr() for w in norms))
+        grads.matrix = POINTERS(*(w.data_ptr() for w in matrices))
+        FusedBlock.calls += 1
+        FusedBlock.library.block_backward(
+            ctypes.byref(ctx.parameters),
+            g_out.shape[0],
+            *(ctypes.c_void_p(x.data_ptr()) for x in (g_out, g_in, ctx.saved)),
+            ctypes.byref(grads),
+            ctypes.c_uint32(FusedBlock.calls),
+        )
+        FusedBlock.spare.append(ctx.saved)
+        vectors[1] = vectors[1].t().reshape(weights[1].shape)
+        return (g_in, None, None, None, None, None, *vectors, *norms, *(m.t() for m in matrices))
+
+
+def fused_forward(block: Block, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    c = block.attn.c
+    return FusedBlock.apply(h, keep, state, tail, c.eps, c.conv_kernel, *tensors_of(block))
+
+
+def accelerate(model: HGRNBit) -> str:
+    """Use the fused block if possible; returns the reason either way."""
+    c = model.config
+    if model.norm.weight.device.type != "cpu":
+        return "plain PyTorch blocks: the fused ones are for the CPU"
+    if c.lower_bounds or c.gate_norm != "gate" or c.sigmoid != "table":
+        return "plain PyTorch blocks: the fused ones know neither learned lower bounds, nor gate_norm=state, nor piecewise sigmoid"
+    if any(width % 16 for width in (c.hidden, c.recurrent, c.intermediate)):
+        return "plain PyTorch blocks: the fused ones need widths that are multiples of 16"
+    try:
+        FusedBlock.library = load_library()
+    except (OSError, subprocess.CalledProcessError) as reason:
+        return f"plain PyTorch blocks (about 20 times slower): compiling cpu_kernels.cc failed: {reason}"
+    model.block_forward = fused_forward
+    return "fused CPU blocks"

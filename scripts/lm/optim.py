@@ -1,0 +1,54 @@
+"""Muon for the ternary matrices of the blocks, AdamW for everything else, and the schedule of both.
+
+Source: Muon (Keller Jordan et al., 2024): the momentum of a matrix is replaced by the nearest orthogonal one, by five
+Newton-Schulz steps.  Different here: the decay of the masters is tied to the learning rate of their own group.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def orthogonalize(g: Tensor, steps: int = 5) -> Tensor:
+    """[m, n] -> a matrix with the same singular vectors and singular values near 1 (quintic Newton-Schulz)."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = g if g.shape[0] <= g.shape[1] else g.t()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.t()
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x if g.shape[0] <= g.shape[1] else x.t()
+
+
+class Muon(torch.optim.Optimizer):
+    def __init__(self, params, lr: float, momentum: float, weight_decay: float):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                average = state.setdefault("momentum", torch.zeros_like(p))
+                average.lerp_(p.grad, 1 - group["momentum"])
+                update = orthogonalize(p.grad.lerp(average, group["momentum"]))
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
+
+
+def make_optimizers(model: nn.Module, train) -> list[torch.optim.Optimizer]:
+    """The matrices inside `layers` go to Muon when train.matrix_optimizer says so; the rest to AdamW."""
+    matrices = [p for n, p in model.named_parameters() if n.startswith("layers.") and p.ndim == 2]
+    chosen = {id(p) for p in matrices} if train.matrix_optimizer == "muon" else set()
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    adamw = torch.optim.AdamW(rest, lr=train.lr, betas=(0.9, 0.98), weight_decay=0.0)
+    if not chosen:
+        return [adamw]
+    return [adamw, Muon(matrices, lr=train.matrix_lr, momentum=0.95, weight_decay=train.matrix_weight_decay)]
+
+
+def schedule(bytes_seen: int, train) -> float:
+    """Warm-up, stable, linear decay to zero over the last `train.decay_bytes`: the factor on every learning rate."""
+    left = train.total_bytes - bytes_seen
+    return min(1.0, (bytes_seen + 1) / max(train.warmup_bytes, 1), max(left, 0) / max(train.decay_bytes, 1))

@@ -1,0 +1,73 @@
+"""Straight-through quantisers: the float side of the rounding the engine does in integers.
+
+Source: BitNet b1.58 (arXiv 2402.17764) as used by MatMul-free LM (arXiv 2406.02528).  Different here: the one scale of
+a weight matrix is rounded to fp16 and embeddings to int8 rows *during training*, because that is what the file stores;
+so export loses nothing.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FLOOR = 1e-5  # smallest scale a quantiser divides by
+
+
+def weight_codes(w: Tensor) -> tuple[Tensor, float]:
+    """[rows, cols] float -> (codes int8 in {-1, 0, 1}, scale): w is approximated by scale * codes.  Absmean, scale in fp16."""
+    scale = w.detach().float().abs().mean().clamp(min=FLOOR).half().float()
+    return (w.detach() / scale).round_().clamp_(-1, 1).to(torch.int8), float(scale)
+
+
+def embedding_codes(w: Tensor) -> tuple[Tensor, Tensor]:
+    """[V, D] float -> (codes int8 [V, D] in [-127, 127], scale float32 [V]).  Absmax per row."""
+    scale = w.detach().float().abs().amax(1).clamp(min=FLOOR) / 127
+    return (w.detach() / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8), scale
+
+
+def quantize_activation(x: Tensor) -> Tensor:
+    """Round each token's vector to 127 steps of its largest magnitude.  The gradient passes straight through."""
+    scale = x.detach().abs().amax(-1, keepdim=True).clamp(min=FLOOR) / 127
+    return x + ((x / scale).round() * scale - x).detach()
+
+
+def straight_through(master: Tensor, codes: Tensor, scale: float | Tensor) -> Tensor:
+    """The value scale * codes with the gradient of `master`."""
+    return master + (codes.to(master.dtype) * scale - master).detach()
+
+
+class RMSNorm(nn.Module):
+    """y = x * w / sqrt(mean(x^2) + eps) over the last dimension, in float32."""
+
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.float()
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class BitLinear(nn.Module):
+    """RMSNorm -> int8 per token -> ternary matrix -> scales.  Master weights are float32 [rows, cols]."""
+
+    def __init__(self, cols: int, rows: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, cols).normal_(0, cols**-0.5))
+        self.norm = RMSNorm(cols, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = quantize_activation(self.norm(x))
+        return F.linear(x, straight_through(self.weight, *weight_codes(self.weight)))
+
+
+class Embedding(nn.Module):
+    """A table of int8 rows, each with its own scale."""
+
+    def __init__(self, vocab: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocab, width).normal_(0, 1.0))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        codes, scale = embedding_codes(self.weight)
+        return F.embedding(tokens, straight_through(self.weight, codes, scale[:, None]))
