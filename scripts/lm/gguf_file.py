@@ -220,7 +220,7 @@ def _f32(tensor: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().float().numpy())
 
 
-# ---- reading back, for tests and reports
+# ---- reading
 
 
 def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
@@ -231,5 +231,59 @@ def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     for tensor in reader.tensors:
         ternary = tensor.tensor_type in TERNARY_TYPES.values()
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type) if ternary else tensor.data
-        tensors[tensor.name] = np.asarray(values, dtype=np.float32)
+        tensors[tensor.name] = np.array(values, dtype=np.float32)
     return keys, tensors
+
+
+def load(path: Path) -> HGRNBit:
+    """A PyTorch model that computes with exactly the codes, scales and constants of a file that write() made."""
+    keys, tensors = read(path)
+    if keys.get("general.architecture") != ARCHITECTURE:
+        raise ValueError(f"{path}: expected architecture {ARCHITECTURE}, found {keys.get('general.architecture')}")
+    model = HGRNBit(_config(keys))
+    config = model.config
+    parameters, keep = {}, torch.ones(config.layers, config.recurrent)
+    for template, parameter_template, kind in TENSORS:
+        for n in range(config.layers) if ".N." in template else (0,):
+            name, parameter = (text.replace(".N.", f".{n}.") for text in (template, parameter_template))
+            if kind == "ternary":
+                norm = torch.from_numpy(tensors[f"{name}.in_norm.weight"])
+                parameters[f"{parameter}.norm.weight"] = norm
+                parameters[f"{parameter}.weight"] = _masters(
+                    torch.from_numpy(tensors[f"{name}.weight"])[:, : len(norm)]
+                )
+            elif kind == "embedding":
+                rows = tensors[f"{name}.weight"] * tensors[f"{name}.scale"][:, None]
+                parameters[parameter] = torch.from_numpy(rows)
+            elif kind == "conv" and config.conv_kernel:
+                parameters[parameter] = torch.from_numpy(tensors[name])[:, None]
+            elif kind == "lower_bound" and name in tensors:
+                keep[n] = 1 - torch.from_numpy(tensors[name])
+            elif kind == "vector":
+                parameters[parameter] = torch.from_numpy(tensors[name])
+    model.load_state_dict(parameters)
+    model.keep_table = lambda: keep  # the file has the bounds, not the setting they were made from
+    return model.eval()
+
+
+def _config(keys: dict) -> Config:
+    return Config(
+        vocab_size=keys["hgrnbit.vocab_size"],
+        hidden=keys["hgrnbit.embedding_length"],
+        recurrent=keys["hgrnbit.recurrent_length"],
+        intermediate=keys["hgrnbit.feed_forward_length"],
+        layers=keys["hgrnbit.block_count"],
+        conv_kernel=keys["hgrnbit.conv_kernel"],
+        gate_norm=keys["hgrnbit.gate_norm"],
+        sigmoid=keys["hgrnbit.sigmoid"],
+        eps=float(np.format_float_positional(np.float32(keys["hgrnbit.norm_rms_epsilon"]))),  # 1e-6, not 9.99...e-7
+    )
+
+
+def _masters(ternary: torch.Tensor) -> torch.Tensor:
+    """scale * codes -> master weights that weight_codes() turns into the same codes and the same scale.
+
+    The scale is the mean of |w|, so the weights that are not 0 have to be larger, by the share of those that are.
+    """
+    nonzero = int(ternary.count_nonzero())
+    return ternary * (ternary.numel() / max(nonzero, 1))

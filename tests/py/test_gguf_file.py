@@ -3,12 +3,13 @@
 import gguf
 import numpy as np
 import pytest
+import torch
 from make_golden import random_model
 from publish import count_parameters
 
 from lm import gguf_file
 from lm.arch.hgrnbit import Config
-from lm.ternary import embedding_codes, weight_codes
+from lm.ternary import BitLinear, embedding_codes, weight_codes
 
 
 def random_codes(rows, cols, seed=0):
@@ -139,3 +140,22 @@ def test_the_parameter_count_is_that_of_the_pytorch_model(tmp_path):
     gguf_file.write(tmp_path / "m.gguf", model, gguf_file.Card("m"), "TQ1_0")
     _, tensors = gguf_file.read(tmp_path / "m.gguf")
     assert count_parameters(tensors) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_file_loaded_into_pytorch_computes_what_the_exported_model_computes(model, tmp_path):
+    gguf_file.write(tmp_path / "m.gguf", model, gguf_file.Card("m"), "TQ1_0")
+    loaded = gguf_file.load(tmp_path / "m.gguf")
+    for (name, module), other in zip(model.named_modules(), loaded.modules()):
+        if isinstance(module, BitLinear):
+            codes, scale = weight_codes(module.weight)
+            loaded_codes, loaded_scale = weight_codes(other.weight)
+            assert scale == loaded_scale and torch.equal(codes, loaded_codes), name
+    codes, scale = embedding_codes(model.embeddings.weight)
+    loaded_codes, loaded_scale = embedding_codes(loaded.embeddings.weight)
+    assert torch.equal(codes, loaded_codes)
+    torch.testing.assert_close(loaded_scale, scale, rtol=1e-6, atol=0)
+    torch.testing.assert_close(loaded.keep_table(), model.keep_table().detach(), rtol=0, atol=1e-7)
+    assert loaded.config.eps == model.config.eps
+    tokens = torch.arange(40)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(tokens)[0], model(tokens)[0], rtol=0, atol=0.05)
