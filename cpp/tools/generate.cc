@@ -1,0 +1,195 @@
+// generate.cc: `tern generate` continues prompts, streaming, or line by line in a conversation.
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "session/session.h"
+#include "tools/commands.h"
+#include "tools/files.h"
+
+namespace tern {
+namespace {
+
+constexpr const char* kUsage =
+    "tern generate --model FILE [--prompt TEXT | --prompt-file FILE | --interactive] [options]";
+
+constexpr Option kOptions[] = {
+    {"--model", "FILE", "the model, GGUF"},
+    {"--prompt", "TEXT", "continue this text (default: begin a new one)"},
+    {"--prompt-file", "FILE", "one prompt a line, each continued on its own"},
+    {"--interactive", nullptr, "read prompts from the terminal; /help lists its commands"},
+    {"--num-samples", "N", "continuations per prompt, with seeds S, S+1, ... (1)"},
+    {"--output", "FILE", "write there instead of to the terminal"},
+    {"--max-bytes", "N", "stop after N bytes (400)"},
+    {"--seed", "S", "same seed, same text; chosen and printed if not given"},
+    {"--temperature", "T", "above 0, up to 100 (1)"},
+    {"--top-k", "K", "draw from the K likeliest bytes, 1 to 256 (256)"},
+    {"--top-p", "P", "draw from the likeliest bytes that reach probability P (1)"},
+    {"--min-p", "P", "drop bytes less likely than P times the likeliest (0)"},
+    {"--repetition-penalty", "R", "1 to 10, over the last 256 bytes (1)"},
+    {"--greedy", nullptr, "always the likeliest byte"},
+};
+
+constexpr const char* kInteractiveHelp =
+    "A line is a prompt.  Commands: /temp T  /topk K  /topp P  /max N  /greedy  /sample  /quit\n";
+
+constexpr size_t kSlice = 16;  // bytes between two writes, so that text streams
+
+struct Settings {
+  std::shared_ptr<const Model> model;
+  SampleOptions options;
+  uint64_t max_bytes = 400;
+  uint64_t samples = 1;
+  std::FILE* out = stdout;
+};
+
+/// One continuation, written as it comes.
+Result<void> stream(Session& session, const SampleOptions& options, uint64_t max_bytes, std::FILE* out) {
+  Result<void> started = session.start(options, max_bytes);
+  if (!started.ok()) return started;
+  uint8_t slice[kSlice];
+  while (session.finish_state() == Finish::kNotFinished) {
+    const size_t size = session.generate(slice);
+    if (std::fwrite(slice, 1, size, out) != size) return error_f(ErrorCode::kBadState, "the output cannot be written");
+    std::fflush(out);
+  }
+  return {};
+}
+
+/// The prompt and its continuations; with several, each under a heading line.
+Result<void> continue_prompt(const Settings& settings, const std::string& prompt, bool with_headings) {
+  Session session(settings.model);
+  session.feed({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+  const std::vector<uint8_t> after_prompt = session.save();
+  for (uint64_t n = 0; n < settings.samples; ++n) {
+    SampleOptions options = settings.options;
+    options.seed += n;
+    if (with_headings) std::fprintf(settings.out, "--- seed %llu\n", static_cast<unsigned long long>(options.seed));
+    Result<void> done = session.restore(after_prompt);
+    if (!done.ok()) return done;
+    std::fwrite(prompt.data(), 1, prompt.size(), settings.out);
+    done = stream(session, options, settings.max_bytes, settings.out);
+    if (!done.ok()) return done;
+    std::fputc('\n', settings.out);
+  }
+  return {};
+}
+
+Result<void> continue_prompt_file(const Settings& settings, const std::string& path) {
+  const Result<std::vector<uint8_t>> file = read_file(path);
+  if (!file.ok()) return file.error();
+  std::string_view text(reinterpret_cast<const char*>(file.value().data()), file.value().size());
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string line(text.substr(0, end));
+    if (line.ends_with('\r')) line.pop_back();
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty()) continue;
+    Result<void> done = continue_prompt(settings, line, true);
+    if (!done.ok()) return done;
+  }
+  return {};
+}
+
+/// A line that begins with a slash.  Answers false for /quit.
+Result<bool> run_interactive_command(Settings& settings, const std::string& line) {
+  const size_t space = std::min(line.find(' '), line.size());
+  const std::string name = line.substr(1, space - 1);
+  const std::string value = line.substr(std::min(space + 1, line.size()));
+  Result<void> set;
+  if (name == "quit") return false;
+  if (name == "temp") {
+    set = set_sample_option(settings.options, "temperature", value);
+  } else if (name == "topk") {
+    set = set_sample_option(settings.options, "top-k", value);
+  } else if (name == "topp") {
+    set = set_sample_option(settings.options, "top-p", value);
+  } else if (name == "greedy" || name == "sample") {
+    settings.options.greedy = name == "greedy";
+  } else if (name == "max") {
+    const Result<uint64_t> bytes = parse_integer("max", value, 1, UINT64_MAX);
+    if (!bytes.ok()) return bytes.error();
+    settings.max_bytes = bytes.value();
+  } else {
+    return error_f(ErrorCode::kBadOption, "%s", kInteractiveHelp);
+  }
+  if (!set.ok()) return set.error();
+  return true;
+}
+
+/// Each line is the beginning of a text of its own.  Mistakes are reported and change nothing.
+Result<void> interact(Settings settings) {
+  std::fputs(kInteractiveHelp, stderr);
+  std::string line;
+  while (std::fputs("> ", stderr), std::getline(std::cin, line)) {
+    if (line.empty()) continue;
+    if (line.front() == '/') {
+      const Result<bool> go_on = run_interactive_command(settings, line);
+      if (!go_on.ok()) std::fprintf(stderr, "%s\n", go_on.error().message.c_str());
+      if (go_on.ok() && !go_on.value()) return {};
+      continue;
+    }
+    Result<void> done = continue_prompt(settings, line, settings.samples > 1);
+    if (!done.ok()) return done;
+    settings.options.seed += settings.samples;  // the same prompt again gives another text
+  }
+  std::fputc('\n', stderr);
+  return {};
+}
+
+Result<void> read_options(const Arguments& arguments, Settings& settings) {
+  for (const char* name : {"--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty", "--seed"}) {
+    if (!arguments.has(name)) continue;
+    Result<void> set = set_sample_option(settings.options, name + 2, arguments.text(name));
+    if (!set.ok()) return set;
+  }
+  settings.options.greedy = arguments.has("--greedy");
+  const Result<uint64_t> max_bytes = arguments.integer("--max-bytes", settings.max_bytes, 1, UINT64_MAX);
+  if (!max_bytes.ok()) return max_bytes.error();
+  settings.max_bytes = max_bytes.value();
+  const Result<uint64_t> samples = arguments.integer("--num-samples", 1, 1, 1000000);
+  if (!samples.ok()) return samples.error();
+  settings.samples = samples.value();
+  const int sources = arguments.has("--prompt") + arguments.has("--prompt-file") + arguments.has("--interactive");
+  if (sources > 1) {
+    return error_f(ErrorCode::kBadOption, "expected one of --prompt, --prompt-file and --interactive, found %d", sources);
+  }
+  return {};
+}
+
+Result<void> run_generate(const Arguments& arguments) {
+  Settings settings;
+  const Result<std::string> path = arguments.required("--model");
+  if (!path.ok()) return path.error();
+  Result<void> done = read_options(arguments, settings);
+  if (!done.ok()) return done;
+  if (!arguments.has("--seed") && !settings.options.greedy) {
+    settings.options.seed = std::random_device()();
+    std::fprintf(stderr, "seed %llu\n", static_cast<unsigned long long>(settings.options.seed));
+  }
+  const Result<std::shared_ptr<const Model>> model = load_model(path.value());
+  if (!model.ok()) return model.error();
+  settings.model = model.value();
+
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> output(nullptr, &std::fclose);
+  if (arguments.has("--output")) {
+    output.reset(std::fopen(arguments.text("--output").c_str(), "wb"));
+    if (output == nullptr) {
+      return error_f(ErrorCode::kBadState, "--output: %s cannot be written", arguments.text("--output").c_str());
+    }
+    settings.out = output.get();
+  }
+  if (arguments.has("--interactive")) return interact(settings);
+  if (arguments.has("--prompt-file")) return continue_prompt_file(settings, arguments.text("--prompt-file"));
+  return continue_prompt(settings, arguments.text("--prompt"), settings.samples > 1);
+}
+
+}  // namespace
+
+const Command kGenerateCommand{"generate", kUsage, kOptions, &run_generate};
+
+}  // namespace tern

@@ -1,0 +1,208 @@
+// golden.cc: the program tern_golden prints what the engine computes for a prompt, exactly, as JSON for golden files.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "session/session.h"
+#include "tools/files.h"
+#include "tools/json.h"
+#include "tools/options.h"
+
+namespace tern {
+namespace {
+
+constexpr const char* kUsage = "tern_golden --model FILE (--prompt TEXT | --prompt-hex HEX | --prompt-file FILE) [options]";
+
+constexpr Option kOptions[] = {
+    {"--model", "FILE", "the model, GGUF"},
+    {"--prompt", "TEXT", "the prompt"},
+    {"--prompt-hex", "HEX", "the prompt as hexadecimal bytes"},
+    {"--prompt-file", "FILE", "the prompt is the whole file"},
+    {"--generate", "SPEC", "generate after the prompt, may be repeated; SPEC is described below"},
+    {"--trace", nullptr, "add h after each block for every position (position 0 is BOS), [position][layer][width] Q16.16"},
+    {"--all-logits", nullptr, "add the logits after every position, [position][256] Q16.16"},
+};
+
+constexpr const char* kOutput =
+    "\nSPEC: NAME=VALUE,... with the names greedy (true), temperature, top-k, top-p, min-p, repetition-penalty, seed\n"
+    "and max-bytes (64), e.g. temperature=0.8,top-k=40,seed=7 or greedy,max-bytes=100\n"
+    "\noutput: one JSON object with\n"
+    "  kernel, architecture, layers, width, fingerprint (16 hex digits)\n"
+    "  prompt_hex\n"
+    "  logits         [256] Q16.16 after the prompt\n"
+    "  logits_fnv1a   16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each byte\n"
+    "  score          {bytes, bits_q32 (decimal text), top1, top5} of the prompt\n"
+    "  generations    [{options, hex, finish: max_bytes | end_of_text}]\n"
+    "  trace, all_logits   if asked for\n"
+    "exit status 1 if step by step, whole-prompt and sliced runs differ in any bit\n";
+
+Error bad(const char* message) { return error_f(ErrorCode::kBadOption, "%s", message); }
+
+Result<std::vector<uint8_t>> from_hex(const std::string& hex) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
+  std::vector<uint8_t> bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+    const int high = digit(hex[i]);
+    const int low = digit(hex[i + 1]);
+    if (high < 0 || low < 0) return bad("--prompt-hex: expected pairs of the digits 0-9a-f");
+    bytes.push_back(static_cast<uint8_t>(high * 16 + low));
+  }
+  if (hex.size() % 2 != 0) return bad("--prompt-hex: expected an even number of digits");
+  return bytes;
+}
+
+Result<std::vector<uint8_t>> prompt_of(const Arguments& arguments) {
+  if (arguments.has("--prompt-file")) return read_file(arguments.text("--prompt-file"));
+  if (arguments.has("--prompt-hex")) return from_hex(arguments.text("--prompt-hex"));
+  const std::string text = arguments.text("--prompt");
+  return std::vector<uint8_t>(text.begin(), text.end());
+}
+
+/// What stepping through the prompt one byte at a time gives; the reference for the faster ways.
+struct Steps {
+  std::vector<int32_t> logits;  // [1 + prompt][kVocab]
+  std::vector<int32_t> trace;   // [1 + prompt][layers][width]
+};
+
+Steps run_steps(const Model& model, const std::vector<uint8_t>& prompt) {
+  const size_t row = size_t{model.layers()} * model.width();
+  Steps steps{std::vector<int32_t>((prompt.size() + 1) * kVocab), std::vector<int32_t>((prompt.size() + 1) * row)};
+  Context context(model);
+  for (size_t p = 0; p <= prompt.size(); ++p) {
+    model.step(p == 0 ? kBos : prompt[p - 1], context, std::span(steps.logits).subspan(p * kVocab, kVocab),
+               std::span(steps.trace).subspan(p * row, row));
+  }
+  return steps;
+}
+
+uint64_t fnv1a(std::span<const int32_t> words) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const int32_t word : words) {
+    for (int b = 0; b < 4; ++b) hash = (hash ^ (static_cast<uint32_t>(word) >> (8 * b) & 0xff)) * 0x100000001b3;
+  }
+  return hash;
+}
+
+/// False if any slicing of the prompt leaves other logits or another state than single steps.
+bool slicing_is_exact(const std::shared_ptr<const Model>& model, const std::vector<uint8_t>& prompt,
+                      const Steps& steps) {
+  std::vector<uint8_t> first_saved;
+  for (const size_t slice : {size_t{1}, size_t{7}, prompt.size() + 1}) {
+    Session session(model);
+    for (size_t at = 0; at < prompt.size(); at += slice) {
+      session.feed(std::span(prompt).subspan(at, std::min(slice, prompt.size() - at)));
+    }
+    if (!std::ranges::equal(session.logits(), std::span(steps.logits).last(kVocab))) return false;
+    if (first_saved.empty()) first_saved = session.save();
+    if (session.save() != first_saved) return false;
+  }
+  return true;
+}
+
+Result<void> write_generation(const std::shared_ptr<const Model>& model, const std::vector<uint8_t>& prompt,
+                              const std::string& spec, JsonWriter& json) {
+  SampleOptions options;
+  uint64_t max_bytes = 64;
+  for (size_t at = 0; at < spec.size();) {
+    const std::string item = spec.substr(at, spec.find(',', at) - at);
+    at += item.size() + 1;
+    const size_t equals = item.find('=');
+    const std::string name = item.substr(0, equals);
+    const std::string value = equals == std::string::npos ? "true" : item.substr(equals + 1);
+    if (name == "max-bytes") {
+      const Result<uint64_t> number = parse_integer(name, value, 0, 1 << 24);
+      if (!number.ok()) return number.error();
+      max_bytes = number.value();
+    } else {
+      Result<void> set = set_sample_option(options, name, value);
+      if (!set.ok()) return set;
+    }
+  }
+  Session session(model);
+  session.feed(prompt);
+  Result<void> started = session.start(options, max_bytes);
+  if (!started.ok()) return started;
+  std::vector<uint8_t> out(max_bytes);
+  out.resize(session.generate(out));
+  json.open('{').key("options").text(spec).key("hex").text(to_hex(out));
+  json.key("finish").text(session.finish_state() == Finish::kEndOfText ? "end_of_text" : "max_bytes").close('}');
+  return {};
+}
+
+Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
+  const Result<std::string> path = arguments.required("--model");
+  if (!path.ok()) return path.error();
+  const Result<std::shared_ptr<const Model>> loaded = load_model(path.value());
+  if (!loaded.ok()) return loaded.error();
+  const Result<std::vector<uint8_t>> read = prompt_of(arguments);
+  if (!read.ok()) return read.error();
+  const std::shared_ptr<const Model>& model = loaded.value();
+  const std::vector<uint8_t>& prompt = read.value();
+
+  const Steps steps = run_steps(*model, prompt);
+  if (!slicing_is_exact(model, prompt, steps)) {
+    return error_f(ErrorCode::kBadState, "step() and prefill() differ: the engine is broken");
+  }
+  Session session(model);
+  const Result<Score> score = session.score(prompt);
+  if (!score.ok()) return score.error();
+
+  json.open('{').key("kernel").text(kernel_level()).key("architecture").text(model->info().architecture);
+  json.key("layers").integer(model->layers()).key("width").integer(model->width());
+  json.key("fingerprint").text(to_hex(model->info().fingerprint)).key("prompt_hex").text(to_hex(prompt));
+  json.key("logits").integers(std::span(steps.logits).last(kVocab));
+  json.key("logits_fnv1a").text(to_hex(fnv1a(steps.logits)));
+  json.key("score").open('{').key("bytes").unsigned_integer(score.value().bytes);
+  json.key("bits_q32").text(std::to_string(score.value().bits_q32));
+  json.key("top1").unsigned_integer(score.value().top1).key("top5").unsigned_integer(score.value().top5).close('}');
+  json.key("generations").open('[');
+  for (const std::string& spec : arguments.all("--generate")) {
+    Result<void> written = write_generation(model, prompt, spec, json);
+    if (!written.ok()) return written;
+  }
+  json.close(']');
+  const size_t positions = prompt.size() + 1;
+  if (arguments.has("--all-logits")) {
+    json.key("all_logits").open('[');
+    for (size_t p = 0; p < positions; ++p) json.integers(std::span(steps.logits).subspan(p * kVocab, kVocab));
+    json.close(']');
+  }
+  if (arguments.has("--trace")) {
+    const size_t width = model->width();
+    json.key("trace").open('[');
+    for (size_t p = 0; p < positions; ++p) {
+      json.open('[');
+      for (size_t l = 0; l < model->layers(); ++l) {
+        json.integers(std::span(steps.trace).subspan((p * model->layers() + l) * width, width));
+      }
+      json.close(']');
+    }
+    json.close(']');
+  }
+  json.close('}');
+  return {};
+}
+
+int run(std::span<char* const> words) {
+  for (const char* word : words) {
+    if (std::string_view(word) == "--help") {
+      std::fputs((help_text(kUsage, kOptions) + kOutput).c_str(), stdout);
+      return 0;
+    }
+  }
+  const Result<Arguments> arguments = Arguments::parse(words, kOptions);
+  JsonWriter json;
+  const Result<void> written = arguments.ok() ? write_all(arguments.value(), json) : Result<void>(arguments.error());
+  if (!written.ok()) {
+    std::fprintf(stderr, "tern_golden: %s\n", written.error().message.c_str());
+    return written.error().code == ErrorCode::kBadOption ? 2 : 1;
+  }
+  std::printf("%s\n", json.result().c_str());
+  return 0;
+}
+
+}  // namespace
+}  // namespace tern
+
+int main(int argc, char** argv) { return tern::run({argv + 1, static_cast<size_t>(argc - 1)}); }

@@ -1,0 +1,101 @@
+// inspect.cc: `tern inspect` shows what is in a model file and what it becomes in memory.
+#include <cstdio>
+#include <string>
+
+#include "tools/commands.h"
+#include "tools/files.h"
+#include "tools/json.h"
+
+namespace tern {
+namespace {
+
+constexpr Option kOptions[] = {
+    {"--model", "FILE", "the model, GGUF"},
+    {"--json", nullptr, "print one JSON object"},
+};
+
+std::string shape_text(const TensorInfo& tensor) {
+  std::string text;
+  for (const uint64_t extent : tensor.shape) text += (text.empty() ? "" : " x ") + std::to_string(extent);
+  return text;
+}
+
+double percent(uint64_t part, const MatrixInfo& matrix) {
+  return 100.0 * static_cast<double>(part) / (static_cast<double>(matrix.rows) * static_cast<double>(matrix.cols));
+}
+
+void print_text(const ModelInfo& info) {
+  std::printf("%s (%s), %llu parameters\n", info.name.c_str(), info.architecture.c_str(),
+              static_cast<unsigned long long>(info.parameters));
+  std::printf("file %llu bytes, weights in memory %llu, state per conversation %llu, fingerprint %s\n\n",
+              static_cast<unsigned long long>(info.file_bytes), static_cast<unsigned long long>(info.packed_bytes),
+              static_cast<unsigned long long>(info.state_bytes), to_hex(info.fingerprint).c_str());
+  for (const KeyValue& item : info.config) std::printf("%-24s %s\n", item.key.c_str(), item.value.c_str());
+  std::printf("\n");
+  for (const KeyValue& item : info.metadata) std::printf("%-32s %s\n", item.key.c_str(), item.value.c_str());
+
+  std::printf("\n%-28s %-6s %6s %6s %10s %7s %7s %7s\n", "ternary matrix", "type", "rows", "cols", "packed", "-1 %",
+              "0 %", "+1 %");
+  for (const MatrixInfo& m : info.matrices) {
+    std::printf("%-28s %-6s %6u %6u %10llu %7.2f %7.2f %7.2f\n", m.name.c_str(), m.type.c_str(), m.rows, m.cols,
+                static_cast<unsigned long long>(m.packed_bytes), percent(m.minus, m), percent(m.zero, m),
+                percent(m.plus, m));
+  }
+  std::printf("\n%-36s %-6s %14s %10s\n", "tensor", "type", "shape", "bytes");
+  for (const TensorInfo& t : info.tensors) {
+    std::printf("%-36s %-6s %14s %10llu\n", t.name.c_str(), t.type.c_str(), shape_text(t).c_str(),
+                static_cast<unsigned long long>(t.file_bytes));
+  }
+}
+
+void write_pairs(JsonWriter& json, const std::vector<KeyValue>& pairs) {
+  json.open('{');
+  for (const KeyValue& pair : pairs) json.key(pair.key).text(pair.value);
+  json.close('}');
+}
+
+void print_json(const ModelInfo& info) {
+  JsonWriter json;
+  json.open('{').key("name").text(info.name).key("architecture").text(info.architecture);
+  json.key("parameters").unsigned_integer(info.parameters).key("file_bytes").unsigned_integer(info.file_bytes);
+  json.key("packed_bytes").unsigned_integer(info.packed_bytes).key("state_bytes").unsigned_integer(info.state_bytes);
+  json.key("fingerprint").text(to_hex(info.fingerprint));
+  json.key("config");
+  write_pairs(json, info.config);
+  json.key("metadata");
+  write_pairs(json, info.metadata);
+  json.key("matrices").open('[');
+  for (const MatrixInfo& m : info.matrices) {
+    json.open('{').key("name").text(m.name).key("type").text(m.type).key("rows").integer(m.rows);
+    json.key("cols").integer(m.cols).key("packed_bytes").unsigned_integer(m.packed_bytes);
+    json.key("minus").unsigned_integer(m.minus).key("zero").unsigned_integer(m.zero);
+    json.key("plus").unsigned_integer(m.plus).close('}');
+  }
+  json.close(']').key("tensors").open('[');
+  for (const TensorInfo& t : info.tensors) {
+    json.open('{').key("name").text(t.name).key("type").text(t.type).key("shape").open('[');
+    for (const uint64_t extent : t.shape) json.unsigned_integer(extent);
+    json.close(']').key("file_bytes").unsigned_integer(t.file_bytes).close('}');
+  }
+  json.close(']').close('}');
+  std::printf("%s\n", json.result().c_str());
+}
+
+Result<void> run_inspect(const Arguments& arguments) {
+  const Result<std::string> path = arguments.required("--model");
+  if (!path.ok()) return path.error();
+  const Result<std::shared_ptr<const Model>> model = load_model(path.value());
+  if (!model.ok()) return model.error();
+  if (arguments.has("--json")) {
+    print_json(model.value()->info());
+  } else {
+    print_text(model.value()->info());
+  }
+  return {};
+}
+
+}  // namespace
+
+const Command kInspectCommand{"inspect", "tern inspect --model FILE [--json]", kOptions, &run_inspect};
+
+}  // namespace tern

@@ -1,0 +1,55 @@
+// tern.cc: the program tern: generate, eval, inspect and bench.
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+#include "tools/bench.h"
+#include "tools/commands.h"
+
+namespace tern {
+namespace {
+
+constexpr const char* kHelp =
+    "usage: tern COMMAND [options]\n\n"
+    "  generate   continue a prompt, streaming; or talk to the model with --interactive\n"
+    "  eval       bits per byte, perplexity and accuracy on a text file\n"
+    "  inspect    settings, tensors, sizes, and the share of -1, 0 and +1 per matrix\n"
+    "  bench      speed of kernels and models, one JSON line per measurement\n\n"
+    "tern COMMAND --help says more.  Exit status: 0, 1 for a file that cannot be used, 2 for a wrong option.\n";
+
+int report(const Error& error) {
+  std::fprintf(stderr, "tern: %s\n", error.message.c_str());
+  return error.code == ErrorCode::kBadOption ? 2 : 1;
+}
+
+int run_command(const Command& command, std::span<char* const> words) {
+  for (const char* word : words) {
+    if (std::string_view(word) == "--help") {
+      std::fputs(help_text(command.usage, command.options).c_str(), stdout);
+      return 0;
+    }
+  }
+  const Result<Arguments> arguments = Arguments::parse(words, command.options);
+  if (!arguments.ok()) return report(arguments.error());
+  const Result<void> done = command.run(arguments.value());
+  return done.ok() ? 0 : report(done.error());
+}
+
+int run(int argc, char** argv) {
+  const std::string_view name = argc > 1 ? argv[1] : "";
+  if (name == "--help" || name == "help") {
+    std::fputs(kHelp, stdout);
+    return 0;
+  }
+  for (const Command* command : {&kGenerateCommand, &kEvalCommand, &kInspectCommand}) {
+    if (name == command->name) return run_command(*command, {argv + 2, static_cast<size_t>(argc - 2)});
+  }
+  if (name == "bench") return run_bench(argc - 1, argv + 1);
+  return report(error_f(ErrorCode::kBadOption, "expected a command (generate, eval, inspect or bench), found \"%s\"",
+                        std::string(name).c_str()));
+}
+
+}  // namespace
+}  // namespace tern
+
+int main(int argc, char** argv) { return tern::run(argc, argv); }
