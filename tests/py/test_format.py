@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+import gguf
+import pytest
+
 from lm import gguf_file
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "models" / "FORMAT.md").read_text()
-# What the file says for people; the reader passes it on without knowing the names.
-CARD_ONLY = {"description", "license", "training_text", "training_bytes", "file_type", "quantization_version"}
 
 
 def table(first_column):
@@ -35,3 +36,47 @@ def test_the_writer_knows_exactly_the_documented_keys_and_types():
 
 def test_the_writer_knows_exactly_the_documented_tensors():
     assert sorted(row[0] for row in table("tensor")) == sorted(gguf_file.tensor_names())
+
+
+def keys_the_architecture_requires():
+    """The keys of `Settings NAME(header, "PREFIX"); NAME.integer("KEY", ...)` in cpp/model."""
+    keys = set()
+    for source in (ROOT / "cpp" / "model").glob("*.cc"):
+        text = source.read_text()
+        for variable, prefix in re.findall(r'Settings (\w+)\(header, "([\w.]+)"\)', text):
+            keys |= {prefix + key for key in re.findall(rf'\b{variable}\.(?:integer|real|choice)\("(\w+)"', text)}
+    return keys
+
+
+def test_the_reader_requires_exactly_the_keys_documented_as_required():
+    assert keys_the_architecture_requires() == {row[0] for row in table("key") if row[2] == "yes"}
+
+
+def test_the_reader_uses_no_key_that_is_not_documented():
+    documented = {row[0] for row in table("key")}
+    used = {text for text in reader_strings() if re.fullmatch(r"(general|hgrnbit|tokenizer)(\.[a-z_]+)+", text)}
+    assert used <= documented
+    assert "general.alignment" in used
+
+
+def test_the_reader_expects_exactly_the_documented_tensors():
+    source = (ROOT / "cpp" / "model" / "hgrnbit.cc").read_text()
+    expected = set()
+    for kind, block, name in re.findall(r'plan_\.(\w+)\((blk \+ )?"([\w.]+)"', source):
+        name = f"blk.N.{name}" if block else name
+        suffixes = {"bit_linear": (".in_norm.weight", ".weight"), "embedding": (".weight", ".scale")}.get(kind, ("",))
+        expected |= {name + suffix for suffix in suffixes}
+    assert expected == {row[0] for row in table("tensor")}
+
+
+@pytest.mark.parametrize("word", ["gate", "state", "table", "piecewise_linear"])
+def test_values_of_choices_are_documented_and_known_to_the_reader(word):
+    assert f"`{word}`" in DOCUMENT
+    assert word in reader_strings()
+
+
+def test_the_documented_block_sizes_are_those_of_the_gguf_package():
+    for name, number in (("TQ1_0", 54), ("TQ2_0", 66)):
+        assert f"{name}, {number} bytes" in DOCUMENT
+        assert gguf.GGML_QUANT_SIZES[gguf_file.TERNARY_TYPES[name]] == (256, number)
+    assert {f"{int(v)} for {k}" for k, v in gguf_file.FILE_TYPES.items()} <= set(re.findall(r"\d+ for TQ\w+", DOCUMENT))

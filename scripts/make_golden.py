@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Makes every golden file: what each later link of the equality chain has to reproduce.
+
+    make_golden.py      after: cmake --preset native && cmake --build --preset native
+
+For each small random model in MODELS, and for the shipped default model, it writes to tests/golden:
+
+NAME.gguf (random models only)
+NAME.json: what the integer engine computes; exact on every platform, through the package's API too
+    model        path of the model file from the repository's root
+    sha256       of the model file
+    fingerprint  the engine's, 16 hex digits
+    prompt       bytes, hex
+    logits       256 integers Q16.16: the prediction after the prompt
+    logits_fnv1a 16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each prompt byte
+    score        {text (bytes, hex), bytes, bits_q32 (decimal text, Q32.32), top1, top5}
+    generations  [{options, bytes (hex), finish}] after the prompt; options carry the names of the npm package (greedy,
+                 temperature, topK, topP, minP, repetitionPenalty, seed, maxBytes; absent: temperature 1, nothing cut),
+                 finish is max_bytes or end_of_text
+NAME.float.json: what PyTorch computes in float32 for the same prompt
+    positions    indices into BOS + prompt
+    layers       [layer][position][width] residual stream after each block
+    logits       [position][256]
+    tolerance    {layers: [L], logits}: largest allowed |engine - float| / |float|, as Euclidean norms over all of
+                 `positions`. See TOLERANCE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from lm import gguf_file
+from lm.arch.hgrnbit import BOS, Config, HGRNBit
+from lm.text import encode
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "tests" / "golden"
+ENGINE = ROOT / "build" / "native" / "tern_golden"
+
+# Small, odd widths and every optional part once on and once off. Together under 100 KB.
+MODELS = {
+    "tiny_gate": Config(hidden=64, recurrent=128, intermediate=96, layers=3, conv_kernel=4, lower_bounds=True),
+    "tiny_state": Config(
+        hidden=64, recurrent=64, intermediate=96, layers=3, conv_kernel=0, gate_norm="state", sigmoid="piecewise_linear"
+    ),
+}
+TYPES = {"tiny_gate": "TQ1_0", "tiny_state": "TQ2_0"}
+SEEDS = {"tiny_gate": 11, "tiny_state": 12}
+
+# Text of several scripts, a document end, and bytes that are not UTF-8; longer than four tiles of the prefill.
+PROMPT = (
+    "Once upon a time, in a café, an owl said: “Привет, 世界!” 🦉\n".encode()
+    + b"\xff"
+    + b"The end?\n\x00\x01\x7f\x80\xc3("
+)
+STORY_PROMPT = b"Once upon a time, there was a little fox who wanted to learn how to"
+SCORED_BYTES = 600
+
+# Every value a user can set, at its default, inside, and (penalty, small cuts) where it changes the outcome.
+GENERATIONS = (
+    {"greedy": True, "maxBytes": 64},
+    {"seed": 1, "maxBytes": 200},
+    {"temperature": 0.8, "topK": 40, "seed": 2, "maxBytes": 96},
+    {"temperature": 0.7, "topP": 0.9, "seed": 3, "maxBytes": 96},
+    {"temperature": 1.3, "minP": 0.05, "seed": 4, "maxBytes": 96},
+    {"temperature": 0.9, "topK": 50, "topP": 0.95, "minP": 0.01, "repetitionPenalty": 1.2, "seed": 5, "maxBytes": 96},
+    {"greedy": True, "repetitionPenalty": 1.1, "maxBytes": 64},
+    {"seed": 9007199254740991, "topK": 1, "maxBytes": 16},
+)
+
+# The engine rounds activations between operations to 2^-16 and float32 sums in another order; both move an activation
+# that lies between two int8 codes to the other one now and then, each time a step of 1/127 of the largest activation.
+# Measured: see the test that prints it (tests/py/test_golden.py); the limits are about three times that.
+TOLERANCE = {"layers": 0.01, "logits": 0.02}
+
+
+def random_model(config: Config, seed: int) -> HGRNBit:
+    """A model with every parameter random: also norms, convolution and bounds, so that no factor hides as 1."""
+    torch.manual_seed(seed)
+    model = HGRNBit(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+            elif "lower_bounds" in name:
+                parameter.normal_(0.0, 1.0)
+    return model.eval()
+
+
+def command_option(name: str, value: object) -> str:
+    """topK=40 -> top-k=40, as tern_golden wants it."""
+    dashed = "".join("-" + c.lower() if c.isupper() else c for c in name)
+    return f"{dashed}={str(value).lower() if isinstance(value, bool) else value}"
+
+
+def run_engine(program: Path, model: Path, prompt: bytes, *arguments: str) -> dict:
+    """The JSON that tern_golden prints."""
+    command = [str(program), "--model", str(model), "--prompt-hex", prompt.hex(), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command[:3])} failed: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def engine_golden(program: Path, model: Path, prompt: bytes, scored: bytes) -> dict:
+    """The content of NAME.json."""
+    specs = [",".join(command_option(*item) for item in options.items()) for options in GENERATIONS]
+    out = run_engine(program, model, prompt, *(word for spec in specs for word in ("--generate", spec)))
+    score = run_engine(program, model, scored)["score"]
+    return {
+        "model": model.relative_to(ROOT).as_posix(),
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "fingerprint": out["fingerprint"],
+        "prompt": prompt.hex(),
+        "logits": out["logits"],
+        "logits_fnv1a": out["logits_fnv1a"],
+        "score": {"text": scored.hex(), **score},
+        "generations": [
+            {"options": options, "bytes": made["hex"], "finish": made["finish"]}
+            for options, made in zip(GENERATIONS, out["generations"])
+        ],
+    }
+
+
+@torch.no_grad()
+def float_golden(model: HGRNBit, prompt: bytes) -> dict:
+    """The content of NAME.float.json: float32, every fifth position and the last."""
+    tokens = torch.tensor([[BOS, *prompt]])
+    hidden, _ = model.hidden(tokens, model.initial_states(1))
+    logits, _ = model(tokens)
+    positions = sorted({*range(0, tokens.shape[1], 5), tokens.shape[1] - 1})
+
+    def rounded(values: torch.Tensor) -> list:
+        return [[round(x, 4) for x in row] for row in values[0, positions].tolist()]
+
+    return {
+        "positions": positions,
+        "layers": [rounded(h) for h in hidden[1:]],
+        "logits": rounded(logits),
+        "tolerance": {"layers": [TOLERANCE["layers"]] * model.config.layers, "logits": TOLERANCE["logits"]},
+    }
+
+
+def shipped_model() -> Path | None:
+    manifest = json.loads((ROOT / "models" / "manifest.json").read_text())
+    return next((ROOT / "models" / entry["file"] for entry in manifest["models"] if entry["default"]), None)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """One line per key and per generation: short in a diff, and still readable."""
+    lines = []
+    for key, value in content.items():
+        text = json.dumps(value)
+        if key == "generations":
+            text = "[\n" + ",\n".join(f"    {json.dumps(item)}" for item in value) + "\n  ]"
+        lines.append(f'  "{key}": {text}')
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
+
+
+def make_all() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    scored = encode((ROOT / "tests" / "data" / "stories.txt").read_bytes())[:SCORED_BYTES].tobytes()
+    for name, config in MODELS.items():
+        path = FOLDER / f"{name}.gguf"
+        card = gguf_file.Card(name, "Random weights, for tests.", "MIT")
+        gguf_file.write(path, random_model(config, SEEDS[name]), card, TYPES[name])
+        write_json(FOLDER / f"{name}.json", engine_golden(ENGINE, path, PROMPT, scored))
+        write_json(FOLDER / f"{name}.float.json", float_golden(gguf_file.load(path), PROMPT))
+    shipped = shipped_model()
+    if shipped is not None:
+        write_json(FOLDER / f"{shipped.stem}.json", engine_golden(ENGINE, shipped, STORY_PROMPT, scored))
+
+
+def main() -> int:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    try:
+        make_all()
+    except (OSError, RuntimeError, ValueError) as error:
+        print(f"make_golden: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
