@@ -1,0 +1,163 @@
+"""Training: one label shift, batches that continue, and a killed run that goes on as if nothing had happened."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from lm import checkpoint, loop
+from lm.arch.hgrnbit import BOS, EOS, Config
+from lm.data import Stream, inputs_and_targets
+
+# Width 24 keeps the fused CPU block out (it needs multiples of 16): its stochastic rounding is not repeatable.
+TINY = Config(hidden=24, recurrent=24, intermediate=32, layers=1, conv_kernel=2)
+
+
+def test_a_target_is_the_byte_after_its_input_and_no_later_one():
+    window = np.arange(20, dtype=np.uint8).reshape(2, 10)
+    inputs, targets = inputs_and_targets(window)
+    assert torch.equal(inputs, torch.from_numpy(window[:, :-1].astype(np.int64)))
+    assert torch.equal(targets, inputs + 1)
+
+
+def test_the_end_of_a_document_is_predicted_as_eos_and_fed_as_bos():
+    inputs, targets = inputs_and_targets(np.array([[97, EOS, 98]], dtype=np.uint8))
+    assert inputs.tolist() == [[97, BOS]]
+    assert targets.tolist() == [[EOS, 98]]
+
+
+@pytest.fixture
+def documents(tmp_path):
+    path = tmp_path / "documents.txt"
+    path.write_text("".join(f"Story {i} of many.\n<|endoftext|>\n" for i in range(200)))
+    return str(path)
+
+
+def test_a_batch_continues_the_rows_of_the_batch_before_it(documents):
+    batches = Stream([documents], batch=3, length=32, seed=0).batches(0)
+    first, second = next(batches), next(batches)
+    after_first = first[1][:, -1].clone()
+    after_first[after_first == EOS] = BOS
+    assert torch.equal(after_first, second[0][:, 0])
+
+
+def test_an_epoch_holds_every_document_once_in_another_order(documents):
+    stream = Stream([documents], batch=1, length=100, seed=0)
+    batches = stream.batches(0)
+    epochs = [
+        torch.cat([next(batches)[1] for _ in range(stream.steps_per_epoch)], 1)[0].numpy().astype(np.uint8).tobytes()
+        for _ in range(2)
+    ]
+    read = [set(epoch.split(b"\xff")[1:-1]) for epoch in epochs]
+    everything = {f"Story {i} of many.\n".encode() for i in range(200)}
+    for documents_read in read:
+        assert documents_read <= everything
+        assert len(documents_read) >= len(everything) - 8  # the cut ends of the epoch
+    assert epochs[0] != epochs[1]
+
+
+def test_reading_from_a_later_step_gives_what_reading_on_would_give(documents):
+    stream = Stream([documents], batch=2, length=16, seed=0)
+    target = stream.steps_per_epoch + 3  # in the second epoch
+    reading_on = stream.batches(0)
+    for _ in range(target):
+        next(reading_on)
+    for found, expected in zip(next(stream.batches(target)), next(reading_on)):
+        assert torch.equal(found, expected)
+
+
+def test_too_little_text_is_refused_with_the_numbers(documents):
+    with pytest.raises(ValueError, match=r"too few for one batch of 64 x 512"):
+        Stream([documents], batch=64, length=512, seed=0)
+
+
+ALPHABET = b"abcdefghijklmnop"
+
+
+def settings(tmp_path, **changes):
+    text = tmp_path / "alphabet.txt"
+    text.write_bytes((ALPHABET * 4 + b"\n<|endoftext|>\n") * 60)
+    values = {
+        "total_bytes": 64 * 64,
+        "batch": 8,
+        "length": 16,
+        "lr": 0.02,
+        "warmup_bytes": 128,
+        "decay_bytes": 1024,
+        "valid_bytes": 256,
+        "valid_every": 1000,
+        "save_every": 16,
+        **changes,
+    }
+    return loop.Run(TINY, loop.Data(train=[str(text)], valid=str(text)), loop.Train(**values))
+
+
+def losses(folder):
+    return {int(row[0]): row[2] for row in csv.reader((folder / "log.csv").open())}
+
+
+def test_a_trained_model_predicts_the_next_byte_and_not_the_one_after(tmp_path):
+    loop.train(settings(tmp_path, total_bytes=120 * 128, save_every=120), tmp_path / "run", resume=False)
+    model, content = checkpoint.load_model(tmp_path / "run" / "last.pt")
+    assert content["bytes_seen"] == 120 * 128
+    logits, _ = model(torch.tensor([[BOS, *ALPHABET * 2]]))
+    predicted = bytes(logits[0].argmax(-1).tolist())
+    assert predicted[1:-1] == (ALPHABET * 2)[1:], "after each letter comes the next one"
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_that_is_resumed_has_the_losses_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    run = settings(tmp_path)
+    loop.train(run, tmp_path / "whole", resume=False)
+
+    save = checkpoint.save
+
+    def save_and_die(path, content):
+        save(path, content)
+        raise KilledError
+
+    monkeypatch.setattr(loop.checkpoint, "save", save_and_die)
+    with pytest.raises(KilledError):
+        loop.train(run, tmp_path / "parts", resume=False)
+    assert torch.load(tmp_path / "parts" / "last.pt")["step"] == 16
+    monkeypatch.setattr(loop.checkpoint, "save", save)
+    loop.train(run, tmp_path / "parts", resume=True)
+
+    whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
+    assert len(whole) == 32
+    assert {step: parts[step] for step in whole} == whole
+
+
+def test_an_existing_run_is_not_overwritten_without_being_told_to_resume(tmp_path):
+    run = settings(tmp_path, total_bytes=16 * 128)
+    loop.train(run, tmp_path / "run", resume=False)
+    with pytest.raises(ValueError, match="--resume"):
+        loop.train(run, tmp_path / "run", resume=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[model]\nhiden = 3\n", r"model\.hiden"),
+        ("[modell]\n", r"\[modell\]"),
+        ("[data]\ntrain = []\nvalid = ''\n[train]\ntotal_bytes = 1\nspeed = 2\n", r"train\.speed"),
+        ("[data]\ntrain = []\nvalid = ''\n", r"\[train\].*total_bytes"),
+        ("[data]\ntrain = []\n[train]\ntotal_bytes = 1\n", r"\[data\].*valid"),
+    ],
+)
+def test_a_wrong_config_file_is_refused_by_name(tmp_path, text, fault):
+    (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(ValueError, match=fault):
+        loop.Run.read(tmp_path / "run.toml")
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    torch.save({"weights": 1}, tmp_path / "x.pt")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        checkpoint.load(tmp_path / "x.pt")
+    with pytest.raises(FileNotFoundError, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "missing.pt")
