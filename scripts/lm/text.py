@@ -14,8 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lm.arch.hgrnbit import EOS
-
+EOS = 255  # as in lm.arch.hgrnbit, which would load PyTorch
 SEPARATOR = "<|endoftext|>"
 _SEPARATOR_LINE = re.compile(rb"^<\|endoftext\|>(?:\n|\Z)", re.MULTILINE)
 

@@ -4,11 +4,13 @@ import lzma
 
 import pytest
 
+from lm.arch import hgrnbit
 from lm.data import read_text
-from lm.text import encode, prepare, repair, text_files
+from lm.text import EOS, encode, prepare, repair, text_files
 
 
 def test_a_separator_line_becomes_the_single_byte_255():
+    assert EOS == hgrnbit.EOS == 255
     assert encode(b"One.\n<|endoftext|>\nTwo.\n<|endoftext|>\n").tobytes() == b"One.\n\xffTwo.\n\xff"
 
 

@@ -1,0 +1,63 @@
+"""Integers cost nothing: engine and float32 PyTorch predict held-out text equally well."""
+
+import json
+
+import make_golden
+import pytest
+from conftest import ROOT
+from publish import count_parameters
+
+from lm import gguf_file
+from lm.cpu_kernels import accelerate
+from lm.score import score
+from lm.text import encode
+
+LIMIT = 0.003  # relative difference in bits per byte
+LARGE_TEXT = ROOT.parent / "shared" / "data" / "tinystories_valid.txt.xz"
+
+
+def models():
+    shipped = make_golden.shipped_model()
+    return [ROOT / "tests" / "golden" / f"{name}.gguf" for name in make_golden.MODELS] + ([shipped] if shipped else [])
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """The committed 50 KB, 20 KB of it for the random models."""
+    return (ROOT / "tests" / "data" / "stories.txt").read_bytes()
+
+
+@pytest.mark.parametrize("path", models(), ids=lambda path: path.stem)
+def test_bits_per_byte_of_the_engine_and_of_pytorch_agree_within_0_3_percent(path, text, native, tmp_path):
+    part = text if path.parent.name == "models" else text[:10_000]
+    (tmp_path / "text.txt").write_bytes(part)
+    engine = json.loads(native("tern", "eval", "--model", path, "--text", tmp_path / "text.txt", "--json"))
+    model = gguf_file.load(path)
+    accelerate(model)
+    pytorch = score(model, encode(part))
+    print(f"\n{path.stem}: engine {engine['bits_per_byte']:.5f}, PyTorch {pytorch['bits_per_byte']:.5f} bits per byte")
+    assert engine["bytes"] == pytorch["bytes"]
+    assert engine["bits_per_byte"] == pytest.approx(pytorch["bits_per_byte"], rel=LIMIT)
+    assert engine["perplexity"] == pytest.approx(2 ** engine["bits_per_byte"], rel=1e-4)
+    assert engine["top1"] == pytest.approx(pytorch["top1"], abs=0.01)
+    assert engine["top5"] == pytest.approx(pytorch["top5"], abs=0.01)
+
+
+TRICKY = b"one<|endoftext|>\n<|endoftext|>\n<|endoftext|> \ntwo\r\n<|endoftext|>\r\n\n<|endoftext|>"
+
+
+def test_engine_and_pytorch_read_the_same_bytes_from_a_text_with_separators_in_odd_places(native, tmp_path):
+    model = ROOT / "tests" / "golden" / "tiny_gate.gguf"
+    (tmp_path / "text.txt").write_bytes(TRICKY)
+    engine = json.loads(native("tern", "eval", "--model", model, "--text", tmp_path / "text.txt", "--json"))
+    pytorch = score(gguf_file.load(model), encode(TRICKY))
+    assert engine["bytes"] == pytorch["bytes"] == len(TRICKY) - 2 * len("<|endoftext|>") - 1 + 2
+    assert engine["bits_per_byte"] == pytest.approx(pytorch["bits_per_byte"], rel=0.01)
+
+
+def test_parameters_are_counted_alike_by_the_manifest_and_by_the_engine(native):
+    for path in models():
+        _, tensors = gguf_file.read(path)
+        assert json.loads(native("tern", "inspect", "--model", path, "--json"))["parameters"] == count_parameters(
+            tensors
+        )
