@@ -2,6 +2,7 @@
 
 import lzma
 
+import numpy as np
 import pytest
 
 from lm.arch import hgrnbit
@@ -25,9 +26,11 @@ def test_everything_that_is_not_a_separator_line_stays_as_it_is(text):
     assert encode(text).tobytes() == text
 
 
-def test_training_reads_a_text_as_the_same_bytes(tmp_path, stories):
+def test_training_reads_a_text_packed_or_not_as_the_same_bytes(tmp_path, stories):
     (tmp_path / "a.txt").write_bytes(stories)
-    assert read_text(tmp_path / "a.txt") == encode(stories).tobytes()
+    (tmp_path / "a.txt.xz").write_bytes(lzma.compress(stories))
+    for name in ("a.txt", "a.txt.xz"):
+        assert np.array_equal(read_text(tmp_path / name), encode(stories))
 
 
 def test_preparing_clean_text_changes_nothing(tmp_path, stories):
