@@ -1,0 +1,61 @@
+// The model card: what the publisher measured, what the file says, and what runs here.
+// SPDX-License-Identifier: MIT
+
+import type { ModelInfo } from 'ternlm';
+import type { PublishedModel } from './published.js';
+
+export type Fact = readonly [name: string, value: string];
+
+export function factsOf(model: ModelInfo, published: PublishedModel): Fact[] {
+  const { runtime } = model;
+  const engine = runtime.variant === 'relaxed' ? 'relaxed SIMD' : `SIMD128 (${runtime.reason})`;
+  const thread = runtime.thread === 'worker' ? 'a worker' : `this page (${runtime.threadReason})`;
+  return [
+    ['Name', model.name],
+    ['About', model.metadata['general.description'] ?? ''],
+    ['Parameters', `${compact(model.parameters)}, each −1, 0 or +1 but for norms and embedding`],
+    ['Architecture', `${model.architecture}, ${describeConfig(model)}`],
+    ['Download', megabytes(published.bytes)],
+    ['In memory', `${megabytes(model.packedBytes)}, and ${kilobytes(model.stateBytes)} per conversation, however long`],
+    ['Trained on', `${published.trained_on}, ${megabytes(published.bytes_seen)} seen`],
+    ['Quality', `${published.bits_per_byte.toFixed(3)} bits per byte on ${published.evaluated_on}`],
+    ['Licence', published.license],
+    [
+      'File',
+      `${model.integrity === 'verified' ? 'SHA-256 verified' : `SHA-256 ${model.integrity}`}, ${model.fingerprint}`,
+    ],
+    ['Runs in', `${thread}, with ${engine}`],
+    ['Ready after', `${Math.round(model.loadMs)} ms`],
+  ].filter((fact): fact is [string, string] => fact[1] !== '');
+}
+
+export function showFacts(list: HTMLElement, facts: readonly Fact[]): void {
+  list.replaceChildren(
+    ...facts.map(([name, value]) => {
+      const row = document.createElement('div');
+      const term = document.createElement('dt');
+      const description = document.createElement('dd');
+      term.textContent = name;
+      description.textContent = value;
+      row.append(term, description);
+      return row;
+    }),
+  );
+}
+
+export function megabytes(bytes: number): string {
+  return bytes < 100_000 ? kilobytes(bytes) : `${(bytes / 1e6).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
+}
+
+function kilobytes(bytes: number): string {
+  return `${(bytes / 1e3).toFixed(bytes < 1e5 ? 1 : 0)} kB`;
+}
+
+function compact(count: number): string {
+  return new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(count);
+}
+
+function describeConfig({ config, architecture }: ModelInfo): string {
+  const value = (name: string): string => config[name] ?? config[`${architecture}.${name}`] ?? '?';
+  return `${value('block_count')} blocks of width ${value('embedding_length')}`;
+}

@@ -1,0 +1,26 @@
+// Writes the Content-Security-Policy into the built page: own files only, no eval, WebAssembly allowed.
+// SPDX-License-Identifier: MIT
+
+import type { Plugin } from 'vite';
+
+const kPolicy = [
+  "default-src 'none'",
+  "script-src 'self' 'wasm-unsafe-eval'",
+  "worker-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+].join('; ');
+
+/** Only the built page: Vite's development server injects styles and its own client. */
+export function contentSecurityPolicy(): Plugin {
+  return {
+    name: 'ternlm-csp',
+    apply: 'build',
+    transformIndexHtml: () => [
+      { tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', content: kPolicy }, injectTo: 'head-prepend' },
+    ],
+  };
+}

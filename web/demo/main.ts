@@ -1,0 +1,199 @@
+// The demo page: loads the published model, lets it write, and reacts to the reader.
+// SPDX-License-Identifier: MIT
+
+import published from 'virtual:published-models';
+import { TernError, load, type Model } from 'ternlm';
+import { factsOf, showFacts } from './card.js';
+import { button, element, text } from './dom.js';
+import { connectRequests } from './requests.js';
+import { atReadingPace, connectSettings, keepSeed, readSettings, showSettings } from './settings.js';
+import { checksumOf, fromLink, toLink, type Shared } from './share.js';
+import { Story } from './story.js';
+import * as view from './view.js';
+
+const kBeginnings = [
+  ['The fox', 'Once upon a time, there was a little fox who lived at the edge of a forest.'],
+  ['The tiny door', 'Lily found a tiny door behind the old clock.'],
+  ['The dragon', 'The dragon was afraid of the dark, so every night he'],
+  ['The boat', 'One rainy day, Tom and his grandma decided to build a boat.'],
+  ['The robot', '"Can robots have dreams?" asked the small robot.'],
+] as const;
+
+const kWide = matchMedia('(min-width: 62rem)');
+
+const prompt = element('prompt', HTMLTextAreaElement);
+
+let model: Model | null = null;
+let story: Story | null = null;
+
+async function begin(): Promise<void> {
+  const file = published.find((entry) => entry.default) ?? published[0];
+  view.showPhase('loading');
+  if (!file) {
+    view.showProblem(
+      'No model here yet',
+      'The page was built without a model. Publish one and build it again.',
+      'Look again',
+    );
+    return;
+  }
+  try {
+    model = await load(new URL(`models/${file.file}`, document.baseURI), {
+      integrity: file.sha256,
+      bytes: file.bytes,
+      onProgress: ({ received, total }) => view.showDownload(received, total),
+    });
+  } catch (error) {
+    view.showProblem(...explain(error));
+    return;
+  }
+  showFacts(text('facts'), factsOf(model.info, file));
+  view.announce('The model is ready.');
+  connectRequests((count) => (text('requests').textContent = String(count)));
+  const shared = fromLink(location.href);
+  if (shared) void replay(shared);
+  else tell();
+}
+
+/** A new story from what the page's controls say. */
+function tell(options = readSettings()): Story | null {
+  if (!model) return null;
+  story?.discard();
+  try {
+    story = new Story(model, prompt.value, options, {
+      onText: view.addText,
+      onProgress: view.showMeters,
+      onEnd: (how) => view.showPhase(how),
+      onProblem: (error) => view.showProblem(...explain(error)),
+    });
+  } catch (error) {
+    view.showNote(error instanceof TernError ? `Not started: ${error.message}.` : String(error));
+    return null;
+  }
+  view.clearStory(prompt.value);
+  view.clearMeters();
+  write(story);
+  return story;
+}
+
+function write(current: Story, until?: number): void {
+  view.showPhase('writing');
+  void current.write(atReadingPace, until);
+}
+
+/** Another telling of the same beginning: only the seed differs. */
+function tellAgain(): void {
+  keepSeed('');
+  tell();
+}
+
+/** Tells a shared story again and compares it with what the sender saw. */
+async function replay(shared: Shared): Promise<void> {
+  prompt.value = shared.prompt;
+  showSettings(shared.options);
+  if (!tell(shared.options) || !story) return;
+  const current = story;
+  await current.write(atReadingPace, shared.length);
+  if (current !== story || current.length < shared.length) return;
+  const checksum = await checksumOf(current.bytes, shared.length);
+  const bytes = `${shared.length.toLocaleString('en')} bytes`;
+  if (model && shared.model !== model.info.fingerprint) view.showNote('This link was made with another model.');
+  else if (checksum === '' || shared.checksum === '') view.showNote(`Told again from a link: ${bytes}.`);
+  else if (checksum === shared.checksum) view.showNote(`Told again byte for byte: ${bytes}, checksum ${checksum} ✓`);
+  else view.showNote(`Different bytes: expected checksum ${shared.checksum}, found ${checksum}.`);
+}
+
+async function share(): Promise<void> {
+  if (!story || !model) return;
+  const { prompt: beginning, options, length, bytes } = story;
+  const checksum = await checksumOf(bytes, length);
+  const link = toLink({ prompt: beginning, options, length, checksum, model: model.info.fingerprint }, location.href);
+  history.replaceState(null, '', link);
+  try {
+    await navigator.clipboard.writeText(link);
+    view.showNote('Link copied. It tells this story again, byte for byte.');
+  } catch {
+    view.showNote('The link is in the address bar. It tells this story again, byte for byte.');
+  }
+}
+
+/** What went wrong in the reader's terms: title, explanation, and what the button offers. */
+function explain(error: unknown): [title: string, explanation: string, retry: string] {
+  const message = error instanceof Error ? error.message : String(error);
+  if (!(error instanceof TernError)) return ['Something went wrong', message, 'Try again'];
+  switch (error.code) {
+    case 'network':
+    case 'incomplete':
+      return ['The model did not arrive', `${message}.`, 'Try again'];
+    case 'http':
+    case 'not-the-file':
+    case 'bad-file':
+    case 'integrity':
+      return ['The model file is not right', `${message}.`, 'Try again'];
+    case 'unsupported':
+    case 'bad-assets':
+      return ['This browser cannot run the engine', `${message}.`, 'Try again'];
+    case 'out-of-memory':
+      return ['Not enough memory', `${message}. Closing other tabs helps.`, 'Try again'];
+    default:
+      return ['The engine stopped', `${message}.`, 'Start again'];
+  }
+}
+
+async function restart(): Promise<void> {
+  story?.discard();
+  story = null;
+  await model?.close();
+  model = null;
+  await begin();
+}
+
+function toggle(): void {
+  if (!story) return;
+  if (story.running) story.pause();
+  else if (document.body.dataset['phase'] === 'paused') write(story);
+}
+
+function connect(): void {
+  connectSettings();
+  prompt.value = kBeginnings[0][1];
+  element('composer', HTMLFormElement).addEventListener('submit', (event) => {
+    event.preventDefault();
+    if (tell() && !kWide.matches) text('paper').scrollIntoView();
+  });
+  button('main-action').addEventListener('click', toggle);
+  button('again').addEventListener('click', tellAgain);
+  button('share').addEventListener('click', () => void share());
+  button('retry').addEventListener('click', () => void restart());
+  button('seed-shown').addEventListener('click', () => {
+    keepSeed(story ? String(story.seed) : '');
+    view.showNote('Seed kept: the next story is drawn with it.');
+  });
+  document.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) tell();
+    if (event.key === 'Escape') story?.pause();
+  });
+  text('examples').append(
+    ...kBeginnings.map(([name, beginning]) => {
+      const example = document.createElement('button');
+      example.type = 'button';
+      example.className = 'example';
+      example.textContent = name;
+      example.title = beginning;
+      example.addEventListener('click', () => {
+        prompt.value = beginning;
+        tell();
+      });
+      return example;
+    }),
+  );
+  // Where there is room beside the story the panels are open; on a phone they wait until they are wanted.
+  for (const id of ['settings', 'card']) element(id, HTMLDetailsElement).open = kWide.matches;
+  window.addEventListener('hashchange', () => {
+    const shared = fromLink(location.href);
+    if (shared) void replay(shared);
+  });
+}
+
+connect();
+void begin();

@@ -1,0 +1,17 @@
+// One entry of models/manifest.json, as far as the page shows it.
+// SPDX-License-Identifier: MIT
+
+export interface PublishedModel {
+  readonly file: string;
+  readonly sha256: string;
+  readonly bytes: number;
+  readonly name: string;
+  readonly architecture: string;
+  readonly parameters: number;
+  readonly license: string;
+  readonly trained_on: string;
+  readonly bytes_seen: number;
+  readonly bits_per_byte: number;
+  readonly evaluated_on: string;
+  readonly default: boolean;
+}

@@ -1,0 +1,53 @@
+// The controls of the settings panel as options of a generation.
+// SPDX-License-Identifier: MIT
+
+import type { GenerateOptions } from 'ternlm';
+import { button, input, text } from './dom.js';
+
+const kSliders = { temperature: 'temperature', topK: 'top-k', topP: 'top-p' } as const;
+
+const seed = input('seed');
+const slowly = input('slowly');
+
+export function connectSettings(): void {
+  for (const id of Object.values(kSliders)) input(id).addEventListener('input', () => show(id));
+  button('seed-clear').addEventListener('click', () => keepSeed(''));
+  seed.addEventListener('input', () => seed.setCustomValidity(''));
+  showAll();
+}
+
+/** A seed that is no number is not silently replaced: the package's own error says what it expected. */
+export function readSettings(): GenerateOptions {
+  const options: GenerateOptions = {
+    temperature: input('temperature').valueAsNumber,
+    topK: input('top-k').valueAsNumber,
+    topP: input('top-p').valueAsNumber,
+  };
+  const given = seed.value.trim();
+  if (given !== '') options.seed = /^\d{1,20}$/.test(given) ? BigInt(given) : Number.NaN;
+  return options;
+}
+
+export function showSettings(options: GenerateOptions): void {
+  for (const name of ['temperature', 'topK', 'topP'] as const) {
+    const value = options[name];
+    if (value !== undefined) input(kSliders[name]).value = String(value);
+  }
+  if (options.seed !== undefined) keepSeed(String(options.seed));
+  showAll();
+}
+
+export function keepSeed(value: string): void {
+  seed.value = value;
+}
+
+export const atReadingPace = (): boolean => slowly.checked;
+
+function showAll(): void {
+  for (const id of Object.values(kSliders)) show(id);
+}
+
+function show(id: string): void {
+  const { value, step } = input(id);
+  text(`${id}-shown`).textContent = step === '1' ? value : Number(value).toFixed(2);
+}

@@ -1,0 +1,111 @@
+// Everything the page shows: one method per thing that can happen, no decisions.
+// SPDX-License-Identifier: MIT
+
+import { megabytes } from './card.js';
+import { button, element, text } from './dom.js';
+import { atReadingPace } from './settings.js';
+import type { Story } from './story.js';
+
+/** What the three buttons under the story say and whether they can be pressed. */
+export type Phase = 'loading' | 'broken' | 'writing' | 'paused' | 'finished';
+
+const kMainAction: Record<Phase, string> = {
+  loading: 'Stop',
+  broken: 'Stop',
+  writing: 'Stop',
+  paused: 'Continue',
+  finished: 'Continue',
+};
+
+const written = text('written');
+const caret = text('caret');
+const loading = text('loading');
+const bar = element('loading-bar', HTMLProgressElement);
+const announcement = text('announce');
+
+let waiting = ''; // text for the next frame
+let unspoken = ''; // text since the last whole sentence
+
+export function showPhase(phase: Phase): void {
+  document.body.dataset['phase'] = phase;
+  const idle = phase === 'loading' || phase === 'broken';
+  button('main-action').textContent = kMainAction[phase];
+  button('main-action').disabled = idle || phase === 'finished';
+  button('again').disabled = idle;
+  button('share').disabled = phase !== 'paused' && phase !== 'finished';
+  button('write').disabled = idle;
+  loading.hidden = phase !== 'loading';
+  text('problem').hidden = phase !== 'broken';
+  caret.hidden = idle || phase === 'finished';
+  caret.classList.toggle('busy', phase === 'writing');
+  text('ending').hidden = phase !== 'finished';
+}
+
+export function showDownload(received: number, total: number | null): void {
+  const whole = total === null ? '' : ` of ${megabytes(total)}`;
+  text('loading-size').textContent = `${megabytes(received)}${whole}`;
+  if (total === null) bar.removeAttribute('value');
+  else bar.value = received / total;
+}
+
+export function showProblem(title: string, explanation: string, retry: string): void {
+  text('problem-title').textContent = title;
+  text('problem-text').textContent = explanation;
+  button('retry').textContent = retry;
+  clearStory('');
+  showPhase('broken');
+  announce(`${title}. ${explanation}`);
+}
+
+export function clearStory(prompt: string): void {
+  text('begin').textContent = prompt;
+  written.textContent = '';
+  waiting = '';
+  unspoken = '';
+  showNote('');
+}
+
+/** Text arrives many times per frame and is shown once per frame; a screen reader gets whole sentences. */
+export function addText(more: string): void {
+  if (waiting === '') requestAnimationFrame(flush);
+  waiting += more;
+  unspoken += more;
+  const end = Math.max(
+    ...['. ', '! ', '? ', '.\n', '!\n', '?\n', '."', '!"', '?"'].map((mark) => unspoken.lastIndexOf(mark)),
+  );
+  if (end < 0) return;
+  announce(unspoken.slice(0, end + 2).trim());
+  unspoken = unspoken.slice(end + 2);
+}
+
+export function announce(sentence: string): void {
+  const line = document.createElement('span');
+  line.textContent = `${sentence} `;
+  announcement.append(line);
+  while (announcement.childElementCount > 12) announcement.firstElementChild?.remove();
+}
+
+export function showMeters(story: Story): void {
+  const { speed, firstByteMs } = story;
+  if (speed !== null) text('speed').textContent = Math.round(speed).toLocaleString('en');
+  if (firstByteMs !== null)
+    text('first-byte').textContent = firstByteMs < 10 ? firstByteMs.toFixed(1) : String(Math.round(firstByteMs));
+  text('count').textContent = story.length.toLocaleString('en');
+  text('seed-shown').textContent = String(story.seed);
+}
+
+export function clearMeters(): void {
+  for (const id of ['speed', 'first-byte']) text(id).textContent = '–';
+  text('count').textContent = '0';
+}
+
+export function showNote(note: string): void {
+  text('note').textContent = note;
+}
+
+function flush(): void {
+  written.append(waiting);
+  waiting = '';
+  // At reading pace the page follows the pen; at full speed it stays where the reader reads.
+  if (atReadingPace()) caret.scrollIntoView({ block: 'nearest' });
+}

@@ -1,0 +1,19 @@
+// Builds the demo page into web/dist; it can be served from any folder of any static server.
+// SPDX-License-Identifier: MIT
+
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vite';
+import { contentSecurityPolicy } from './csp-plugin.js';
+import { models } from './models-plugin.js';
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+export default defineConfig({
+  root: here('.'),
+  base: './',
+  // The page is a customer of the package: it sees the public entry and nothing else.
+  resolve: { alias: { ternlm: here('../src/index.ts') } },
+  plugins: [models(process.env['TERNLM_MODELS'] ?? here('../../models')), contentSecurityPolicy()],
+  build: { outDir: here('../dist'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
+  worker: { format: 'es' },
+});
