@@ -1,0 +1,27 @@
+// levels.h: declares what every level of kernels.inc implements, and the helpers they share.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/kernels.h"
+
+namespace tern {
+
+#define TERN_LEVEL(name, is_exact)                                                                            \
+  namespace name {                                                                                            \
+  void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y);                              \
+  void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y); \
+  }
+#include "kernels/kernels.inc"
+#undef TERN_LEVEL
+
+inline constexpr size_t kGroupBytes = kTileCols;       ///< 16 columns of four rows
+inline constexpr size_t kTileBytes = 2 * kGroupBytes;  ///< 16 columns of eight rows
+
+/// Copies the sums of a tile's rows that exist, `first` being the tile's first row.
+inline void store_rows(const int32_t (&sums)[kTileRows], uint32_t first, const TernaryView& w, int32_t* y) {
+  std::memcpy(y + first, sums, sizeof(int32_t) * std::min(kTileRows, w.rows - first));
+}
+
+}  // namespace tern
