@@ -46,13 +46,16 @@ if [ "$(id -u)" -ne 0 ]; then
   as_root=(sudo)
 fi
 
-install() {
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 \
-    install -y -q --no-install-recommends "${missing[@]}" </dev/null >&2
-}
-say "installing system packages: ${missing[*]}"
+mkdir -p build/logs
+readonly log=build/logs/packages.log
+quietly_as_root() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 "$@" </dev/null >>"$log" 2>&1; }
+install() { quietly_as_root install -y --no-install-recommends "${missing[@]}"; }
+
+say "installing system packages (progress in $log): ${missing[*]}"
 if ! install; then
   say "the package lists may be old: apt-get update, then once more"
-  "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=600 update -q </dev/null >&2
-  install || die "apt-get could not install: ${missing[*]}. On a system other than Debian 12 install the nearest equivalents by hand, then run the command again."
+  if ! quietly_as_root update || ! install; then
+    tail -n 30 "$log" >&2
+    die "apt-get could not install: ${missing[*]}. On a system other than Debian 12 install the nearest equivalents by hand, then run the command again."
+  fi
 fi
