@@ -103,7 +103,7 @@ const GgmlTypeTraits& traits_of(GgmlType type) {
 Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::span<uint8_t> codes,
                             std::optional<uint16_t>& scale) {
   TERN_CHECK(type == GgmlType::kTQ1_0 || type == GgmlType::kTQ2_0);
-  const size_t block_bytes = traits_of(type).bytes;
+  const size_t block_bytes = static_cast<size_t>(traits_of(type).bytes);
   const size_t blocks = row.size() / block_bytes;
   TERN_CHECK(row.size() == blocks * block_bytes && codes.size() == blocks * kTernaryBlock);
   for (size_t b = 0; b < blocks; ++b) {
@@ -130,7 +130,7 @@ Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::sp
 }
 
 Result<void> decode_fixed(GgmlType type, std::span<const uint8_t> row, int32_t fraction_bits, std::span<int32_t> out) {
-  const size_t item_bytes = traits_of(type).bytes;
+  const size_t item_bytes = static_cast<size_t>(traits_of(type).bytes);
   TERN_CHECK(traits_of(type).block == 1 && row.size() == out.size() * item_bytes);
   for (size_t i = 0; i < out.size(); ++i) {
     const uint8_t* item = row.data() + i * item_bytes;

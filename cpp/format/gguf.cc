@@ -99,7 +99,7 @@ class GgufReader::Cursor {
   }
   std::string_view text(uint64_t length) {
     const uint8_t* p = read(length);
-    return p ? std::string_view(reinterpret_cast<const char*>(p), length) : std::string_view();
+    return p ? std::string_view(reinterpret_cast<const char*>(p), static_cast<size_t>(length)) : std::string_view();
   }
   bool complete() const { return short_of_ == 0; }
   uint64_t short_of() const { return short_of_; }
@@ -241,7 +241,7 @@ Result<void> GgufReader::parse_unit() {
     enter(Stage::kMetadata);
   } else if (header_.tensors.size() < tensor_count_) {
     enter(Stage::kTensors);
-  } else if (stage_ != Stage::kPadding) {
+  } else {
     return finish_directory();
   }
   return {};

@@ -80,7 +80,7 @@ Result<void> TensorPlan::match(const GgufHeader& header) {
     const GgufTensor& tensor = header.tensors[t];
     if (item_of_[t] == items_.size() ||
         (items_[item_of_[t]].kind == Kind::kEmbeddingScale && is_float(items_[item_of_[t] - 1].type))) {
-      return error_f(ErrorCode::kUnsupported, "tensor \"%s\": the architecture has no use for it", tensor.name.c_str());
+      return error_f(ErrorCode::kUnsupported, "tensor \"%s\": expected only tensors that the architecture has", tensor.name.c_str());
     }
     tensors_.push_back({tensor.name, traits_of(tensor.type).name, tensor.shape, tensor.bytes()});
   }
@@ -137,10 +137,10 @@ Result<void> TensorPlan::on_row(size_t tensor, uint64_t row, std::span<const uin
 Result<void> TensorPlan::store_ternary(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
   PackedTernary& weight = item.layer->weight;
   if (row == 0) weight = PackedTernary(item.rows, item.cols);
-  codes_.resize(round_up_to_block(item.cols));
+  codes_.resize(static_cast<size_t>(round_up_to_block(item.cols)));
   const Result<void> decoded = decode_ternary(item.type, bytes, codes_, item.scale_bits);
   if (!decoded.ok()) return decoded;
-  const auto padding = codes_.begin() + item.cols;
+  const auto padding = codes_.begin() + static_cast<ptrdiff_t>(item.cols);
   if (std::any_of(padding, codes_.end(), [](uint8_t code) { return code != 1; })) {
     return error_f(ErrorCode::kBadFile, "expected zero weights in the padding after column %u", item.cols);
   }
