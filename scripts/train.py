@@ -13,8 +13,9 @@ if __name__ == "__main__":
     parser.add_argument("config", type=Path, help="a TOML file, see scripts/configs")
     parser.add_argument("--out", type=Path, required=True, help="folder for last.pt, best.pt and log.csv")
     parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
+    parser.add_argument("--grow-from", type=Path, help="a checkpoint with fewer layers to start from")
     arguments = parser.parse_args()
     try:
-        train(Run.read(arguments.config), arguments.out, arguments.resume)
+        train(Run.read(arguments.config), arguments.out, arguments.resume, arguments.grow_from)
     except (ValueError, OSError) as problem:
         sys.exit(f"train: {problem}")

@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, and enough in them to go on exactly."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,28 @@ def load(path: str | Path) -> dict:
         if key not in content:
             raise ValueError(f"{path}: not a checkpoint of scripts/train.py: it has no '{key}'")
     return content
+
+
+def grow(model: HGRNBit, path: str | Path) -> int:
+    """Fill a deeper model from a shallower one by repeating its blocks in order; returns the bytes that one had seen.
+
+    Early in training a shallow model learns more per second, and the deeper one takes over what it learned
+    (stacking: arXiv 2405.15319).
+    """
+    content = load(path)
+    shallow = Config.from_dict(content["config"]["model"])
+    if replace(shallow, layers=model.config.layers) != model.config or model.config.layers % shallow.layers:
+        raise ValueError(f"{path}: its settings {shallow} must differ in `layers` alone, and divide {model.config}")
+    weights = {}
+    for name, value in content["model"].items():
+        if not name.startswith("layers."):
+            weights[name] = value
+            continue
+        _, number, rest = name.split(".", 2)
+        for layer in range(int(number), model.config.layers, shallow.layers):
+            weights[f"layers.{layer}.{rest}"] = value
+    model.load_state_dict(weights)
+    return content["bytes_seen"]
 
 
 def load_model(path: str | Path) -> tuple[HGRNBit, dict]:

@@ -43,9 +43,13 @@ def make_optimizers(model: nn.Module, train) -> list[torch.optim.Optimizer]:
     chosen = {id(p) for p in matrices} if train.matrix_optimizer == "muon" else set()
     rest = [p for p in model.parameters() if id(p) not in chosen]
     adamw = torch.optim.AdamW(rest, lr=train.lr, betas=(0.9, 0.98), weight_decay=0.0)
-    if not chosen:
-        return [adamw]
-    return [adamw, Muon(matrices, lr=train.matrix_lr, momentum=0.95, weight_decay=train.matrix_weight_decay)]
+    optimizers = [adamw]
+    if chosen:
+        optimizers.append(Muon(matrices, train.matrix_lr, momentum=0.95, weight_decay=train.matrix_weight_decay))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
 
 
 def schedule(bytes_seen: int, train) -> float:

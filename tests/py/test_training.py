@@ -123,7 +123,7 @@ def test_a_killed_run_that_is_resumed_has_the_losses_of_an_uninterrupted_one(tmp
     monkeypatch.setattr(loop.checkpoint, "save", save_and_die)
     with pytest.raises(KilledError):
         loop.train(run, tmp_path / "parts", resume=False)
-    assert torch.load(tmp_path / "parts" / "last.pt")["step"] == 16
+    assert torch.load(tmp_path / "parts" / "last.pt")["position"]["step"] == 16
     monkeypatch.setattr(loop.checkpoint, "save", save)
     loop.train(run, tmp_path / "parts", resume=True)
 
