@@ -24,7 +24,7 @@ class Utf8Splitter {
   std::string finish();
 
  private:
-  uint8_t pending_[4] = {};
+  uint8_t pending_[3] = {};  // an unfinished character has at most three bytes
   size_t pending_size_ = 0;
 };
 

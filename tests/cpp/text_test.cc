@@ -1,0 +1,388 @@
+// text_test.cc: the sampler draws from the right distribution and the same bytes everywhere; text is cut between
+// characters.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "text/sampler.h"
+#include "text/softmax.h"
+#include "text/utf8.h"
+
+namespace tern {
+namespace {
+
+constexpr int32_t kOne = 65536;
+
+std::vector<int32_t> random_logits(uint32_t seed, double spread) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal(0, spread * kOne);
+  std::vector<int32_t> logits(256);
+  for (int32_t& l : logits) l = static_cast<int32_t>(normal(random));
+  return logits;
+}
+
+// Softmax in double over the bytes that `keep` allows.
+template <class Keep>
+std::vector<double> softmax(const std::vector<int32_t>& logits, double temperature, Keep keep) {
+  std::vector<double> p(256);
+  for (size_t i = 0; i < 256; ++i) {
+    if (keep(i)) p[i] = std::exp((logits[i] - 40.0 * kOne) / kOne / temperature);
+  }
+  const double sum = std::accumulate(p.begin(), p.end(), 0.0);
+  for (double& x : p) x /= sum;
+  return p;
+}
+
+bool not_bos(size_t i) { return i != kBeginOfStream; }
+
+std::vector<int> draw(const SampleOptions& options, const std::vector<int32_t>& logits, int count) {
+  Sampler sampler(options);
+  std::vector<int> drawn(256);
+  for (int i = 0; i < count; ++i) ++drawn[sampler.next(logits)];
+  return drawn;
+}
+
+// Pearson's statistic against p; bytes expected fewer than 5 times are counted together.  For k cells it has mean k and
+// standard deviation sqrt(2k): a fixed seed and five deviations make this deterministic and still sensitive.
+void expect_drawn_from(const std::vector<double>& p, const std::vector<int>& drawn) {
+  const int count = std::accumulate(drawn.begin(), drawn.end(), 0);
+  double statistic = 0;
+  double rare_expected = 0;
+  double rare_seen = 0;
+  int cells = 1;
+  for (size_t i = 0; i < 256; ++i) {
+    const double expected = p[i] * count;
+    if (p[i] == 0) {
+      EXPECT_EQ(drawn[i], 0) << "byte " << i << " has no probability";
+    }
+    if (expected < 5) {
+      rare_expected += expected;
+      rare_seen += drawn[i];
+      continue;
+    }
+    statistic += (drawn[i] - expected) * (drawn[i] - expected) / expected;
+    ++cells;
+  }
+  if (rare_expected > 0) statistic += (rare_seen - rare_expected) * (rare_seen - rare_expected) / rare_expected;
+  EXPECT_LT(statistic, cells + 5 * std::sqrt(2.0 * cells));
+}
+
+TEST(Pcg32, GivesThePublishedSequence) {
+  Pcg32 random(42, 54);  // the demo program of the reference implementation
+  for (uint32_t expected : {0xa15c02b7u, 0x7b47f409u, 0xba1d3330u, 0x83d2f293u, 0xbfa4784bu, 0xcbed606eu}) {
+    EXPECT_EQ(random.next(), expected);
+  }
+}
+
+TEST(Softmax, WeightsAgreeWithDouble) {
+  for (double temperature : {0.25, 1.0, 3.5, 100.0}) {
+    const auto logits = random_logits(1, 4);
+    std::vector<uint32_t> weights(256);
+    softmax_weights(logits, static_cast<uint32_t>(temperature * kOne), weights);
+    const int32_t largest = *std::max_element(logits.begin(), logits.end());
+    for (size_t i = 0; i < 256; ++i) {
+      const double exact = std::exp((logits[i] - largest) / temperature / kOne) * 2147483648.0;
+      // exp2_negative's 9.3e-7, and its argument's rounding to 2^-24.
+      ASSERT_NEAR(weights[i], exact, 1.1e-6 * exact + 1.0);
+    }
+  }
+}
+
+TEST(Softmax, ExtremeLogitsStayInRange) {
+  std::vector<int32_t> logits(256, std::numeric_limits<int32_t>::min());
+  logits[7] = std::numeric_limits<int32_t>::max();
+  for (uint32_t temperature : {1u, 65536u, 6553600u}) {
+    std::vector<uint32_t> weights(256);
+    softmax_weights(logits, temperature, weights);
+    EXPECT_EQ(weights[7], 1u << 31);
+    EXPECT_EQ(weights[8], 0u);
+  }
+}
+
+TEST(Surprisal, AgreesWithDouble) {
+  for (double spread : {0.0, 0.5, 3.0, 30.0}) {
+    const auto logits = random_logits(2, spread);
+    const auto p = softmax(logits, 1.0, [](size_t) { return true; });
+    for (size_t i = 0; i < 256; ++i) {
+      // exp2_negative is up to 9.3e-7 too large: 1.35e-6 bits; log2's 1.8e-7; 255 weights cut at 2^-31: 2e-7.
+      ASSERT_NEAR(static_cast<double>(surprisal(logits, static_cast<uint8_t>(i)).raw) / 4294967296.0, -std::log2(p[i]),
+                  1.8e-6);
+    }
+  }
+}
+
+TEST(Surprisal, OfAFlatDistributionIsEightBits) {
+  EXPECT_EQ(surprisal(std::vector<int32_t>(256, -5), 3).raw, uint64_t{8} << 32);
+}
+
+TEST(Sampler, DrawsFromTheSoftmax) {
+  const auto logits = random_logits(3, 2);
+  for (double temperature : {0.5, 1.0, 2.0}) {
+    SampleOptions options;
+    options.temperature_q16 = static_cast<uint32_t>(temperature * kOne);
+    options.seed = 99;
+    expect_drawn_from(softmax(logits, temperature, not_bos), draw(options, logits, 100000));
+  }
+}
+
+TEST(Sampler, TopKKeepsTheKMostLikelyAndTiesGoToTheLowerByte) {
+  auto logits = random_logits(4, 1);
+  logits[200] = logits[100] = logits[50] = 9 * kOne;  // three at the top
+  SampleOptions options;
+  options.top_k = 2;
+  expect_drawn_from(softmax(logits, 1, [](size_t i) { return i == 50 || i == 100; }), draw(options, logits, 2000));
+  options.top_k = 1;
+  EXPECT_EQ(draw(options, logits, 50)[50], 50);
+}
+
+TEST(Sampler, TopKOnEqualLogitsKeepsTheLowestBytes) {
+  SampleOptions options;
+  options.top_k = 255;
+  const auto drawn = draw(options, std::vector<int32_t>(256, std::numeric_limits<int32_t>::min()), 20000);
+  for (size_t i = 0; i < 256; ++i) EXPECT_EQ(drawn[i] > 0, not_bos(i)) << i;
+}
+
+TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
+  std::vector<int32_t> logits(256, -30 * kOne);
+  const double p[] = {0.5, 0.25, 0.15, 0.1};
+  for (size_t i = 0; i < 4; ++i) logits[10 + i] = static_cast<int32_t>(std::lround(std::log(p[i]) * kOne));
+  const auto kept = [&](double top_p) {
+    SampleOptions options;
+    options.top_p_q16 = static_cast<uint32_t>(top_p * kOne);
+    const auto drawn = draw(options, logits, 3000);
+    return std::count_if(drawn.begin(), drawn.end(), [](int n) { return n > 0; });
+  };
+  EXPECT_EQ(kept(0.4), 1);
+  EXPECT_EQ(kept(0.49), 1);
+  EXPECT_EQ(kept(0.51), 2);
+  EXPECT_EQ(kept(0.74), 2);
+  EXPECT_EQ(kept(0.76), 3);
+  EXPECT_EQ(kept(0.95), 4);
+}
+
+TEST(Sampler, TheSmallestTopPIsGreedy) {
+  const auto logits = random_logits(5, 1);
+  SampleOptions options;
+  options.top_p_q16 = 1;
+  const auto drawn = draw(options, logits, 100);
+  EXPECT_EQ(std::count(drawn.begin(), drawn.end(), 100), 1);
+}
+
+TEST(Sampler, MinPKeepsWhatIsAtLeastThatShareOfTheLikeliest) {
+  std::vector<int32_t> logits(256, -30 * kOne);
+  logits[1] = 0;
+  logits[2] = static_cast<int32_t>(std::lround(std::log(0.3) * kOne));
+  logits[3] = static_cast<int32_t>(std::lround(std::log(0.1) * kOne));
+  SampleOptions options;
+  options.min_p_q16 = kOne / 5;
+  expect_drawn_from(softmax(logits, 1, [](size_t i) { return i == 1 || i == 2; }), draw(options, logits, 5000));
+  options.min_p_q16 = kOne - 1;
+  EXPECT_EQ(draw(options, logits, 50)[1], 50);
+}
+
+TEST(Sampler, GreedyTakesTheLargestLogitAndTheLowerByteOfATie) {
+  auto logits = random_logits(6, 1);
+  logits[77] = logits[12] = 20 * kOne;
+  SampleOptions options;
+  options.greedy = true;
+  EXPECT_EQ(Sampler(options).next(logits), 12);
+}
+
+TEST(Sampler, NeverDrawsBosButMayDrawEos) {
+  std::vector<int32_t> logits(256, -20 * kOne);
+  logits[kBeginOfStream] = 20 * kOne;
+  logits[kEndOfText] = 0;
+  SampleOptions options;
+  EXPECT_EQ(draw(options, logits, 100)[kEndOfText], 100);
+  options.greedy = true;
+  EXPECT_EQ(Sampler(options).next(logits), kEndOfText);
+}
+
+TEST(Sampler, ThePenaltyLowersBytesOfTheLast256AndNoOthers) {
+  std::vector<int32_t> logits(256, -8 * kOne);
+  logits['a'] = 4 * kOne;
+  logits['b'] = 3 * kOne;
+  SampleOptions options;
+  options.greedy = true;
+  options.repetition_penalty_q16 = 3 * kOne / 2;
+  Sampler sampler(options);
+  EXPECT_EQ(sampler.next(logits), 'a');
+  sampler.observe('a');
+  EXPECT_EQ(sampler.next(logits), 'b') << "4 / 1.5 < 3";
+  for (int i = 0; i < 255; ++i) sampler.observe('x');
+  EXPECT_EQ(sampler.next(logits), 'b') << "still in the window";
+  sampler.observe('x');
+  EXPECT_EQ(sampler.next(logits), 'a') << "out of the window";
+  for (int i = 0; i < 600; ++i) sampler.observe('a');  // many times in the window is penalised once
+  EXPECT_EQ(sampler.next(logits), 'b');
+}
+
+TEST(Sampler, ThePenaltyMultipliesNegativeLogits) {
+  std::vector<int32_t> logits(256, -20 * kOne);
+  logits['a'] = -1 * kOne;
+  logits['b'] = -2 * kOne + 1000;
+  SampleOptions options;
+  options.greedy = true;
+  options.repetition_penalty_q16 = 2 * kOne;
+  Sampler sampler(options);
+  sampler.observe('a');
+  EXPECT_EQ(sampler.next(logits), 'b');
+  logits['a'] = std::numeric_limits<int32_t>::min();  // saturates
+  EXPECT_EQ(sampler.next(logits), 'b');
+}
+
+TEST(Sampler, ACopyContinuesWithTheSameBytes) {
+  const auto logits = random_logits(7, 1);
+  SampleOptions options;
+  options.seed = 5;
+  Sampler sampler(options);
+  for (int i = 0; i < 10; ++i) sampler.next(logits);
+  Sampler copy = sampler;
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(copy.next(logits), sampler.next(logits));
+}
+
+// The same bytes on every platform: pinned.
+TEST(Sampler, TheBytesOfASeedNeverChange) {
+  SampleOptions options;
+  options.seed = 2026;
+  options.temperature_q16 = 52429;
+  options.top_k = 40;
+  options.top_p_q16 = 62259;
+  options.min_p_q16 = 1311;
+  options.repetition_penalty_q16 = 72090;
+  Sampler sampler(options);
+  std::vector<int> bytes;
+  uint32_t lcg = 1;
+  std::vector<int32_t> logits(256);
+  for (int i = 0; i < 16; ++i) {
+    for (int32_t& l : logits) {
+      lcg = lcg * 1664525 + 1013904223;
+      l = static_cast<int32_t>(lcg) >> 13;
+    }
+    bytes.push_back(sampler.next(logits));
+    sampler.observe(static_cast<uint8_t>(bytes.back()));
+  }
+  EXPECT_EQ(bytes, (std::vector<int>{27, 65, 126, 206, 222, 185, 42, 239, 129, 200, 158, 206, 186, 97, 59, 91}));
+}
+
+TEST(SampleOptions, OutOfRangeValuesAreRefusedWithWhatWasExpected) {
+  const auto message = [](auto change) {
+    SampleOptions options;
+    change(options);
+    const auto result = validate(options);
+    EXPECT_FALSE(result.ok());
+    return result.ok() ? "" : result.error().message;
+  };
+  EXPECT_EQ(message([](auto& o) { o.temperature_q16 = 0; }),
+            "temperature: expected 1 to 6553600, found 0 (in units of 1/65536)");
+  EXPECT_EQ(message([](auto& o) { o.temperature_q16 = 6553601; }),
+            "temperature: expected 1 to 6553600, found 6553601 (in units of 1/65536)");
+  EXPECT_EQ(message([](auto& o) { o.top_k = 0; }), "top-k: expected 1 to 256, found 0");
+  EXPECT_EQ(message([](auto& o) { o.top_k = 257; }), "top-k: expected 1 to 256, found 257");
+  EXPECT_EQ(message([](auto& o) { o.top_p_q16 = 0; }), "top-p: expected 1 to 65536, found 0 (in units of 1/65536)");
+  EXPECT_EQ(message([](auto& o) { o.top_p_q16 = 65537; }),
+            "top-p: expected 1 to 65536, found 65537 (in units of 1/65536)");
+  EXPECT_EQ(message([](auto& o) { o.min_p_q16 = 65536; }),
+            "min-p: expected 0 to 65535, found 65536 (in units of 1/65536)");
+  EXPECT_EQ(message([](auto& o) { o.repetition_penalty_q16 = 65535; }),
+            "repetition penalty: expected 65536 to 655360, found 65535 (in units of 1/65536)");
+  EXPECT_TRUE(validate({}).ok());
+}
+
+TEST(SamplerDeathTest, InvalidOptionsTrap) {
+  SampleOptions options;
+  options.top_k = 0;
+  EXPECT_DEATH(Sampler{options}, "");
+}
+
+// ---- UTF-8 ----
+
+std::span<const uint8_t> bytes_of(const std::string& s) {
+  return {reinterpret_cast<const uint8_t*>(s.data()), s.size()};
+}
+
+std::string encode(uint32_t c) {
+  std::string s;
+  if (c < 0x80) {
+    s += static_cast<char>(c);
+  } else if (c < 0x800) {
+    s += static_cast<char>(0xC0 | c >> 6);
+  } else if (c < 0x10000) {
+    s += static_cast<char>(0xE0 | c >> 12);
+    s += static_cast<char>(0x80 | (c >> 6 & 0x3F));
+  } else {
+    s += static_cast<char>(0xF0 | c >> 18);
+    s += static_cast<char>(0x80 | (c >> 12 & 0x3F));
+    s += static_cast<char>(0x80 | (c >> 6 & 0x3F));
+  }
+  if (c >= 0x80) s += static_cast<char>(0x80 | (c & 0x3F));
+  return s;
+}
+
+TEST(Utf8, EveryCodePointIsValidAndSurrogatesAreNot) {
+  for (uint32_t c = 0; c < 0x110000; ++c) {
+    const bool surrogate = c >= 0xD800 && c < 0xE000;
+    ASSERT_EQ(is_valid_utf8(bytes_of(encode(c))), !surrogate) << c;
+  }
+  EXPECT_FALSE(is_valid_utf8(bytes_of(encode(0x110000))));
+  EXPECT_TRUE(is_valid_utf8({}));
+}
+
+TEST(Utf8, IllFormedBytesAreRefused) {
+  for (const char* bad : {"\x80", "\xC0\xAF", "\xC1\xBF", "\xE0\x9F\xBF", "\xF0\x8F\xBF\xBF", "\xF5\x80\x80\x80",
+                          "\xFE", "\xFF", "a\xE2\x82", "\xE2\x28\xA1", "\xF4\x90\x80\x80"}) {
+    EXPECT_FALSE(is_valid_utf8(bytes_of(bad))) << bad;
+  }
+}
+
+TEST(Utf8, ThePrefixEndsAtACharacter) {
+  const std::string text = "z\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80";
+  const std::map<size_t, size_t> prefixes = {{0, 0}, {1, 1}, {2, 1}, {3, 3}, {4, 3},  {5, 3},
+                                             {6, 6}, {7, 6}, {8, 6}, {9, 6}, {10, 10}};
+  for (const auto& [size, prefix] : prefixes) EXPECT_EQ(valid_utf8_prefix(bytes_of(text).first(size)), prefix) << size;
+}
+
+TEST(Utf8Splitter, GivesTheSameTextHoweverTheBytesAreCut) {
+  const std::string text = "z\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80!";
+  for (size_t first = 0; first <= text.size(); ++first) {
+    for (size_t second = first; second <= text.size(); ++second) {
+      Utf8Splitter splitter;
+      std::string got;
+      for (auto [from, to] : {std::pair{size_t{0}, first}, {first, second}, {second, text.size()}}) {
+        const std::string piece = splitter.push(bytes_of(text).subspan(from, to - from));
+        EXPECT_TRUE(is_valid_utf8(bytes_of(piece)));
+        got += piece;
+      }
+      EXPECT_EQ(got + splitter.finish(), text);
+    }
+  }
+}
+
+// Expected values: what TextDecoder gives (WHATWG Encoding, "maximal subpart" replacement).
+TEST(Utf8Splitter, ReplacesEachIllFormedPartOnce) {
+  const std::string r = "\xEF\xBF\xBD";
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"a\x80z", "a" + r + "z"},           {"\xE2\x82z", r + "z"}, {"\xF0\x9F\x98", r},
+      {"\xED\xA0\x80", r + r + r},         {"\xC0\xAF", r + r},    {"\xF0\x9F\xC3\xA9", r + "\xC3\xA9"},
+      {"\xF4\x90\x80\x80", r + r + r + r}, {"\xFE\xFF", r + r},    {"\xE2\xE2\x82\xAC", r + "\xE2\x82\xAC"},
+  };
+  for (const auto& [input, expected] : cases) {
+    Utf8Splitter whole;
+    std::string got = whole.push(bytes_of(input));
+    EXPECT_EQ(got + whole.finish(), expected);
+    Utf8Splitter bytewise;
+    got.clear();
+    for (const uint8_t& byte : bytes_of(input)) got += bytewise.push({&byte, 1});
+    EXPECT_EQ(got + bytewise.finish(), expected);
+  }
+}
+
+}  // namespace
+}  // namespace tern
