@@ -22,7 +22,7 @@ NAME.float.json: what PyTorch computes in float32 for the same prompt
     layers       [layer][position][width] residual stream after each block
     logits       [position][256]
     tolerance    {layers: [L], logits}: largest allowed |engine - float| / |float|, as Euclidean norms over all of
-                 `positions`. See TOLERANCE.
+                 `positions`. See TOLERANCE_PER_BLOCK.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "golden"
 ENGINE = ROOT / "build" / "native" / "tern_golden"
 
-# Small, odd widths and every optional part once on and once off. Together under 100 KB.
+# Small, odd widths and every optional part once on and once off. Together 310 KB.
 MODELS = {
     "tiny_gate": Config(hidden=64, recurrent=128, intermediate=96, layers=3, conv_kernel=4, lower_bounds=True),
     "tiny_state": Config(
@@ -75,10 +75,12 @@ GENERATIONS = (
     {"seed": 9007199254740991, "topK": 1, "maxBytes": 16},
 )
 
-# The engine rounds activations between operations to 2^-16 and float32 sums in another order; both move an activation
-# that lies between two int8 codes to the other one now and then, each time a step of 1/127 of the largest activation.
-# Measured: see the test that prints it (tests/py/test_golden.py); the limits are about three times that.
-TOLERANCE = {"layers": 0.01, "logits": 0.02}
+# The engine rounds activations between operations to 2^-16 and float32 sums in another order. Both now and then move an
+# activation that lies between two int8 codes to the other one: a step of 1/127 of the largest activation, which then
+# stays in the state and grows with every block. Measured: 0.6, 1.6, 2.1 % after three blocks and 2.4 % at the head
+# (random weights; noise of 1e-4 on the activations of PyTorch itself gives 0.5, 1.3, 1.9 and 2.1 %).
+# That a block adds nothing else is tested block by block, on the engine's own inputs, in tests/py/test_golden.py.
+TOLERANCE_PER_BLOCK = 0.015
 
 
 def random_model(config: Config, seed: int) -> HGRNBit:
@@ -144,7 +146,10 @@ def float_golden(model: HGRNBit, prompt: bytes) -> dict:
         "positions": positions,
         "layers": [rounded(h) for h in hidden[1:]],
         "logits": rounded(logits),
-        "tolerance": {"layers": [TOLERANCE["layers"]] * model.config.layers, "logits": TOLERANCE["logits"]},
+        "tolerance": {
+            "layers": [TOLERANCE_PER_BLOCK * (block + 1) for block in range(model.config.layers)],
+            "logits": TOLERANCE_PER_BLOCK * (model.config.layers + 1),
+        },
     }
 
 

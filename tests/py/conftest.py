@@ -1,5 +1,6 @@
 """What the Python tests share: where things are, a held-out text, a tiny random model and its file."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-NATIVE = ROOT / "build" / "native"
+NATIVE = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "native"))  # set it to test another build, say build/asan
 
 
 @pytest.fixture(scope="session")
