@@ -1,0 +1,178 @@
+// Every way a download can go wrong has its own error; what arrives is what was sent.
+// SPDX-License-Identifier: MIT
+
+import { createServer, type Server } from 'node:http';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { fetchWasm, openSource, type Opened, type Source } from '../../web/src/download.js';
+
+const kFile = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
+kFile.set(new TextEncoder().encode('GGUF'));
+const kPage = '\n<!DOCTYPE html><html><body>Not here</body></html>';
+
+let server: Server;
+let base = '';
+
+beforeAll(async () => {
+  server = createServer((request, response) => {
+    switch (request.url) {
+      case '/model.gguf':
+        response.writeHead(200, { 'Content-Length': kFile.length });
+        return response.end(kFile);
+      case '/encoded':
+        // What a length means under a content encoding: here, nothing.
+        response.writeHead(200, { 'Content-Encoding': 'identity', 'Content-Length': kFile.length });
+        return response.end(kFile);
+      case '/page':
+        response.writeHead(200, { 'Content-Type': 'text/html' });
+        return response.end(kPage);
+      case '/broken':
+        response.writeHead(200, { 'Content-Length': kFile.length });
+        response.write(kFile.subarray(0, 1000));
+        return setImmediate(() => response.destroy());
+      case '/slow':
+        response.writeHead(200);
+        return response.write(kFile.subarray(0, 1000)); // and never anything more
+      default:
+        response.writeHead(404, 'Not Found');
+        return response.end(kPage);
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the server has no port');
+  base = `http://127.0.0.1:${address.port}`;
+});
+
+afterAll(() => {
+  server.closeAllConnections();
+  server.close();
+});
+
+async function readAll({ stream }: Opened): Promise<Uint8Array> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+function streamOf(...chunks: Uint8Array[]): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      for (const chunk of chunks) controller.enqueue(chunk);
+      controller.close();
+    },
+  });
+}
+
+describe('a source', () => {
+  const sources: [string, () => Source | Promise<Source>, number | null][] = [
+    ['a string', () => `${base}/model.gguf`, kFile.length],
+    ['a URL', () => new URL(`${base}/model.gguf`), kFile.length],
+    ['a Request', () => new Request(`${base}/model.gguf`), kFile.length],
+    ['a Response', () => fetch(`${base}/model.gguf`), kFile.length],
+    ['a Blob', () => new Blob([kFile]), kFile.length],
+    ['an ArrayBuffer', () => kFile.slice().buffer, kFile.length],
+    ['a Uint8Array', () => kFile, kFile.length],
+    ['a stream', () => streamOf(kFile.subarray(0, 10), kFile.subarray(10)), null],
+    ['an answer with a content encoding', () => `${base}/encoded`, null],
+  ];
+
+  test.each(sources)('that is %s delivers its bytes and the size it knows', async (_, source, size) => {
+    const opened = await openSource(await source());
+    expect(opened.bytes).toBe(size);
+    expect(Buffer.compare(await readAll(opened), kFile)).toBe(0);
+  });
+
+  test('keeps its own memory: what is handed out can be given away', async () => {
+    const mine = kFile.slice();
+    for (const source of [mine, mine.buffer, streamOf(mine)]) {
+      const { stream } = await openSource(source);
+      for await (const chunk of stream) structuredClone(chunk, { transfer: [chunk.buffer] });
+    }
+    expect(Buffer.compare(mine, kFile)).toBe(0);
+  });
+
+  test('of the wrong type is refused', async () => {
+    const source: Source = JSON.parse('42');
+    await expect(openSource(source)).rejects.toMatchObject({ code: 'bad-option' });
+    const stream: ReadableStream<Uint8Array> = new ReadableStream({ start: (to) => to.enqueue(JSON.parse('"text"')) });
+    await expect(openSource(stream).then(readAll)).rejects.toMatchObject({ code: 'bad-option' });
+  });
+});
+
+describe('a download', () => {
+  test('that finds a 404 says so, with the address', async () => {
+    await expect(openSource(`${base}/missing.gguf`)).rejects.toMatchObject({
+      code: 'http',
+      message: `${base}/missing.gguf: expected the model file, the server answered 404 Not Found`,
+    });
+  });
+
+  test('that finds a web page in place of the model says so', async () => {
+    await expect(openSource(`${base}/page`).then(readAll)).rejects.toMatchObject({ code: 'not-the-file' });
+  });
+
+  test('that breaks off fails', async () => {
+    await expect(openSource(`${base}/broken`).then(readAll)).rejects.toThrow();
+  });
+
+  test('that ends before the announced length fails as incomplete', async () => {
+    const short = new Response(kFile.subarray(0, 1000), { headers: { 'Content-Length': '5000' } });
+    await expect(openSource(short).then(readAll)).rejects.toMatchObject({
+      code: 'incomplete',
+      message: 'the model: expected 5000 bytes, received 1000: try again',
+    });
+  });
+
+  test('from a server that is not there is a network error', async () => {
+    const refused = async (): Promise<Response> => Promise.reject(new TypeError('Failed to fetch'));
+    await expect(openSource('https://example.invalid/', { fetch: refused })).rejects.toMatchObject({
+      code: 'network',
+      message: expect.stringContaining('Failed to fetch'),
+    });
+  });
+
+  test('that was aborted before it began sends nothing', async () => {
+    let asked = false;
+    const fetch = async (): Promise<Response> => {
+      asked = true;
+      return new Response('');
+    };
+    const signal = AbortSignal.abort();
+    await expect(openSource(`${base}/slow`, { signal, fetch })).rejects.toMatchObject({ name: 'AbortError' });
+    expect(asked).toBe(false);
+  });
+
+  test('that is aborted in the middle ends with the reason of the signal', async () => {
+    const controller = new AbortController();
+    const { stream } = await openSource(`${base}/slow`, { signal: controller.signal });
+    const reader = stream.getReader();
+    expect((await reader.read()).value?.length).toBe(1000);
+    const next = reader.read();
+    controller.abort();
+    await expect(next).rejects.toMatchObject({ name: 'AbortError' });
+  });
+});
+
+describe("the package's own module", () => {
+  test('that is a web page is refused with what to do', async () => {
+    await expect(fetchWasm(new URL(`${base}/page`))).rejects.toMatchObject({
+      code: 'bad-assets',
+      message: expect.stringMatching(/expected a WebAssembly module .* found an HTML page: .* assets\.wasm/),
+    });
+  });
+
+  test('that is missing is refused', async () => {
+    await expect(fetchWasm(new URL(`${base}/tern-simd.wasm`))).rejects.toMatchObject({
+      code: 'bad-assets',
+      message: expect.stringContaining('404'),
+    });
+    await expect(fetchWasm(new URL('file:///no/such/file.wasm'))).rejects.toMatchObject({ code: 'bad-assets' });
+  });
+
+  test('that is another file is refused', async () => {
+    await expect(fetchWasm(new URL(`${base}/model.gguf`))).rejects.toMatchObject({
+      code: 'bad-assets',
+      message: expect.stringContaining('found something else'),
+    });
+  });
+});
