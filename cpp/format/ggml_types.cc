@@ -17,8 +17,8 @@ constexpr uint64_t kTQ2Bytes = 66;  // 64 bytes of 4 codes, fp16
 /// byte by 3^k mod 256 and then by 3 leaves trit k in the bits above 256.  13 byte values encode nothing.
 struct TritByte {
   std::array<uint8_t, 5> trits{};
-  bool valid = false;       // five trits
-  bool valid4 = false;      // four trits: the fifth is 0
+  bool valid = false;   // five trits
+  bool valid4 = false;  // four trits: the fifth is 0
 };
 
 constexpr std::array<TritByte, 256> make_trit_bytes() {

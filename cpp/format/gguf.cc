@@ -226,8 +226,7 @@ Result<void> GgufReader::parse_unit() {
       result = parse_tensor(cursor);
       break;
     default:
-      result = check_padding();
-      break;
+      return check_padding();
   }
   if (!result.ok()) return result;
   if (!cursor.complete()) {
@@ -402,7 +401,7 @@ Result<void> GgufReader::finish_directory() {
 
   header_.data_start = round_up(position_, alignment_);
   std::sort(header_.tensors.begin(), header_.tensors.end(),
-                   [](const GgufTensor& a, const GgufTensor& b) { return a.offset < b.offset; });
+            [](const GgufTensor& a, const GgufTensor& b) { return a.offset < b.offset; });
   uint64_t end = 0;
   for (const GgufTensor& tensor : header_.tensors) {
     const uint64_t expected = round_up(end, alignment_);

@@ -130,10 +130,10 @@ class GgufReader {
   Stage stage_ = Stage::kStart;
   GgufHeader header_;
   Result<void> failed_;
-  std::vector<uint8_t> pending_;  // the unit or row so far
+  std::vector<uint8_t> pending_;   // the unit or row so far
   uint64_t needed_ = kStartBytes;  // size of pending_ at which the unit is worth parsing
-  uint64_t skip_ = 0;             // bytes of uninteresting array items to drop first
-  uint64_t position_ = 0;         // in the file
+  uint64_t skip_ = 0;              // bytes of uninteresting array items to drop first
+  uint64_t position_ = 0;          // in the file
   uint64_t fingerprint_ = 0xcbf29ce484222325;
   uint64_t metadata_count_ = 0;
   uint64_t tensor_count_ = 0;

@@ -57,11 +57,10 @@ Act silu(Act x, Sigmoid kind);
 /// Causal depthwise convolution followed by silu: y[t][c] = silu(sum over k of taps[k][c] * window[t + k][c]).
 ///   taps    [K][width], oldest first; K <= kMaxTaps, |tap| < 2^kTapBits, so that the sum is exact
 ///   window  [K - 1 + T][width]: the K - 1 inputs before the tile, then the tile's
-void short_convolution(std::span<const NormWeight> taps, MatrixView<const Act> window, Sigmoid kind,
-                       MatrixView<Act> y);
+void short_convolution(std::span<const NormWeight> taps, MatrixView<const Act> window, Sigmoid kind, MatrixView<Act> y);
 
-/// s += k * (silu(i) - s) with k = keep * sigmoid(-z), token after token; k is 1 - forget gate, computed directly so that
-/// a small one keeps its digits.
+/// s += k * (silu(i) - s) with k = keep * sigmoid(-z), token after token; k is 1 - forget gate, computed directly so
+/// that a small one keeps its digits.
 ///   keep    [width] 1 - lower bound of the forget gate, or empty: 1
 ///   s       [width] the state, updated
 ///   states  [T][width]: receives s after each token

@@ -163,9 +163,11 @@ Result<void> Builder::on_header(const GgufHeader& header) {
   c.epsilon = settings.real("norm_rms_epsilon");
   c.conv_kernel = settings.integer("conv_kernel", 0, kMaxTaps);
   c.gate_norm = settings.choice("gate_norm", {"gate", "state"}) == 0 ? GateNorm::kGate : GateNorm::kState;
-  c.sigmoid = settings.choice("sigmoid", {"table", "piecewise_linear"}) == 0 ? Sigmoid::kTable : Sigmoid::kPiecewiseLinear;
+  c.sigmoid =
+      settings.choice("sigmoid", {"table", "piecewise_linear"}) == 0 ? Sigmoid::kTable : Sigmoid::kPiecewiseLinear;
   if (c.conv_kernel == 1) {
-    settings.fail(error_f(ErrorCode::kBadFile, "metadata \"hgrnbit.conv_kernel\": expected 0 (none) or 2 to %u, found 1", kMaxTaps));
+    settings.fail(error_f(ErrorCode::kBadFile,
+                          "metadata \"hgrnbit.conv_kernel\": expected 0 (none) or 2 to %u, found 1", kMaxTaps));
   }
   if (!settings.result().ok()) return settings.result();
   config_texts_ = settings.texts();

@@ -73,13 +73,13 @@ struct LayerState {
 };
 
 struct Scratch {
-  std::span<Act> h;                   // [kTile][H]
-  std::span<Act> window;              // [K - 1 + kTile][H]: before the tile, then a
-  std::span<Act> a;                   // [kTile][H]
-  std::span<Act> i, z, g, o;          // [kTile][E]
-  std::span<tern::State> states;      // [kTile][E]
-  std::span<Act> gate_up, mlp;        // [kTile][2I], [kTile][I]
-  std::span<Act> out;                 // [kTile][max(H, kVocab)]
+  std::span<Act> h;               // [kTile][H]
+  std::span<Act> window;          // [K - 1 + kTile][H]: before the tile, then a
+  std::span<Act> a;               // [kTile][H]
+  std::span<Act> i, z, g, o;      // [kTile][E]
+  std::span<tern::State> states;  // [kTile][E]
+  std::span<Act> gate_up, mlp;    // [kTile][2I], [kTile][I]
+  std::span<Act> out;             // [kTile][max(H, kVocab)]
   BitLinearScratch bit_linear;
 };
 

@@ -54,19 +54,28 @@ std::vector<KeyValue> describing_metadata(const GgufHeader& header) {
   for (const GgufValue& value : header.metadata) {
     if (!value.key.starts_with("general.") && !value.key.starts_with("tokenizer.")) continue;
     switch (value.type) {
-      case GgufType::kString: texts.push_back({value.key, value.text}); break;
-      case GgufType::kBool: texts.push_back({value.key, value.bits != 0 ? "true" : "false"}); break;
+      case GgufType::kString:
+        texts.push_back({value.key, value.text});
+        break;
+      case GgufType::kBool:
+        texts.push_back({value.key, value.bits != 0 ? "true" : "false"});
+        break;
       case GgufType::kI8:
       case GgufType::kI16:
       case GgufType::kI32:
-      case GgufType::kI64: texts.push_back({value.key, std::to_string(static_cast<int64_t>(value.bits))}); break;
+      case GgufType::kI64:
+        texts.push_back({value.key, std::to_string(static_cast<int64_t>(value.bits))});
+        break;
       case GgufType::kU8:
       case GgufType::kU16:
       case GgufType::kU32:
-      case GgufType::kU64: texts.push_back({value.key, std::to_string(value.bits)}); break;
+      case GgufType::kU64:
+        texts.push_back({value.key, std::to_string(value.bits)});
+        break;
       case GgufType::kF32:
       case GgufType::kF64:
-      case GgufType::kArray: break;
+      case GgufType::kArray:
+        break;
     }
   }
   return texts;

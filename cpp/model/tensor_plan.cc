@@ -80,7 +80,8 @@ Result<void> TensorPlan::match(const GgufHeader& header) {
     const GgufTensor& tensor = header.tensors[t];
     if (item_of_[t] == items_.size() ||
         (items_[item_of_[t]].kind == Kind::kEmbeddingScale && is_float(items_[item_of_[t] - 1].type))) {
-      return error_f(ErrorCode::kUnsupported, "tensor \"%s\": expected only tensors that the architecture has", tensor.name.c_str());
+      return error_f(ErrorCode::kUnsupported, "tensor \"%s\": expected only tensors that the architecture has",
+                     tensor.name.c_str());
     }
     tensors_.push_back({tensor.name, traits_of(tensor.type).name, tensor.shape, tensor.bytes()});
   }
@@ -207,9 +208,14 @@ void TensorPlan::finish(ModelInfo& info) {
         }
         [[fallthrough]];
       case Kind::kVector:
-      case Kind::kTaps: info.packed_bytes += item.numbers->size() * sizeof(Act); break;
-      case Kind::kLowerBound: info.packed_bytes += item.keep->size() * sizeof(Gate); break;
-      case Kind::kEmbeddingScale: continue;  // not a parameter of its own
+      case Kind::kTaps:
+        info.packed_bytes += item.numbers->size() * sizeof(Act);
+        break;
+      case Kind::kLowerBound:
+        info.packed_bytes += item.keep->size() * sizeof(Gate);
+        break;
+      case Kind::kEmbeddingScale:
+        continue;  // not a parameter of its own
     }
     if (item.kind != Kind::kLowerBound) info.parameters += uint64_t{item.rows} * item.cols;
   }

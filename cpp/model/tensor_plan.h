@@ -21,7 +21,8 @@ namespace tern {
 /// are until the last row; they are allocated when their first row arrives.
 class TensorPlan {
  public:
-  /// Ternary matrix X.weight, stored with columns padded to whole blocks by zero weights, and its norm X.in_norm.weight.
+  /// Ternary matrix X.weight, stored with columns padded to whole blocks by zero weights, and its norm
+  /// X.in_norm.weight.
   void bit_linear(const std::string& name, uint32_t rows, uint32_t cols, BitLinear* layer);
 
   /// One row of F32 or F16 numbers.
@@ -55,7 +56,7 @@ class TensorPlan {
     std::vector<Gate>* keep = nullptr;
     GgmlType type{};
     std::optional<uint16_t> scale_bits = std::nullopt;  // of a ternary matrix
-    uint64_t counts[3] = {};             // how often each ternary code occurs
+    uint64_t counts[3] = {};                            // how often each ternary code occurs
   };
 
   Result<void> check(Item& item, const GgufTensor& tensor) const;
@@ -65,8 +66,8 @@ class TensorPlan {
   std::vector<Item> items_;
   std::vector<size_t> item_of_;  // per tensor of the file
   std::vector<TensorInfo> tensors_;
-  std::vector<uint8_t> codes_;   // one row
-  std::vector<int32_t> row_;     // one row
+  std::vector<uint8_t> codes_;  // one row
+  std::vector<int32_t> row_;    // one row
   std::vector<Scale> embedding_scales_;
 };
 

@@ -69,8 +69,9 @@ Result<Score> Session::score(std::span<const uint8_t> bytes) {
     const std::span<int32_t> after = std::span(tile_logits_).first(tile.size() * kVocab);
     model_->prefill(tile, context_, after);
     for (size_t t = 0; t < tile.size(); ++t) {
-      const std::span<const int32_t> before = t == 0 ? std::span<const int32_t>(logits_)
-                                                     : std::span<const int32_t>(after).subspan((t - 1) * kVocab, kVocab);
+      const std::span<const int32_t> before = t == 0
+                                                  ? std::span<const int32_t>(logits_)
+                                                  : std::span<const int32_t>(after).subspan((t - 1) * kVocab, kVocab);
       const uint64_t bits = surprisal(before, tile[t]).raw;
       overflow = overflow || bits > UINT64_MAX - score.bits_q32;
       score.bits_q32 += bits;
@@ -144,11 +145,9 @@ std::vector<uint8_t> Session::save() const {
 }
 
 Result<void> Session::restore(std::span<const uint8_t> blob) {
-  const Result<uint64_t> position =
-      read_snapshot(blob, {.fingerprint = model_->info().fingerprint,
-                           .state = context_.state(),
-                           .logits = logits_,
-                           .recent = recent_});
+  const Result<uint64_t> position = read_snapshot(
+      blob,
+      {.fingerprint = model_->info().fingerprint, .state = context_.state(), .logits = logits_, .recent = recent_});
   if (!position.ok()) return position.error();
   position_ = position.value();
   stop_generation();

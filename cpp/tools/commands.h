@@ -8,7 +8,6 @@
 
 namespace tern {
 
-
 /// What a command line may contain, and the first line of its help.
 struct Command {
   const char* name;

@@ -17,13 +17,13 @@ namespace {
 constexpr Option kOptions[] = {
     {"--model", "FILE", "the model, GGUF"},
     {"--text", "FILE", "the text; a line <|endoftext|> ends a document"},
-    {"--max-bytes", "N", "stop after the first N bytes of the text"},
+    {"--max-bytes", "N", "score only the first N bytes"},
     {"--samples", "N", "texts to generate for utf8_valid (8)"},
     {"--json", nullptr, "print one JSON object"},
 };
 
 constexpr std::string_view kSeparator = "<|endoftext|>";
-constexpr size_t kSlice = 4096;       // bytes between two updates of the progress bar
+constexpr size_t kSlice = 4096;  // bytes between two updates of the progress bar
 constexpr uint64_t kSampleBytes = 256;
 
 /// As the model saw texts in training: a separator line is one end-of-text byte, its line end belongs to it.
@@ -31,10 +31,8 @@ std::vector<uint8_t> with_document_ends(std::string_view text) {
   std::vector<uint8_t> bytes;
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
     const size_t used = std::min(end + 1, text.size());
-    if (line == kSeparator) {
+    if (text.substr(0, end) == kSeparator) {
       bytes.push_back(kEos);
     } else {
       bytes.insert(bytes.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(used));
@@ -139,8 +137,8 @@ Result<void> run_eval(const Arguments& arguments) {
   if (!file.ok()) return file.error();
 
   const std::string_view whole(reinterpret_cast<const char*>(file.value().data()), file.value().size());
-  const std::vector<uint8_t> text =
-      with_document_ends(whole.substr(0, static_cast<size_t>(std::min<uint64_t>(max_bytes.value(), whole.size()))));
+  std::vector<uint8_t> text = with_document_ends(whole);
+  text.resize(static_cast<size_t>(std::min<uint64_t>(max_bytes.value(), text.size())));
   Session session(model.value());
   Evaluation evaluation;
   Result<void> done = score_text(session, text, evaluation);

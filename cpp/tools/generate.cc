@@ -156,7 +156,8 @@ Result<void> read_options(const Arguments& arguments, Settings& settings) {
   settings.samples = samples.value();
   const int sources = arguments.has("--prompt") + arguments.has("--prompt-file") + arguments.has("--interactive");
   if (sources > 1) {
-    return error_f(ErrorCode::kBadOption, "expected one of --prompt, --prompt-file and --interactive, found %d", sources);
+    return error_f(ErrorCode::kBadOption, "expected one of --prompt, --prompt-file and --interactive, found %d",
+                   sources);
   }
   return {};
 }

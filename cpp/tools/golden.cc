@@ -12,7 +12,8 @@
 namespace tern {
 namespace {
 
-constexpr const char* kUsage = "tern_golden --model FILE (--prompt TEXT | --prompt-hex HEX | --prompt-file FILE) [options]";
+constexpr const char* kUsage =
+    "tern_golden --model FILE (--prompt TEXT | --prompt-hex HEX | --prompt-file FILE) [options]";
 
 constexpr Option kOptions[] = {
     {"--model", "FILE", "the model, GGUF"},
@@ -20,7 +21,8 @@ constexpr Option kOptions[] = {
     {"--prompt-hex", "HEX", "the prompt as hexadecimal bytes"},
     {"--prompt-file", "FILE", "the prompt is the whole file"},
     {"--generate", "SPEC", "generate after the prompt, may be repeated; SPEC is described below"},
-    {"--trace", nullptr, "add h after each block for every position (position 0 is BOS), [position][layer][width] Q16.16"},
+    {"--trace", nullptr,
+     "add h after each block for every position (position 0 is BOS), [position][layer][width] Q16.16"},
     {"--all-logits", nullptr, "add the logits after every position, [position][256] Q16.16"},
 };
 

@@ -107,7 +107,7 @@ Result<uint32_t> parse_q16(std::string_view what, std::string_view text) {
 Result<void> set_sample_option(SampleOptions& options, std::string_view name, std::string_view value) {
   struct Real {
     const char* name;
-    uint32_t SampleOptions::*field;
+    uint32_t SampleOptions::* field;
   };
   static constexpr Real kReals[] = {{"temperature", &SampleOptions::temperature_q16},
                                     {"top-p", &SampleOptions::top_p_q16},
