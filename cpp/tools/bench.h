@@ -3,8 +3,8 @@
 
 namespace tern {
 
-/// Prints one JSON line per measurement.  Arguments: [--model FILE] [--seconds S]; argv[0] is ignored.
-/// Returns the exit status: 0, or 2 after an error message on stderr.
+/// Prints one JSON line per measurement.  Arguments: [--model FILE] [--milliseconds N]; argv[0] is ignored.
+/// Returns the exit status: 0, or after an error message on stderr 1 for a file and 2 for an option.
 int run_bench(int argc, char** argv);
 
 }  // namespace tern
