@@ -8,11 +8,11 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from conftest import ROOT
-from make_golden import random_model
 
+from conftest import ROOT
 from lm import checkpoint, gguf_file
 from lm.arch.hgrnbit import BOS, EOS, Config
+from make_golden import random_model
 
 CONFIG = Config(hidden=32, recurrent=32, intermediate=48, layers=1, conv_kernel=2, decay_span=8.0)
 

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from make_golden import random_model
 
 from lm.arch.hgrnbit import Config
 from lm.cpu_kernels import accelerate
+from make_golden import random_model
 
 CONFIGS = {
     "convolution and bounds": Config(

@@ -4,12 +4,12 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from make_golden import random_model
-from publish import count_parameters
 
 from lm import gguf_file
 from lm.arch.hgrnbit import Config
 from lm.ternary import BitLinear, embedding_codes, weight_codes
+from make_golden import random_model
+from publish import count_parameters
 
 
 def random_codes(rows, cols, seed=0):

@@ -6,12 +6,12 @@ How far it is from float32: pytest tests/py/test_golden.py -k float -s
 import hashlib
 import json
 
-import make_golden
 import numpy as np
 import pytest
 import torch
-from conftest import NATIVE, ROOT
 
+import make_golden
+from conftest import NATIVE, ROOT
 from lm import gguf_file
 from lm.arch.hgrnbit import BOS
 

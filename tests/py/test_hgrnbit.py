@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from make_golden import random_model
 
 from lm.arch.hgrnbit import Config
+from make_golden import random_model
 
 CONFIGS = [
     Config(hidden=32, recurrent=64, intermediate=48, layers=2, conv_kernel=4, lower_bounds=True),

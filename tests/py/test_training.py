@@ -1,6 +1,7 @@
 """Training: one label shift, batches that continue, and a killed run that goes on as if nothing had happened."""
 
 import csv
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from lm import checkpoint, loop
 from lm.arch.hgrnbit import BOS, EOS, Config
 from lm.data import Stream, inputs_and_targets
+from make_golden import random_model
 
 # Width 24 keeps the fused CPU block out (it needs multiples of 16): its stochastic rounding is not repeatable.
 TINY = Config(hidden=24, recurrent=24, intermediate=32, layers=1, conv_kernel=2)
@@ -94,7 +96,8 @@ def settings(tmp_path, **changes):
 
 
 def losses(folder):
-    return {int(row[0]): row[2] for row in csv.reader((folder / "log.csv").open())}
+    with (folder / "log.csv").open() as log:
+        return {int(row["step"]): row["train_bits"] for row in csv.DictReader(log)}
 
 
 def test_a_trained_model_predicts_the_next_byte_and_not_the_one_after(tmp_path):
@@ -110,8 +113,11 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_run_that_is_resumed_has_the_losses_of_an_uninterrupted_one(tmp_path, monkeypatch):
-    run = settings(tmp_path)
+def test_a_run_killed_at_every_checkpoint_has_the_losses_of_an_uninterrupted_one(tmp_path, monkeypatch):
+    early = tmp_path / "early.txt"  # left out during the last 8 of 32 steps: the resumed run has to know that, too
+    early.write_bytes((ALPHABET[::-1] * 4 + b"\n<|endoftext|>\n") * 60)
+    run = settings(tmp_path, save_every=13)
+    run = replace(run, data=replace(run.data, early=[str(early)]))
     loop.train(run, tmp_path / "whole", resume=False)
 
     save = checkpoint.save
@@ -120,16 +126,38 @@ def test_a_killed_run_that_is_resumed_has_the_losses_of_an_uninterrupted_one(tmp
         save(path, content)
         raise KilledError
 
-    monkeypatch.setattr(loop.checkpoint, "save", save_and_die)
-    with pytest.raises(KilledError):
-        loop.train(run, tmp_path / "parts", resume=False)
-    assert torch.load(tmp_path / "parts" / "last.pt")["position"]["step"] == 16
-    monkeypatch.setattr(loop.checkpoint, "save", save)
-    loop.train(run, tmp_path / "parts", resume=True)
+    monkeypatch.setattr(checkpoint, "save", save_and_die)
+    for resume, step in ((False, 13), (True, 26), (True, 32)):
+        with pytest.raises(KilledError):
+            loop.train(run, tmp_path / "parts", resume)
+        assert checkpoint.load(tmp_path / "parts" / "last.pt")["position"]["step"] == step
 
     whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
     assert len(whole) == 32
-    assert {step: parts[step] for step in whole} == whole
+    assert parts == whole
+
+
+def test_a_resumed_run_with_other_model_settings_is_refused_by_name(tmp_path):
+    run = settings(tmp_path, total_bytes=16 * 128)
+    loop.train(run, tmp_path / "run", resume=False)
+    other = replace(run, model=replace(TINY, intermediate=64))
+    with pytest.raises(ValueError, match=r"model\.intermediate = 32"):
+        loop.train(other, tmp_path / "run", resume=True)
+
+
+def test_a_deeper_model_grows_from_a_shallower_one_by_repeating_its_blocks(tmp_path):
+    shallow = random_model(replace(TINY, layers=2), seed=7)
+    content = {"config": {"model": asdict(shallow.config)}, "model": shallow.state_dict(), "bytes_seen": 5}
+    checkpoint.save(tmp_path / "shallow.pt", content)
+    deep = random_model(replace(TINY, layers=4), seed=8)
+    assert checkpoint.grow(deep, tmp_path / "shallow.pt") == 5
+    for layer in range(4):
+        for found, expected in zip(deep.layers[layer].parameters(), shallow.layers[layer % 2].parameters()):
+            assert torch.equal(found, expected)
+    assert torch.equal(deep.embeddings.weight, shallow.embeddings.weight)
+    for wrong in (replace(TINY, layers=3), replace(TINY, layers=4, hidden=48)):
+        with pytest.raises(ValueError, match="must differ in `layers` alone"):
+            checkpoint.grow(random_model(wrong, seed=0), tmp_path / "shallow.pt")
 
 
 def test_an_existing_run_is_not_overwritten_without_being_told_to_resume(tmp_path):
