@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes a checkpoint of scripts/train.py as a model file that the engine, the page and `tern` run.
 
-export.py --checkpoint runs/stories/best.pt --out models/stories.gguf --name "Stories"
+export.py --checkpoint runs/stories/last.pt --out models/stories.gguf --name "Stories"
 """
 
 from __future__ import annotations

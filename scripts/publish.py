@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures a model file in models/ and writes its entry in models/manifest.json, which page and tests read.
+"""Measures a model file in models/ and writes its entry in models/manifest.json and the table in models/README.md.
 
     publish.py models/NAME.gguf --text held_out.txt [--default]
 
@@ -58,6 +58,30 @@ def entry(model: Path, text: Path, default: bool) -> dict:
     }
 
 
+TABLE_BEGIN, TABLE_END = "<!-- table made by scripts/publish.py -->\n", "<!-- end of table -->\n"
+
+
+def table(manifest: dict) -> str:
+    """The models of a manifest as a Markdown table."""
+    lines = [
+        "| file | parameters | size | trained on | text seen | bits per byte | licence |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for model in manifest["models"]:
+        name = f"`{model['file']}`" + (" (default)" if model["default"] else "")
+        score = f"{model['bits_per_byte']:.3f} on {model['evaluated_on']}"
+        size, seen = f"{model['bytes'] / 1e6:.2f} MB", f"{model['bytes_seen'] / 1e6:.0f} MB"
+        cells = (name, f"{model['parameters']:,}", size, model["trained_on"], seen, score, model["license"])
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_table(readme: Path, manifest: dict) -> None:
+    text = readme.read_text()
+    begin, end = text.index(TABLE_BEGIN) + len(TABLE_BEGIN), text.index(TABLE_END)
+    readme.write_text(text[:begin] + table(manifest) + text[end:])
+
+
 def publish(model: Path, text: Path, default: bool) -> dict:
     """Adds or replaces the model's entry; at most one entry stays the default."""
     manifest_file = model.parent / "manifest.json"
@@ -68,6 +92,8 @@ def publish(model: Path, text: Path, default: bool) -> dict:
         others = [{**old, "default": False} for old in others]
     manifest["models"] = sorted([*others, new], key=lambda e: (not e["default"], e["file"]))
     manifest_file.write_text(json.dumps(manifest, indent=2) + "\n")
+    if (model.parent / "README.md").exists():
+        write_table(model.parent / "README.md", manifest)
     return new
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
+import publish
 from conftest import ROOT
 from lm import checkpoint, gguf_file
 from lm.arch.hgrnbit import BOS, EOS, Config
@@ -105,6 +106,7 @@ def test_baselines_measure_the_stream_the_model_predicts(tmp_path):
 
 def test_publishing_writes_what_the_file_is_and_keeps_one_default(saved, tmp_path, stories):
     (tmp_path / "text.txt").write_bytes(stories[:2000])
+    (tmp_path / "README.md").write_text(f"Before.\n{publish.TABLE_BEGIN}old\n{publish.TABLE_END}After.\n")
     for name in ("first", "second"):
         model = tmp_path / f"{name}.gguf"
         command("export", "--checkpoint", saved, "--out", model, "--name", name, "--training-text", "Fables")
@@ -118,10 +120,16 @@ def test_publishing_writes_what_the_file_is_and_keeps_one_default(saved, tmp_pat
     assert second["parameters"] == sum(p.numel() for p in random_model(CONFIG, 0).parameters())
     assert (second["trained_on"], second["bytes_seen"], second["architecture"]) == ("Fables", 12345, "hgrnbit")
     assert second["bits_per_byte"] > 1
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("Before.") and card.endswith("After.\n") and "old" not in card
+    assert "`second.gguf` (default) |" in card and "`first.gguf` |" in card
 
 
 def test_the_shipped_manifest_describes_the_shipped_files():
-    for entry in json.loads((ROOT / "models" / "manifest.json").read_text())["models"]:
+    manifest = json.loads((ROOT / "models" / "manifest.json").read_text())
+    assert publish.TABLE_BEGIN + publish.table(manifest) + publish.TABLE_END in (ROOT / "models/README.md").read_text()
+    assert {entry["file"] for entry in manifest["models"]} == {path.name for path in (ROOT / "models").glob("*.gguf")}
+    for entry in manifest["models"]:
         content = (ROOT / "models" / entry["file"]).read_bytes()
         assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         keys, _ = gguf_file.read(ROOT / "models" / entry["file"])
