@@ -79,7 +79,7 @@ void ternary_matmul(const TernaryView& w, MatrixView<const int8_t> x, std::span<
 
 // ---- Norms and quantisation (one definition for all levels; plain loops a compiler vectorises) ----------------------
 
-/// sqrt(mean(x^2) + epsilon).  Exact sum of squares, unless it needs more than 63 bits: then each square is shifted
+/// sqrt(mean(x^2) + epsilon).  Exact sum of squares, unless it might need more than 64 bits: then each square is shifted
 /// right first, by the same count.  x.size() >= 1.
 Scale root_mean_square(std::span<const Act> x, Scale epsilon);
 
