@@ -99,8 +99,8 @@ struct QuantizedRow {
 ///   x, w   [cols]
 ///   codes  [padded_cols(cols)], 0 beyond cols
 ///   rms    root_mean_square(x, epsilon): the same for all matrices that read x
-/// v and m are shifted together until m has 31 bits; then code = round_shift(v * r, 54) with r = floor(127 * 2^54 / m)
-/// < 2^31, so the product stays below 2^62.
+/// |v| and m are shifted together until m has 31 bits, dropping bits below; then code = round_shift(v * r, 54) with
+/// r = floor(127 * 2^54 / m) < 2^31, so the product stays below 2^62.
 QuantizedRow quantize_activations(std::span<const Act> x, std::span<const NormWeight> w, Scale rms,
                                   std::span<int8_t> codes);
 

@@ -1,8 +1,9 @@
 // norm.cc: root mean square, RMSNorm, quantisation to int8 and rescaling back: plain loops, one definition for all
 // levels.
 //
-// The loops work on magnitudes: SSE and WebAssembly multiply unsigned 32-bit lanes to 64 bits and shift those right
-// logically, but have no cheap arithmetic shift of 64-bit lanes, so a compiler can only vectorise this form.
+// The hot loops work on magnitudes: SSE and WebAssembly multiply unsigned 32-bit lanes to 64 bits and shift those right
+// logically, but SSE has no arithmetic shift of 64-bit lanes, so compilers vectorise only this form (up to 4 times
+// faster).
 #include <algorithm>
 #include <bit>
 
@@ -27,23 +28,17 @@ constexpr int32_t with_sign(uint32_t magnitude, bool negative) {
   return static_cast<int32_t>(negative ? 0u - magnitude : magnitude);
 }
 
-/// A number with as many bits as the largest magnitude.
-template <class Number>
-uint32_t bits_of_largest(std::span<const Number> x) {
-  uint32_t all = 0;
-  for (const Number& value : x) all |= magnitude(value.raw);
-  return all;
-}
-
 }  // namespace
 
 Scale root_mean_square(std::span<const Act> x, Scale epsilon) {
   TERN_CHECK(!x.empty());
+  uint32_t all = 0;  // has as many bits as the largest magnitude
+  for (const Act& a : x) all |= magnitude(a.raw);
   // A square has at most twice the bits of the largest magnitude, the sum of n of them bit_width(n) more.
-  const int bits = 2 * (32 - std::countl_zero(bits_of_largest(x))) + 64 - std::countl_zero(uint64_t{x.size()});
+  const int bits = 2 * (32 - std::countl_zero(all)) + 64 - std::countl_zero(uint64_t{x.size()});
   const int shift = std::max(0, bits - 63);
   uint64_t sum = 0;
-  for (const Act a : x) sum += product(a.raw, a.raw) >> shift;
+  for (const Act& a : x) sum += product(a.raw, a.raw) >> shift;
   constexpr int kSquareBits = 2 * Act::kFractionBits;
   const Scale mean = Scale::from_integer(sum, shift - kSquareBits) / Scale::from_integer(x.size());
   return (mean + epsilon).sqrt();
@@ -58,10 +53,10 @@ void rms_norm(std::span<const Act> x, std::span<const NormWeight> w, Scale epsil
   }
   constexpr int kNormedBits = 22;
   const Rescale divide_by_rms(Scale::from_integer(1) / rms, kNormedBits - Act::kFractionBits);
+  constexpr int kShift = kNormedBits + NormWeight::kFractionBits - Act::kFractionBits;
   for (size_t c = 0; c < x.size(); ++c) {
     const int64_t normed = divide_by_rms(x[c].raw);
-    y[c].raw =
-        saturate<int32_t>(round_shift(normed * w[c].raw, kNormedBits + NormWeight::kFractionBits - Act::kFractionBits));
+    y[c].raw = saturate<int32_t>(round_shift(normed * w[c].raw, kShift));
   }
 }
 

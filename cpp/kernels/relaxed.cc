@@ -47,11 +47,15 @@ struct Tiled {
     for (uint32_t c = 0; c < cols; c += kTileCols) {
       const Vec xa = simd::load(x0 + c);
       const Vec xb = simd::load(x1 + c);
-      for (uint32_t r = 0; r < kGroupRows; ++r) {
+      const auto add_row = [&](int r) {
         const Vec codes = simd::load(&strip.rows[r][c]);
         a[r] = simd::add_i16(a[r], simd::dot_i8_i7(xa, codes));
         b[r] = simd::add_i16(b[r], simd::dot_i8_i7(xb, codes));
-      }
+      };
+      add_row(0);  // no loop: GCC 12 would keep the sums in memory
+      add_row(1);
+      add_row(2);
+      add_row(3);
     }
     for (uint32_t r = 0; r < kGroupRows; ++r) {
       a[r] = simd::add_pairs_i16(a[r]);

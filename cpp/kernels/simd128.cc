@@ -49,11 +49,15 @@ struct Tiled {
     for (uint32_t c = 0; c < cols; c += 8) {
       const Vec xa = simd::load_i8_as_i16(x0 + c);
       const Vec xb = simd::load_i8_as_i16(x1 + c);
-      for (uint32_t r = 0; r < kGroupRows; ++r) {
+      const auto add_row = [&](int r) {
         const Vec codes = simd::load(&strip.rows[r][c]);
         a[r] = simd::add_i32(a[r], simd::dot_i16(codes, xa));
         b[r] = simd::add_i32(b[r], simd::dot_i16(codes, xb));
-      }
+      };
+      add_row(0);  // no loop: GCC 12 would keep the sums in memory
+      add_row(1);
+      add_row(2);
+      add_row(3);
     }
     simd::store(sums[0], simd::sum_lanes_i32(a[0], a[1], a[2], a[3]));
     simd::store(sums[1], simd::sum_lanes_i32(b[0], b[1], b[2], b[3]));
