@@ -168,13 +168,13 @@ Result<void> run_generate(const Arguments& arguments) {
   if (!path.ok()) return path.error();
   Result<void> done = read_options(arguments, settings);
   if (!done.ok()) return done;
+  const Result<std::shared_ptr<const Model>> model = load_model(path.value());
+  if (!model.ok()) return model.error();
+  settings.model = model.value();
   if (!arguments.has("--seed") && !settings.options.greedy) {
     settings.options.seed = std::random_device()();
     std::fprintf(stderr, "seed %llu\n", static_cast<unsigned long long>(settings.options.seed));
   }
-  const Result<std::shared_ptr<const Model>> model = load_model(path.value());
-  if (!model.ok()) return model.error();
-  settings.model = model.value();
 
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> output(nullptr, &std::fclose);
   if (arguments.has("--output")) {

@@ -93,7 +93,7 @@ Result<uint32_t> parse_q16(std::string_view what, std::string_view text) {
   const std::string_view fraction = point < text.size() ? text.substr(point + 1, 12) : std::string_view();
   if (whole.size() + fraction.size() == 0 || whole.size() > 4 || !is_digits(whole) ||
       !is_digits(text.substr(std::min(point + 1, text.size())))) {
-    return expected(what, "a decimal number such as 0.8, below 10000", text);
+    return expected(what, "a number from 0 to 9999, such as 0.8", text);
   }
   uint64_t scale = 1;
   uint64_t digits = 0;
@@ -108,33 +108,34 @@ Result<void> set_sample_option(SampleOptions& options, std::string_view name, st
   struct Real {
     const char* name;
     uint32_t SampleOptions::* field;
+    const char* range;  // as validate() has it, in the user's units
   };
-  static constexpr Real kReals[] = {{"temperature", &SampleOptions::temperature_q16},
-                                    {"top-p", &SampleOptions::top_p_q16},
-                                    {"min-p", &SampleOptions::min_p_q16},
-                                    {"repetition-penalty", &SampleOptions::repetition_penalty_q16}};
+  static constexpr Real kReals[] = {
+      {"temperature", &SampleOptions::temperature_q16, "a number above 0, up to 100, such as 0.8"},
+      {"top-p", &SampleOptions::top_p_q16, "a number above 0, up to 1, such as 0.9"},
+      {"min-p", &SampleOptions::min_p_q16, "a number from 0 to below 1, such as 0.05"},
+      {"repetition-penalty", &SampleOptions::repetition_penalty_q16, "a number from 1 to 10, such as 1.1"}};
+  const auto real = std::ranges::find_if(kReals, [&](const Real& r) { return name == r.name; });
   SampleOptions changed = options;
-  if (const auto real = std::ranges::find_if(kReals, [&](const Real& r) { return name == r.name; });
-      real != std::end(kReals)) {
+  if (real != std::end(kReals)) {
     const Result<uint32_t> number = parse_q16(name, value);
+    if (number.ok()) changed.*(real->field) = number.value();
+    if (!number.ok() || !validate(changed).ok()) return expected(name, real->range, value);
+  } else if (name == "top-k") {
+    const Result<uint64_t> number = parse_integer(name, value, 1, 256);
     if (!number.ok()) return number.error();
-    changed.*(real->field) = number.value();
-  } else if (name == "top-k" || name == "seed") {
-    const Result<uint64_t> number = parse_integer(name, value, 0, name == "seed" ? UINT64_MAX : UINT32_MAX);
+    changed.top_k = static_cast<uint32_t>(number.value());
+  } else if (name == "seed") {
+    const Result<uint64_t> number = parse_integer(name, value, 0, UINT64_MAX);
     if (!number.ok()) return number.error();
-    if (name == "seed") {
-      changed.seed = number.value();
-    } else {
-      changed.top_k = static_cast<uint32_t>(number.value());
-    }
+    changed.seed = number.value();
   } else if (name == "greedy" && (value == "true" || value == "false")) {
     changed.greedy = value == "true";
   } else {
     return expected("sampling option", "temperature, top-k, top-p, min-p, repetition-penalty, seed or greedy", name);
   }
-  Result<void> valid = validate(changed);
-  if (valid.ok()) options = changed;
-  return valid;
+  options = changed;
+  return {};
 }
 
 }  // namespace tern

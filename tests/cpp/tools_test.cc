@@ -1,0 +1,257 @@
+// tools_test.cc: the command line: what the options mean, what the programs print, and how they fail.
+#include <gtest/gtest.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "tiny_model.h"
+#include "tools/json.h"
+#include "tools/options.h"
+
+namespace tern {
+namespace {
+
+// ---- numbers and options --------------------------------------------------------------------------------------------
+
+TEST(ParseQ16, RoundsToTheNearest65536th) {
+  const auto parse = [](const char* text) { return parse_q16("x", text).value(); };
+  EXPECT_EQ(parse("1"), 65536u);
+  EXPECT_EQ(parse("0.5"), 32768u);
+  EXPECT_EQ(parse(".5"), 32768u);
+  EXPECT_EQ(parse("2."), 131072u);
+  EXPECT_EQ(parse("0.8"), 52429u);
+  EXPECT_EQ(parse("0.000007"), 0u);
+  EXPECT_EQ(parse("0.000008"), 1u);
+  EXPECT_EQ(parse("9999.999999999999999999"), 655360000u);
+  EXPECT_EQ(parse("0.1234567890123456789"), 8091u);
+}
+
+TEST(ParseQ16, RefusesWhatIsNotADecimalNumber) {
+  for (const char* text : {"", ".", "-1", "+1", "1e3", "0x1", "1.2.3", "ten", "10000", " 1", "1 ", "1,5", "nan"}) {
+    EXPECT_FALSE(parse_q16("x", text).ok()) << text;
+  }
+}
+
+TEST(ParseInteger, KnowsItsRangeAndNeverWraps) {
+  EXPECT_EQ(parse_integer("x", "18446744073709551615", 0, UINT64_MAX).value(), UINT64_MAX);
+  EXPECT_EQ(parse_integer("x", "007", 0, 10).value(), 7u);
+  for (const char* text : {"", "-1", "x", "1.0", "18446744073709551616", "99999999999999999999999"}) {
+    EXPECT_FALSE(parse_integer("x", text, 0, UINT64_MAX).ok()) << text;
+  }
+  const Result<uint64_t> low = parse_integer("--n", "2", 3, 5);
+  ASSERT_FALSE(low.ok());
+  EXPECT_EQ(low.error().message, "--n: expected a whole number from 3 to 5, found \"2\"");
+  EXPECT_FALSE(parse_integer("x", "6", 3, 5).ok());
+}
+
+TEST(SetSampleOption, ChangesOneOptionOrNone) {
+  SampleOptions options;
+  EXPECT_TRUE(set_sample_option(options, "temperature", "0.8").ok());
+  EXPECT_TRUE(set_sample_option(options, "top-k", "40").ok());
+  EXPECT_TRUE(set_sample_option(options, "top-p", "0.9").ok());
+  EXPECT_TRUE(set_sample_option(options, "min-p", "0.05").ok());
+  EXPECT_TRUE(set_sample_option(options, "repetition-penalty", "1.1").ok());
+  EXPECT_TRUE(set_sample_option(options, "seed", "18446744073709551615").ok());
+  EXPECT_TRUE(set_sample_option(options, "greedy", "true").ok());
+  const SampleOptions expected{.greedy = true,
+                               .temperature_q16 = 52429,
+                               .top_k = 40,
+                               .top_p_q16 = 58982,
+                               .min_p_q16 = 3277,
+                               .repetition_penalty_q16 = 72090,
+                               .seed = UINT64_MAX};
+  EXPECT_EQ(options, expected);
+  for (const auto& [name, value] : std::vector<std::pair<const char*, const char*>>{{"temperature", "0"},
+                                                                                    {"temperature", "100.1"},
+                                                                                    {"top-k", "0"},
+                                                                                    {"top-k", "257"},
+                                                                                    {"top-p", "1.01"},
+                                                                                    {"min-p", "1"},
+                                                                                    {"repetition-penalty", "0.9"},
+                                                                                    {"seed", "-1"},
+                                                                                    {"greedy", "maybe"},
+                                                                                    {"topk", "4"}}) {
+    const Result<void> refused = set_sample_option(options, name, value);
+    ASSERT_FALSE(refused.ok()) << name << " " << value;
+    EXPECT_EQ(refused.error().code, ErrorCode::kBadOption);
+    EXPECT_EQ(options, expected);
+  }
+}
+
+TEST(Arguments, AreOptionsWithValuesAndFlags) {
+  static constexpr Option kOptions[] = {{"--name", "TEXT", ""}, {"--flag", nullptr, ""}};
+  const auto parse = [](std::vector<std::string> words) {
+    std::vector<char*> pointers;
+    for (std::string& word : words) pointers.push_back(word.data());
+    return Arguments::parse(pointers, kOptions);
+  };
+  const Result<Arguments> good = parse({"--name", "a", "--flag", "--name=b=c"});
+  ASSERT_TRUE(good.ok());
+  EXPECT_EQ(good.value().text("--name"), "b=c");
+  EXPECT_EQ(good.value().all("--name"), (std::vector<std::string>{"a", "b=c"}));
+  EXPECT_TRUE(good.value().has("--flag"));
+  EXPECT_FALSE(good.value().required("--model").ok());
+  for (const auto& words :
+       std::vector<std::vector<std::string>>{{"--name"}, {"--other"}, {"name"}, {"--flag=1"}, {"--flag", "1"}, {""}}) {
+    EXPECT_FALSE(parse(words).ok());
+  }
+}
+
+TEST(JsonWriter, EscapesAndReplaces) {
+  JsonWriter json;
+  json.open('{').key("a").text("\"\\\n\x01").key("b").open('[').integer(-1).boolean(true).close(']');
+  json.key("c").text("\xff\xc3\xa9").key("d").real(0.5).close('}');
+  EXPECT_EQ(json.result(),
+            "{\"a\":\"\\\"\\\\\\u000a\\u0001\",\"b\":[-1,true],\"c\":\"\xef\xbf\xbd\xc3\xa9\",\"d\":0.500000}");
+}
+
+// ---- the programs ---------------------------------------------------------------------------------------------------
+
+struct Output {
+  int status;
+  std::string out;  // standard output and error
+};
+
+Output run(const std::string& command) {
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
+  if (pipe == nullptr) return {-1, ""};
+  Output result{0, ""};
+  std::array<char, 4096> piece;
+  while (const size_t size = fread(piece.data(), 1, piece.size(), pipe)) result.out.append(piece.data(), size);
+  result.status = WEXITSTATUS(pclose(pipe));
+  return result;
+}
+
+class Program : public testing::Test {
+ protected:
+  static std::string path(const std::string& name) { return testing::TempDir() + "tern_tools_test_" + name; }
+  static void write(const std::string& name, std::span<const uint8_t> bytes) {
+    std::ofstream file(path(name), std::ios::binary);
+    file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  }
+  void SetUp() override { write(model_name(), test::TinyModel(test::TinySpec{}).file); }
+  void TearDown() override { std::remove(path(model_name()).c_str()); }
+
+  /// Tests run at the same time, each with its own file.
+  static std::string model_name() {
+    return std::string(testing::UnitTest::GetInstance()->current_test_info()->name()) + ".gguf";
+  }
+  static std::string tern(const std::string& command) {
+    return std::string(TERN_CLI) + " " + command + " --model " + path(model_name());
+  }
+};
+
+TEST_F(Program, GenerateIsTheSameForTheSameSeedAndBeginsWithThePrompt) {
+  const Output first = run(tern("generate --prompt Once --max-bytes 50 --seed 7"));
+  EXPECT_EQ(first.status, 0) << first.out;
+  EXPECT_TRUE(first.out.starts_with("Once"));
+  EXPECT_EQ(run(tern("generate --prompt Once --max-bytes 50 --seed 7")).out, first.out);
+  EXPECT_NE(run(tern("generate --prompt Once --max-bytes 50 --seed 8")).out, first.out);
+}
+
+TEST_F(Program, GenerateWritesSamplesAndPromptLinesUnderHeadings) {
+  write("prompts", test::bytes_of("one\n\ntwo\r\nthree"));
+  const Output many =
+      run(tern("generate --prompt-file " + path("prompts") + " --num-samples 2 --greedy --max-bytes 3"));
+  EXPECT_EQ(many.status, 0);
+  size_t headings = 0;
+  for (size_t at = 0; (at = many.out.find("--- seed ", at)) != std::string::npos; ++at) ++headings;
+  EXPECT_EQ(headings, 6u);
+  EXPECT_NE(many.out.find("--- seed 1\ntwo"), std::string::npos) << many.out;
+
+  const std::string output = path("output");
+  EXPECT_EQ(run(tern("generate --prompt hello --greedy --max-bytes 3 --output " + output)).out, "");
+  std::string written;
+  std::getline(std::ifstream(output), written);
+  EXPECT_TRUE(written.starts_with("hello"));
+}
+
+TEST_F(Program, InteractiveUnderstandsItsCommandsAndSurvivesMistakes) {
+  const Output talk =
+      run("printf 'one\\n/temp 0.5\\n/temp -3\\n/topk 9\\n/topp 0.5\\n/max "
+          "4\\n/greedy\\n/sample\\n/greedy\\ntwo\\n/what\\n/quit\\nthree\\n' | " +
+          tern("generate --interactive --seed 1 --max-bytes 5"));
+  EXPECT_EQ(talk.status, 0);
+  EXPECT_NE(talk.out.find("temperature: expected a number above 0"), std::string::npos) << talk.out;
+  EXPECT_NE(talk.out.find("one"), std::string::npos);
+  EXPECT_NE(talk.out.find("two"), std::string::npos);
+  EXPECT_EQ(talk.out.find("three"), std::string::npos);
+}
+
+TEST_F(Program, EvalReportsTheAgreedNumbers) {
+  write("text", test::bytes_of("first\n<|endoftext|>\nsecond <|endoftext|>\n<|endoftext|>"));
+  const Output eval = run(tern("eval --json --samples 2 --text " + path("text")));
+  EXPECT_EQ(eval.status, 0) << eval.out;
+  for (const char* key : {"bits_per_byte", "perplexity", "top1", "top5", "bytes_per_second", "utf8_valid"}) {
+    EXPECT_NE(eval.out.find(std::string("\"") + key + "\":"), std::string::npos) << eval.out;
+  }
+  // "first\n", a document end for the separator line, "second <|endoftext|>\n" as it is, and one more end.
+  EXPECT_NE(eval.out.find("\"bytes\":" + std::to_string(6 + 1 + 21 + 1) + ","), std::string::npos) << eval.out;
+  EXPECT_NE(run(tern("eval --max-bytes 5 --json --text " + path("text"))).out.find("\"bytes\":5,"), std::string::npos);
+}
+
+TEST_F(Program, InspectShowsSettingsMatricesAndTensors) {
+  const Output text = run(tern("inspect"));
+  EXPECT_EQ(text.status, 0);
+  for (const char* part : {"embedding_length", "blk.1.ffn_down.weight", "TQ1_0", "blk.0.conv.weight"}) {
+    EXPECT_NE(text.out.find(part), std::string::npos) << part;
+  }
+  const Output json = run(tern("inspect --json"));
+  EXPECT_EQ(json.status, 0);
+  EXPECT_NE(json.out.find("\"matrices\":[{\"name\":\"blk.0.attn_i.weight\""), std::string::npos);
+}
+
+TEST_F(Program, GoldenPrintsAnExactRecord) {
+  const std::string command =
+      std::string(TERN_GOLDEN) + " --model " + path(model_name()) +
+      " --prompt-hex 4f6e6365ff00 --generate greedy,max-bytes=8 --generate seed=3,temperature=0.7";
+  const Output golden = run(command);
+  EXPECT_EQ(golden.status, 0) << golden.out;
+  EXPECT_NE(golden.out.find("\"prompt_hex\":\"4f6e6365ff00\""), std::string::npos);
+  EXPECT_NE(golden.out.find("\"options\":\"seed=3,temperature=0.7\""), std::string::npos);
+  EXPECT_EQ(run(command).out, golden.out);
+  EXPECT_EQ(run(command + " --generate colour=red").status, 2);
+}
+
+TEST_F(Program, AWrongOptionIsOneSentenceAndStatusTwo) {
+  for (const char* command : {"generate --temperature -1", "generate --top-k 0", "generate --max-bytes x",
+                              "generate --bogus", "generate --seed", "generate --prompt a --interactive", "eval",
+                              "eval --text", "inspect --xml", "generate --top-p 1.5"}) {
+    const Output failed = run(tern(command));
+    EXPECT_EQ(failed.status, 2) << command << ": " << failed.out;
+    EXPECT_EQ(std::ranges::count(failed.out, '\n'), 1) << failed.out;
+    EXPECT_TRUE(failed.out.starts_with("tern: ")) << failed.out;
+  }
+  EXPECT_EQ(run(std::string(TERN_CLI) + " frobnicate").status, 2);
+  EXPECT_EQ(run(std::string(TERN_CLI)).status, 2);
+  EXPECT_EQ(run(std::string(TERN_CLI) + " generate").status, 2);
+}
+
+TEST_F(Program, ABrokenFileIsOneSentenceAndStatusOne) {
+  const std::vector<uint8_t> file = test::TinyModel(test::TinySpec{}).file;
+  write(model_name(), std::span(file).first(5000));
+  const Output truncated = run(tern("generate --greedy"));
+  EXPECT_EQ(truncated.status, 1);
+  EXPECT_NE(truncated.out.find("truncated"), std::string::npos) << truncated.out;
+  write(model_name(), test::bytes_of("<html>not found</html>"));
+  EXPECT_EQ(run(tern("inspect")).status, 1);
+  std::remove(path(model_name()).c_str());
+  EXPECT_EQ(run(tern("inspect")).status, 1);
+}
+
+TEST(ProgramHelp, IsThereForEveryCommand) {
+  for (const char* command : {"--help", "generate --help", "eval --help", "inspect --help"}) {
+    const Output help = run(std::string(TERN_CLI) + " " + command);
+    EXPECT_EQ(help.status, 0) << command;
+    EXPECT_TRUE(help.out.starts_with("usage: tern")) << command;
+  }
+  EXPECT_EQ(run(std::string(TERN_GOLDEN) + " --help").status, 0);
+}
+
+}  // namespace
+}  // namespace tern
