@@ -79,8 +79,8 @@ void ternary_matmul(const TernaryView& w, MatrixView<const int8_t> x, std::span<
 
 // ---- Norms and quantisation (one definition for all levels; plain loops a compiler vectorises) ----------------------
 
-/// sqrt(mean(x^2) + epsilon).  Exact sum of squares, unless it might need more than 64 bits: then each square is shifted
-/// right first, by the same count.  x.size() >= 1.
+/// sqrt(mean(x^2) + epsilon).  Exact sum of squares, unless it might need more than 64 bits: then each square is
+/// shifted right first, by the same count.  x.size() >= 1.
 Scale root_mean_square(std::span<const Act> x, Scale epsilon);
 
 /// y[c] = x[c] / rms(x) * w[c], saturated.  x / rms is at most sqrt(cols) <= 363, so it is kept in Q9.22 between the
