@@ -30,7 +30,7 @@ export class Story {
   firstByteMs: number | null = null;
   length = 0;
   readonly #generation: Generation;
-  readonly #chunks: AsyncIterator<Chunk>;
+  readonly #chunks: AsyncIterator<Chunk, void>;
   readonly #events: StoryEvents;
   readonly #asked = performance.now();
   readonly #arrivals: { at: number; length: number }[] = [];

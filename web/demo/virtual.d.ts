@@ -2,7 +2,6 @@
 // SPDX-License-Identifier: MIT
 
 declare module 'virtual:published-models' {
-  import type { PublishedModel } from './published.js';
-  const published: readonly PublishedModel[];
+  const published: readonly import('./published.js').PublishedModel[];
   export default published;
 }

@@ -162,6 +162,7 @@ export class Client {
     const hello = this.#step.promise;
     worker.addEventListener('message', (event: MessageEvent<Reply>) => this.#receive(event.data));
     worker.addEventListener('error', (event) => {
+      event.preventDefault(); // it is reported here, not on the console
       const why = event.message || 'its script could not be loaded';
       this.#step.reject(new WorkerError(why));
       this.close(new TernError('engine-failed', `the worker stopped (${why}): load the model again`));

@@ -81,6 +81,11 @@ export class Engine {
     }
   }
 
+  /** Size of the module's memory, which grows and never shrinks. */
+  get memoryBytes(): number {
+    return view(this.#module, 0).buffer.byteLength;
+  }
+
   newLoader(): EngineLoader {
     return new EngineLoader(this.#module);
   }
@@ -150,7 +155,7 @@ export class EngineModel {
       fileBytes: Number(info.fileBytes),
       packedBytes: Number(info.packedBytes),
       stateBytes: Number(info.stateBytes),
-      fingerprint: info.fingerprint.toString(16).padStart(16, '0'),
+      fingerprint: BigInt.asUintN(64, info.fingerprint).toString(16).padStart(16, '0'),
       config: toRecord(info.config),
       metadata: toRecord(info.metadata),
     };

@@ -1,0 +1,192 @@
+// Runs in a browser: every variant of the engine against the golden files, and the package as a page uses it.
+// The result goes to window.__result: { ok, checks: [{ name, error }], notes }.
+// SPDX-License-Identifier: MIT
+
+import { load, type GenerateOptions, type Model } from 'ternlm';
+import { Engine, type EngineModel } from 'ternlm/engine';
+import { toEngineOptions } from 'ternlm/options';
+import type { Golden } from '../../web/golden.js';
+
+interface Listed {
+  readonly name: string;
+  readonly golden: Golden;
+  readonly url: string;
+}
+
+interface Check {
+  readonly name: string;
+  readonly error: string | null;
+}
+
+declare global {
+  interface Window {
+    __result?: { ok: boolean; checks: Check[]; notes: Record<string, unknown> };
+  }
+}
+
+const checks: Check[] = [];
+const notes: Record<string, unknown> = { userAgent: navigator.userAgent };
+
+/** A name is a sentence that is true when the check passes. */
+async function check(name: string, run: () => Promise<void>): Promise<void> {
+  try {
+    await run();
+    checks.push({ name, error: null });
+  } catch (error) {
+    checks.push({ name, error: error instanceof Error ? `${error.name}: ${error.message}` : String(error) });
+  }
+  const report = document.getElementById('report');
+  if (report) report.textContent = checks.map((each) => `${each.error ?? 'ok'}  ${each.name}`).join('\n');
+}
+
+function expectSame(found: unknown, expected: unknown, what: string): void {
+  const [a, b] = [JSON.stringify(found), JSON.stringify(expected)];
+  if (a !== b) throw new Error(`${what}: expected ${b}, found ${a}`);
+}
+
+async function expectError(run: () => Promise<unknown>, property: 'code' | 'name', value: string): Promise<void> {
+  const found = await run().then(
+    () => 'no error',
+    (error: unknown) => (error instanceof Error ? String(Reflect.get(error, property)) : String(error)),
+  );
+  expectSame(found, value, `error ${property}`);
+}
+
+const fromHex = (hex: string): Uint8Array<ArrayBuffer> =>
+  Uint8Array.from(hex.match(/../g) ?? [], (digits) => Number.parseInt(digits, 16));
+const toHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+const toFinish = (finish: string): string => finish.replaceAll('_', '-');
+
+function loadInto(engine: Engine, file: Uint8Array): EngineModel {
+  const loader = engine.newLoader();
+  for (let at = 0; at < file.length; at += 10_007) loader.push(file.subarray(at, at + 10_007));
+  const model = loader.finish();
+  loader.close();
+  return model;
+}
+
+async function checkVariant(variant: 'simd' | 'relaxed', list: readonly Listed[]): Promise<void> {
+  const engine = await Engine.startVariant(variant, null, '');
+  await check(`the ${variant} variant runs its own kernel`, async () => {
+    expectSame(engine.info.kernel, variant === 'simd' ? 'simd128' : 'relaxed', 'kernel');
+  });
+  for (const { name, golden, url } of list) {
+    await check(`the ${variant} variant gives the bytes and bits of ${name}`, async () => {
+      const model = loadInto(engine, new Uint8Array(await (await fetch(url)).arrayBuffer()));
+      expectSame(model.info.fingerprint, golden.fingerprint, 'fingerprint');
+      for (const { options, bytes, finish } of golden.generations) {
+        const session = model.open();
+        session.feed(fromHex(golden.prompt));
+        const sample = toEngineOptions(options);
+        session.start(sample);
+        expectSame(toHex(session.generate(sample.maxBytes)), bytes, JSON.stringify(options));
+        expectSame(session.finish, toFinish(finish), 'finish');
+        session.close();
+      }
+      const session = model.open();
+      const { text, bits_q32, top1, top5 } = golden.score;
+      const score = session.score(fromHex(text));
+      expectSame([score.bits, score.top1, score.top5], [Number(bits_q32) / 2 ** 32, top1, top5], 'score');
+      session.close();
+      model.close();
+    });
+  }
+}
+
+async function checkPackage(runtime: 'worker' | 'main', list: readonly Listed[]): Promise<void> {
+  for (const { name, golden, url } of list) {
+    await check(`the package (${runtime}) gives the bytes of ${name}`, async () => {
+      const model = await load(url, { runtime });
+      expectSame(model.info.runtime.thread, runtime, 'thread');
+      notes[`runtime ${runtime}`] = model.info.runtime;
+      const all = golden.generations.map(({ options }) => model.generate(fromHex(golden.prompt), options));
+      for (const [i, result] of (await Promise.all(all)).entries()) {
+        const expected = golden.generations[i];
+        expectSame(toHex(result.bytes), expected?.bytes, JSON.stringify(expected?.options));
+        expectSame(result.finish, toFinish(expected?.finish ?? ''), 'finish');
+      }
+      await model.close();
+    });
+  }
+}
+
+/** The random models' likeliest bytes go round in a circle and never end. */
+const kEndless: GenerateOptions = { greedy: true, maxBytes: 1_000_000_000 };
+
+/** Milliseconds until the engine is free again after an abort: a short generation has to wait for the work to end. */
+async function freeAfterAbort(model: Model, prompt: string): Promise<number> {
+  const controller = new AbortController();
+  const running = model.generate(prompt, { ...kEndless, signal: controller.signal });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const start = performance.now();
+  controller.abort();
+  await expectError(() => running, 'name', 'AbortError');
+  await model.generate('', { maxBytes: 1, seed: 1 });
+  return performance.now() - start;
+}
+
+async function checkBehaviour(first: Listed): Promise<void> {
+  const model = await load(first.url);
+  await check('a long prompt is aborted while it is read, and the model goes on', async () => {
+    notes['ms from abort to the next byte, reading'] = await freeAfterAbort(model, 'x'.repeat(4_000_000));
+  });
+  await check('a generation is aborted while it writes, and the model goes on', async () => {
+    notes['ms from abort to the next byte, writing'] = await freeAfterAbort(model, 'x');
+  });
+  await check('a short generation does not wait for an endless one', async () => {
+    const endless = model.stream('a', kEndless);
+    const end = endless.result.then(() => 'endless');
+    expectSame(await Promise.race([end, model.generate('b', { maxBytes: 20 }).then(() => 'short')]), 'short', 'first');
+    expectSame((await endless.stop()).finish, 'stopped', 'finish');
+  });
+  await check('a stream of text that is cancelled ends the generation', async () => {
+    const generation = model.stream('a', kEndless);
+    const reader = generation.text.getReader();
+    await reader.read();
+    await reader.cancel();
+    expectSame((await generation.result).finish, 'stopped', 'finish');
+  });
+  await check('wrong options are refused and change nothing', async () => {
+    await expectError(() => model.generate('x', { temperature: -1 }), 'code', 'bad-option');
+    await expectError(() => model.generate('x', { topK: 0 }), 'code', 'bad-option');
+    await model.generate('x', { maxBytes: 1 });
+  });
+  await check('a closed model ends what runs and refuses work', async () => {
+    const running = model.generate('x', kEndless);
+    await model.close();
+    await expectError(() => running, 'code', 'closed');
+    await expectError(() => model.generate('x'), 'code', 'closed');
+  });
+  await check('an HTML page in place of the model is an error, and loading can be tried again', async () => {
+    const page = (): Response => new Response('<!doctype html><title>Not found</title>');
+    await expectError(() => load(page()), 'code', 'not-the-file');
+    await (await load(first.url)).close();
+  });
+  await check('an HTML page in place of the wasm is an error that says so', async () => {
+    await expectError(() => load(first.url, { assets: { wasm: 'wrong/' } }), 'code', 'bad-assets');
+  });
+  await check('a worker that cannot start is replaced by the page, which says why', async () => {
+    const here = await load(first.url, { assets: { worker: 'wrong/worker.js' } });
+    expectSame(here.info.runtime.thread, 'main', 'thread');
+    if (!here.info.runtime.threadReason.startsWith('no worker could be started: ')) {
+      throw new Error(`the reason is ${here.info.runtime.threadReason}`);
+    }
+    await here.close();
+  });
+}
+
+async function run(): Promise<void> {
+  const list: Listed[] = await (await fetch('golden/index.json')).json();
+  const [first] = list;
+  if (!first) throw new Error('there are no golden files');
+  await checkVariant('simd', list);
+  const engine = await Engine.start(null);
+  notes['variant'] = engine.info;
+  if (engine.info.variant === 'relaxed') await checkVariant('relaxed', list);
+  await checkPackage('worker', list);
+  await checkPackage('main', list);
+  await checkBehaviour(first);
+}
+
+await check('the checks ran to the end', run);
+window.__result = { ok: checks.every(({ error }) => error === null), checks, notes };

@@ -1,0 +1,58 @@
+// Builds the page that tests the built package (dist/) in a browser, with the golden files beside it.
+// SPDX-License-Identifier: MIT
+
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { defineConfig, type Plugin } from 'vite';
+import type { Golden } from '../../web/golden.js';
+
+const kRoot = new URL('../../../', import.meta.url);
+const path = (relative: string): string => fileURLToPath(new URL(relative, kRoot));
+
+/** golden/index.json lists what there is; the models lie beside it. */
+function goldens(): Plugin {
+  return {
+    name: 'goldens',
+    buildStart() {
+      const found = readdirSync(path('tests/golden'))
+        .filter((file) => file.endsWith('.json') && !file.endsWith('.float.json'))
+        .map((file): [string, Golden] => [file, JSON.parse(readFileSync(path(`tests/golden/${file}`), 'utf8'))])
+        .filter(([, golden]) => existsSync(path(golden.model)));
+      const index = found.map(([name, golden]) => ({ name, golden, url: `golden/${basename(golden.model)}` }));
+      this.emitFile({ type: 'asset', fileName: 'golden/index.json', source: JSON.stringify(index) });
+      for (const { golden, url } of index) {
+        this.emitFile({ type: 'asset', fileName: url, source: readFileSync(path(golden.model)) });
+      }
+    },
+  };
+}
+
+/** What a misconfigured server has in place of the package's files. */
+function wrongFiles(): Plugin {
+  return {
+    name: 'wrong-files',
+    buildStart() {
+      const page = '<!doctype html><title>Not found</title>';
+      for (const name of ['tern-simd', 'tern-relaxed']) {
+        this.emitFile({ type: 'asset', fileName: `wrong/${name}.wasm`, source: page });
+      }
+      this.emitFile({ type: 'asset', fileName: 'wrong/worker.js', source: 'throw new Error("not the worker");' });
+    },
+  };
+}
+
+export default defineConfig({
+  root: path('tests/browsers/page'),
+  base: './',
+  // The built package; its inner modules only to run each variant by name.
+  resolve: {
+    alias: {
+      'ternlm/engine': path('dist/engine.js'),
+      'ternlm/options': path('dist/options.js'),
+      ternlm: path('dist/index.js'),
+    },
+  },
+  plugins: [goldens(), wrongFiles()],
+  build: { outDir: path('build/browser-page'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
+});

@@ -1,0 +1,46 @@
+// The public types as a caller meets them: compiled by `npm run typecheck`, never run.
+// SPDX-License-Identifier: MIT
+
+import { TernError, load, type Chunk, type GenerateResult, type Score } from 'ternlm';
+
+export async function everyCall(): Promise<void> {
+  await using model = await load('model.gguf', { onProgress: ({ received, total }) => [received, total] });
+  const info: string = model.info.runtime.thread;
+
+  const generation = model.stream('Once', { temperature: 0.7, seed: 1n, signal: AbortSignal.timeout(1000) });
+  for await (const chunk of generation) void (chunk satisfies Chunk).text;
+  const text: ReadableStream<string> = generation.text;
+  const bytes: ReadableStream<Uint8Array> = generation.bytes;
+  const result: GenerateResult = await generation.stop();
+
+  const score: Score = await model.score(new Uint8Array(3));
+  const session = model.session();
+  await session.restore(await session.save());
+  void [info, text, bytes, result, score];
+
+  for (const source of [new URL('https://a.b'), new Request('a'), new Blob(), new ArrayBuffer(1), new Uint8Array(1)]) {
+    await load(source);
+  }
+
+  // @ts-expect-error a number is no model
+  await load(42);
+  // @ts-expect-error there is no such option
+  model.stream('x', { top_k: 1 });
+  // @ts-expect-error options have types
+  model.stream('x', { maxBytes: '10' });
+  // @ts-expect-error results cannot be changed
+  result.text = '';
+}
+
+export function everyCode(error: unknown): string {
+  if (!(error instanceof TernError)) return '';
+  switch (error.code) {
+    case 'bad-option':
+      return 'caller';
+    // @ts-expect-error there is no such code
+    case 'no-such-code':
+      return '';
+    default:
+      return error.message;
+  }
+}

@@ -1,0 +1,235 @@
+// The package as a program uses it: load, stream, abort, share one model, close. Here on the main thread, since Node
+// has no web workers; tests/browsers runs the same in workers.
+// SPDX-License-Identifier: MIT
+
+import { createHash } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { TernError, load, type Model } from '../../web/src/index.js';
+import { anyModel, fromHex, goldens, modelOf, toHex } from './golden.js';
+
+const kFile = anyModel();
+
+/** The random model draws an end of text soon; its likeliest bytes go round in a circle. */
+const kEndless = { greedy: true, maxBytes: 1_000_000_000 };
+
+let model: Model;
+
+beforeAll(async () => {
+  model = await load(kFile);
+});
+
+afterAll(async () => model.close());
+
+describe('load', () => {
+  test('falls back to this thread where there are no workers, and says why', () => {
+    expect(model.info.runtime).toMatchObject({ thread: 'main', variant: 'simd', kernel: 'simd128' });
+    expect(model.info.runtime.threadReason).toMatch(/Worker is not defined/);
+  });
+
+  test('without workers fails where a worker was demanded', async () => {
+    await expect(load(kFile, { runtime: 'worker' })).rejects.toMatchObject({ code: 'unsupported' });
+  });
+
+  test('describes the model', () => {
+    expect(model.info).toMatchObject({ architecture: 'hgrnbit', fileBytes: kFile.length, integrity: 'not asked for' });
+    expect(model.info.parameters).toBeGreaterThan(10_000);
+    expect(model.info.packedBytes).toBeGreaterThan(1000);
+    expect(model.info.stateBytes).toBeGreaterThan(0);
+    expect(model.info.metadata['general.architecture']).toBe('hgrnbit');
+  });
+
+  test('reports progress up to the size of the file, which the file itself tells', async () => {
+    const seen: { received: number; total: number | null }[] = [];
+    const pieces = Array.from({ length: Math.ceil(kFile.length / 5000) }, (_, i) =>
+      kFile.slice(5000 * i, 5000 * (i + 1)),
+    );
+    const stream = new ReadableStream<Uint8Array>({
+      start(controller) {
+        for (const piece of pieces) controller.enqueue(piece);
+        controller.close();
+      },
+    });
+    await (await load(stream, { onProgress: (progress) => seen.push(progress) })).close();
+    expect(seen[0]).toEqual({ received: 0, total: null });
+    expect(seen.at(-1)).toEqual({ received: kFile.length, total: kFile.length });
+    expect(seen.length).toBe(pieces.length + 1);
+  });
+
+  test('compares the checksum it was given', async () => {
+    const integrity = createHash('sha256').update(kFile).digest('hex');
+    const verified = await load(kFile, { integrity });
+    expect(verified.info.integrity).toBe('verified');
+    await verified.close();
+    await expect(load(kFile, { integrity: '0'.repeat(64) })).rejects.toMatchObject({ code: 'integrity' });
+    await expect(load(kFile, { integrity: 'abc' })).rejects.toMatchObject({ code: 'bad-option' });
+  });
+
+  test('of a broken file fails with what was found, and the next load works', async () => {
+    const damaged = kFile.slice();
+    damaged.fill(0xff, 24, 64);
+    await expect(load(damaged)).rejects.toMatchObject({ name: 'TernError', code: 'bad-file' });
+    await expect(load(kFile.subarray(0, 3000))).rejects.toMatchObject({ code: 'bad-file' });
+    await expect(load(new Blob(['<!doctype html>']))).rejects.toMatchObject({ code: 'bad-file' });
+    await (await load(kFile)).close();
+  });
+
+  test('that is aborted ends with the reason of the signal', async () => {
+    const controller = new AbortController();
+    const endless = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => undefined) });
+    const loading = load(endless, { signal: controller.signal });
+    setTimeout(() => controller.abort(), 10);
+    await expect(loading).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(load(kFile, { signal: AbortSignal.abort(new Error('never mind')) })).rejects.toThrow('never mind');
+  });
+
+  test('with the wasm missing is an error that says where it looked', async () => {
+    await expect(load(kFile, { assets: { wasm: 'file:///nowhere' } })).rejects.toMatchObject({
+      code: 'bad-assets',
+      message: expect.stringContaining('file:///nowhere/tern-simd.wasm'),
+    });
+  });
+
+  test('refuses a runtime that does not exist', async () => {
+    await expect(load(kFile, JSON.parse('{"runtime": "gpu"}'))).rejects.toMatchObject({ code: 'bad-option' });
+  });
+});
+
+describe('a model', () => {
+  test.each(goldens())('gives the bytes of %s through the public calls', async (_, golden) => {
+    await using loaded = await load(modelOf(golden));
+    for (const { options, bytes, finish } of golden.generations) {
+      const result = await loaded.generate(fromHex(golden.prompt), options);
+      expect({ bytes: toHex(result.bytes), finish: result.finish }).toEqual({
+        bytes,
+        finish: finish.replaceAll('_', '-'),
+      });
+    }
+    const score = await loaded.score(fromHex(golden.score.text));
+    expect(score.bits).toBe(Number(golden.score.bits_q32) / 2 ** 32);
+  });
+
+  test('repeats itself for a seed, and only for the seed', async () => {
+    const options = { seed: 42, maxBytes: 100 };
+    const [a, b, c] = await Promise.all([
+      model.generate('The', options),
+      model.generate('The', options),
+      model.generate('The', { ...options, seed: 43 }),
+    ]);
+    expect(toHex(a.bytes)).toBe(toHex(b.bytes));
+    expect(toHex(a.bytes)).not.toBe(toHex(c.bytes));
+  });
+
+  test('reports the seed it chose, which then gives the same bytes', async () => {
+    const first = await model.generate('The', { maxBytes: 60 });
+    const again = await model.generate('The', { maxBytes: 60, seed: first.seed });
+    expect(toHex(again.bytes)).toBe(toHex(first.bytes));
+  });
+
+  test('takes an empty prompt, every byte value, and a prompt of a megabyte', async () => {
+    const everyByte = Uint8Array.from({ length: 256 }, (_, i) => i);
+    expect((await model.generate('', { maxBytes: 20 })).bytes.length).toBeGreaterThan(0);
+    expect((await model.generate(everyByte, { maxBytes: 20 })).bytes.length).toBeGreaterThan(0);
+    const megabyte = new Uint8Array(1 << 20).fill(97);
+    expect((await model.generate(megabyte, { maxBytes: 4 })).bytes.length).toBeGreaterThan(0);
+  });
+
+  test('serves many generations at once as it serves each alone', async () => {
+    const prompts = Array.from({ length: 8 }, (_, i) => 'x'.repeat(i * 50 + 1));
+    const alone: string[] = [];
+    for (const [i, prompt] of prompts.entries()) {
+      alone.push(toHex((await model.generate(prompt, { seed: i, maxBytes: 150 })).bytes));
+    }
+    const together = await Promise.all(prompts.map((prompt, i) => model.generate(prompt, { seed: i, maxBytes: 150 })));
+    expect(together.map(({ bytes }) => toHex(bytes))).toEqual(alone);
+  });
+
+  test('shares its time fairly: a short generation does not wait for a long one', async () => {
+    const long = model.stream('a', kEndless);
+    const longEnd = long.result.then(() => 'long');
+    const shortEnd = model.generate('b', { maxBytes: 30, seed: 1 }).then(() => 'short');
+    expect(await Promise.race([longEnd, shortEnd])).toBe('short');
+    await long.stop();
+  });
+
+  test('stops when the signal says so, while writing and while reading the prompt', async () => {
+    for (const prompt of ['short', 'x'.repeat(2_000_000)]) {
+      const controller = new AbortController();
+      const running = model.generate(prompt, { ...kEndless, signal: controller.signal });
+      setTimeout(() => controller.abort(), 30);
+      await expect(running).rejects.toMatchObject({ name: 'AbortError' });
+    }
+    const after = await model.generate('The', { maxBytes: 10, seed: 1 });
+    expect(after.bytes.length).toBeGreaterThan(0);
+  });
+
+  test('does nothing for a signal that is aborted already', async () => {
+    const signal = AbortSignal.abort();
+    await expect(model.generate('x', { signal })).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(model.score('x', { signal })).rejects.toMatchObject({ name: 'AbortError' });
+  });
+
+  test('stays usable after a wrong option, which is refused at once', async () => {
+    expect(() => model.stream('x', { temperature: -1 })).toThrow(TernError);
+    await expect(model.generate('x', { topK: 0 })).rejects.toMatchObject({ code: 'bad-option' });
+    await expect(model.generate('x', JSON.parse('{"maxBytes": "x"}'))).rejects.toMatchObject({ code: 'bad-option' });
+    expect((await model.generate('x', { maxBytes: 5, seed: 1 })).bytes.length).toBeGreaterThan(0);
+  });
+
+  test('scores a text the same in one piece and as a session', async () => {
+    const whole = await model.score('Once upon a time');
+    await using session = model.session();
+    const first = await session.score('Once upon');
+    const second = await session.score(' a time');
+    expect(first.bits + second.bits).toBeCloseTo(whole.bits, 6);
+    expect(whole.bitsPerByte).toBeCloseTo(whole.bits / 16, 10);
+    expect((await model.score('')).bits).toBe(0);
+  });
+
+  test('that is closed refuses work, ends what runs, and may be closed again', async () => {
+    const closing = await load(kFile);
+    const running = closing.generate('x', kEndless);
+    const session = closing.session();
+    await closing.close();
+    await closing.close();
+    await expect(running).rejects.toMatchObject({ code: 'closed' });
+    expect(() => closing.stream('x')).toThrow(expect.objectContaining({ code: 'closed' }));
+    await expect(closing.score('x')).rejects.toMatchObject({ code: 'closed' });
+    await expect(session.feed('x')).rejects.toMatchObject({ code: 'closed' });
+  });
+});
+
+describe('a session', () => {
+  test('continues where it is, like one long prompt', async () => {
+    const whole = await model.generate('Once upon a time', { seed: 5, maxBytes: 60 });
+    await using session = model.session();
+    await session.feed('Once upon');
+    await session.feed(' a time');
+    expect(session.position).toBe(16);
+    expect(toHex((await session.stream({ seed: 5, maxBytes: 60 }).result).bytes)).toBe(toHex(whole.bytes));
+    expect(session.position).toBe(16 + whole.bytes.length);
+  });
+
+  test('that is stopped holds exactly the bytes of the result', async () => {
+    await using session = model.session();
+    await session.feed('The');
+    const generation = session.stream(kEndless);
+    for await (const { bytes } of generation) if (bytes.length > 0) break;
+    const { bytes, finish } = await generation.stop();
+    expect(finish).toBe('stopped');
+    await using other = model.session();
+    await other.feed('The');
+    await other.feed(bytes);
+    expect(toHex(await other.save())).toBe(toHex(await session.save()));
+  });
+
+  test('can be saved, restored and reset', async () => {
+    await using a = model.session();
+    await a.feed('Once upon a time');
+    await using b = model.session();
+    await b.restore(await a.save());
+    expect(b.position).toBe(16);
+    await b.reset();
+    expect(b.position).toBe(0);
+    await expect(b.restore(Uint8Array.of(1, 2, 3))).rejects.toMatchObject({ code: 'bad-state' });
+  });
+});
