@@ -1,4 +1,4 @@
-// commands.h: the commands of the program tern; each takes the words after its name and answers the exit status.
+// commands.h: the commands of the program tern: what each understands, and what runs it.
 #pragma once
 
 #include <span>
@@ -8,7 +8,7 @@
 
 namespace tern {
 
-/// What a command line may contain, and the first line of its help.
+/// One command: the first line of its help, its options, and the function that does it.
 struct Command {
   const char* name;
   const char* usage;
