@@ -27,9 +27,9 @@ export function modelOf(golden: Golden): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(readFileSync(new URL(golden.model, kRoot)));
 }
 
-/** The smallest model, for tests that need any model. */
+/** A small model, for tests that need any model. */
 export function anyModel(): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from(readFileSync(new URL('tiny_gate.gguf', kFolder)));
+  return Uint8Array.from(readFileSync(new URL('tiny_state.gguf', kFolder)));
 }
 
 export function fromHex(hex: string): Uint8Array<ArrayBuffer> {
