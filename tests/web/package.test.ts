@@ -1,0 +1,131 @@
+// What npm would publish can be imported by a clean Vite project without any configuration.
+// SPDX-License-Identifier: MIT
+
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const kRoot = fileURLToPath(new URL('../../', import.meta.url));
+const kBin = join(kRoot, 'node_modules/.bin');
+
+let folder: string;
+let project: string;
+let installed: string;
+
+/** Packs dist/ as it was built and unpacks it where `npm install ternlm.tgz` would: the package has no dependencies. */
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'ternlm-'));
+  const [packed] = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', folder], kRoot));
+  project = join(folder, 'project');
+  installed = join(project, 'node_modules/ternlm');
+  mkdirSync(installed, { recursive: true });
+  run('tar', ['-xzf', join(folder, packed.filename), '--strip-components=1', '-C', installed], folder);
+  symlinkSync(join(kRoot, 'node_modules/vite'), join(project, 'node_modules/vite'));
+  write('package.json', '{ "name": "clean", "private": true, "type": "module" }');
+  write('index.html', '<!doctype html><title>Clean</title><script type="module" src="/main.ts"></script>');
+  write('main.ts', kMain);
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const kMain = `import { load, TernError, type Model } from 'ternlm';
+
+const model: Model = await load('/model.gguf');
+try {
+  for await (const { text } of model.stream('Once upon a time', { maxBytes: 100 })) document.body.append(text);
+} catch (error) {
+  if (error instanceof TernError) document.body.append(error.code);
+}
+`;
+
+function write(name: string, content: string): void {
+  writeFileSync(join(project, name), content);
+}
+
+function run(command: string, args: string[], cwd: string): string {
+  return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+function filesOf(path: string): string[] {
+  return readdirSync(path, { recursive: true, encoding: 'utf8' }).sort();
+}
+
+describe('the package', () => {
+  test('contains the compiled library, both modules and the licence, and no sources or tests', () => {
+    const files = filesOf(installed);
+    for (const file of ['LICENSE', 'package.json', 'dist/index.js', 'dist/index.d.ts', 'dist/worker.js']) {
+      expect(files).toContain(file);
+    }
+    expect(files.filter((file) => file.endsWith('.wasm'))).toEqual([
+      'dist/wasm/tern-relaxed.wasm',
+      'dist/wasm/tern-simd.wasm',
+    ]);
+    expect(files.filter((file) => /\.(ts|cc|gguf)$/.test(file) && !file.endsWith('.d.ts'))).toEqual([]);
+  });
+
+  test('fits the size budget, with everything a page could load', () => {
+    const budget: { package_gzip_bytes: number } = JSON.parse(readFileSync(join(kRoot, 'tests/budget.json'), 'utf8'));
+    const loaded = filesOf(join(installed, 'dist')).filter(
+      (file) => /\.(js|wasm)$/.test(file) && !file.includes('tern-simd'),
+    );
+    const bytes = loaded.map((file) => gzipSync(readFileSync(join(installed, 'dist', file)), { level: 9 }).length);
+    expect(bytes.reduce((sum, size) => sum + size, 0)).toBeLessThan(budget.package_gzip_bytes);
+  });
+
+  test('exports what its map promises', () => {
+    write(
+      'resolve.mjs',
+      `for (const name of ['ternlm', 'ternlm/worker', 'ternlm/wasm/tern-simd.wasm', 'ternlm/package.json']) console.log(import.meta.resolve(name));`,
+    );
+    const resolved = run(process.execPath, ['resolve.mjs'], project).trim().split('\n');
+    expect(resolved.map((url) => url.replace(/^.*\/ternlm\//, ''))).toEqual([
+      'dist/index.js',
+      'dist/worker.js',
+      'dist/wasm/tern-simd.wasm',
+      'package.json',
+    ]);
+  });
+
+  test('builds in a clean Vite project: worker and both modules come along, without a warning', () => {
+    const output = run(join(kBin, 'vite'), ['build', '--logLevel', 'warn'], project);
+    expect(output).toBe('');
+    const built = filesOf(join(project, 'dist'));
+    for (const name of [/worker.*\.js$/, /tern-simd.*\.wasm$/, /tern-relaxed.*\.wasm$/]) {
+      expect(built.filter((file) => name.test(file))).toHaveLength(1);
+    }
+  });
+
+  test('type checks in a clean strict project', () => {
+    write('tsconfig.json', JSON.stringify({ compilerOptions: kStrict, include: ['main.ts'] }));
+    expect(run(join(kBin, 'tsc'), ['-p', '.'], project)).toBe('');
+  });
+
+  test('runs in Node as it is', () => {
+    cpSync(join(kRoot, 'tests/golden/tiny_state.gguf'), join(project, 'model.gguf'));
+    write(
+      'node.mjs',
+      `import { readFileSync } from 'node:fs';
+       import { load } from 'ternlm';
+       const model = await load(readFileSync('model.gguf'));
+       const { bytes } = await model.generate('a', { greedy: true, maxBytes: 12 });
+       await model.close();
+       console.log(bytes.length);`,
+    );
+    expect(run(process.execPath, ['node.mjs'], project).trim()).toBe('12');
+  });
+});
+
+const kStrict = {
+  target: 'ES2022',
+  module: 'ESNext',
+  moduleResolution: 'Bundler',
+  lib: ['ES2022', 'ESNext.Disposable', 'DOM', 'DOM.Iterable', 'DOM.AsyncIterable'],
+  types: [],
+  strict: true,
+  exactOptionalPropertyTypes: true,
+  noEmit: true,
+};
