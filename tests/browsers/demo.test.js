@@ -84,7 +84,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
         await page.page.click('#write');
         await rest(page);
         assert.equal(await page.evaluate(text('begin')), 'Lily had a blue boat');
-        return page.evaluate(text('written'));
+        return (await page.evaluate(text('written'))).slice(0, 400); // where a telling pauses depends on the pace
       };
       const first = await tell('42');
       assert.equal(await tell('42'), first);
