@@ -37,6 +37,7 @@ async function begin(): Promise<void> {
     );
     return;
   }
+  view.showDownload(0, file.bytes);
   try {
     model = await load(new URL(`models/${file.file}`, document.baseURI), {
       integrity: file.sha256,
@@ -81,7 +82,7 @@ function write(current: Story, until?: number): void {
   void current.write(atReadingPace, until);
 }
 
-/** Another telling of the same beginning: only the seed differs. */
+/** The same beginning again: only the seed differs. */
 function tellAgain(): void {
   keepSeed('');
   tell();
@@ -119,7 +120,7 @@ async function share(): Promise<void> {
 
 /** What went wrong in the reader's terms: title, explanation, and what the button offers. */
 function explain(error: unknown): [title: string, explanation: string, retry: string] {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = (error instanceof Error ? error.message : String(error)).replaceAll(`${location.origin}/`, '');
   if (!(error instanceof TernError)) return ['Something went wrong', message, 'Try again'];
   switch (error.code) {
     case 'network':
@@ -148,10 +149,12 @@ async function restart(): Promise<void> {
   await begin();
 }
 
-function toggle(): void {
+/** What the main button says. */
+function act(): void {
   if (!story) return;
   if (story.running) story.pause();
-  else if (document.body.dataset['phase'] === 'paused') write(story);
+  else if (story.finished) tellAgain();
+  else write(story);
 }
 
 function connect(): void {
@@ -161,7 +164,7 @@ function connect(): void {
     event.preventDefault();
     if (tell() && !kWide.matches) text('paper').scrollIntoView();
   });
-  button('main-action').addEventListener('click', toggle);
+  button('main-action').addEventListener('click', act);
   button('again').addEventListener('click', tellAgain);
   button('share').addEventListener('click', () => void share());
   button('retry').addEventListener('click', () => void restart());

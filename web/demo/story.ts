@@ -36,6 +36,7 @@ export class Story {
   readonly #arrivals: { at: number; length: number }[] = [];
   #writing: Promise<void> = Promise.resolve();
   #running = false;
+  #finished = false;
   #discarded = false;
 
   constructor(model: Model, prompt: string, options: GenerateOptions, events: StoryEvents) {
@@ -49,6 +50,10 @@ export class Story {
 
   get running(): boolean {
     return this.#running;
+  }
+
+  get finished(): boolean {
+    return this.#finished;
   }
 
   /** Bytes per second over the last second of writing. */
@@ -74,6 +79,7 @@ export class Story {
         const { value, done } = await this.#chunks.next();
         if (this.#discarded) return;
         if (done) {
+          this.#finished = true;
           this.#running = false;
           return this.#events.onEnd('finished');
         }

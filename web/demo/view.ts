@@ -14,7 +14,7 @@ const kMainAction: Record<Phase, string> = {
   broken: 'Stop',
   writing: 'Stop',
   paused: 'Continue',
-  finished: 'Continue',
+  finished: 'Retell',
 };
 
 const written = text('written');
@@ -30,8 +30,9 @@ export function showPhase(phase: Phase): void {
   document.body.dataset['phase'] = phase;
   const idle = phase === 'loading' || phase === 'broken';
   button('main-action').textContent = kMainAction[phase];
-  button('main-action').disabled = idle || phase === 'finished';
+  button('main-action').disabled = idle;
   button('again').disabled = idle;
+  button('again').hidden = phase === 'finished'; // the main button says it then
   button('share').disabled = phase !== 'paused' && phase !== 'finished';
   button('write').disabled = idle;
   loading.hidden = phase !== 'loading';
