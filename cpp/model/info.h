@@ -1,4 +1,4 @@
-// What can be asked about a loaded model, and the constants every architecture shares.
+// What can be asked about a loaded model.
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -6,11 +6,9 @@
 #include <string>
 #include <vector>
 
-namespace tern {
+#include "base/vocabulary.h"
 
-inline constexpr uint32_t kVocab = 256;  // the token is the byte
-inline constexpr uint8_t kBos = 254;     // begins a text; never occurs in UTF-8
-inline constexpr uint8_t kEos = 255;     // ends a document; never occurs in UTF-8
+namespace tern {
 
 /// One tensor as the file stores it.
 struct TensorInfo {

@@ -70,19 +70,19 @@ void Sampler::observe(uint8_t byte) {
 }
 
 uint8_t Sampler::next(std::span<const int32_t> logits_q16) {
-  TERN_CHECK(logits_q16.size() == kBytes);
-  std::array<int32_t, kBytes> logits;
-  for (size_t i = 0; i < kBytes; ++i) {
+  TERN_CHECK(logits_q16.size() == kVocab);
+  std::array<int32_t, kVocab> logits;
+  for (size_t i = 0; i < kVocab; ++i) {
     logits[i] = in_window_[i] == 0 ? logits_q16[i] : penalised(logits_q16[i], options_.repetition_penalty_q16);
   }
-  logits[kBeginOfStream] = std::numeric_limits<int32_t>::min();
+  logits[kBos] = std::numeric_limits<int32_t>::min();
   const auto likeliest = static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   if (options_.greedy) return static_cast<uint8_t>(likeliest);
 
-  std::array<uint32_t, kBytes> weights;
+  std::array<uint32_t, kVocab> weights;
   softmax_weights(logits, options_.temperature_q16, weights);
-  weights[kBeginOfStream] = 0;
-  if (options_.top_k < kBytes || options_.top_p_q16 < kOne) keep_likeliest(logits, weights);
+  weights[kBos] = 0;
+  if (options_.top_k < kVocab || options_.top_p_q16 < kOne) keep_likeliest(logits, weights);
   const uint64_t least = uint64_t{weights[likeliest]} * options_.min_p_q16;
   uint64_t total = 0;  // below 2^39
   for (uint32_t& weight : weights) {
@@ -99,12 +99,11 @@ uint8_t Sampler::next(std::span<const int32_t> logits_q16) {
   return static_cast<uint8_t>(chosen);
 }
 
-void Sampler::keep_likeliest(const std::array<int32_t, kBytes>& logits, std::array<uint32_t, kBytes>& weights) const {
+void Sampler::keep_likeliest(const std::array<int32_t, kVocab>& logits, std::array<uint32_t, kVocab>& weights) const {
   // Ascending keys are falling logits, and rising bytes where logits are equal; BOS comes last.
-  std::array<uint64_t, kBytes> keys;
-  for (size_t i = 0; i < kBytes; ++i) {
-    const int64_t rank =
-        i == kBeginOfStream ? int64_t{1} << 32 : std::numeric_limits<int32_t>::max() - int64_t{logits[i]};
+  std::array<uint64_t, kVocab> keys;
+  for (size_t i = 0; i < kVocab; ++i) {
+    const int64_t rank = i == kBos ? int64_t{1} << 32 : std::numeric_limits<int32_t>::max() - int64_t{logits[i]};
     keys[i] = static_cast<uint64_t>(rank) << 8 | i;
   }
   const auto byte_of = [&](size_t i) { return static_cast<uint8_t>(keys[i]); };
@@ -121,7 +120,7 @@ void Sampler::keep_likeliest(const std::array<int32_t, kBytes>& logits, std::arr
     while (reached < kept && sum * kOne < wanted) sum += weights[byte_of(reached++)];
     kept = reached;
   }
-  for (size_t i = kept; i < kBytes; ++i) weights[byte_of(i)] = 0;
+  for (size_t i = kept; i < kVocab; ++i) weights[byte_of(i)] = 0;
 }
 
 }  // namespace tern

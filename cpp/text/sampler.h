@@ -6,11 +6,9 @@
 #include <span>
 
 #include "base/result.h"
+#include "base/vocabulary.h"
 
 namespace tern {
-
-inline constexpr uint8_t kBeginOfStream = 254;  ///< BOS: fed first, never drawn
-inline constexpr uint8_t kEndOfText = 255;      ///< EOS: may be drawn; ends a generation
 
 /// All reals are Q16.16 integers (65536 = 1.0).  The defaults change nothing: temperature 1, nothing cut.
 struct SampleOptions {
@@ -53,16 +51,15 @@ class Sampler {
   void observe(uint8_t byte);
 
  private:
-  static constexpr size_t kBytes = 256;
   static constexpr size_t kWindow = 256;
 
   // Top-k, then top-p: sets the weights of all other bytes to 0.
-  void keep_likeliest(const std::array<int32_t, kBytes>& logits, std::array<uint32_t, kBytes>& weights) const;
+  void keep_likeliest(const std::array<int32_t, kVocab>& logits, std::array<uint32_t, kVocab>& weights) const;
 
   SampleOptions options_;
   Pcg32 random_;
   std::array<uint8_t, kWindow> window_{};     // ring buffer of observed bytes
-  std::array<uint16_t, kBytes> in_window_{};  // how often each byte is in the window
+  std::array<uint16_t, kVocab> in_window_{};  // how often each byte is in the window
   uint32_t observed_ = 0;                     // bytes in the window, then kWindow
   uint8_t oldest_ = 0;                        // position in the ring that is overwritten next
 };

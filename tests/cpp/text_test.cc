@@ -40,7 +40,7 @@ std::vector<double> softmax(const std::vector<int32_t>& logits, double temperatu
   return p;
 }
 
-bool not_bos(size_t i) { return i != kBeginOfStream; }
+bool not_bos(size_t i) { return i != kBos; }
 
 std::vector<int> draw(const SampleOptions& options, const std::vector<int32_t>& logits, int count) {
   Sampler sampler(options);
@@ -197,12 +197,12 @@ TEST(Sampler, GreedyTakesTheLargestLogitAndTheLowerByteOfATie) {
 
 TEST(Sampler, NeverDrawsBosButMayDrawEos) {
   std::vector<int32_t> logits(256, -20 * kOne);
-  logits[kBeginOfStream] = 20 * kOne;
-  logits[kEndOfText] = 0;
+  logits[kBos] = 20 * kOne;
+  logits[kEos] = 0;
   SampleOptions options;
-  EXPECT_EQ(draw(options, logits, 100)[kEndOfText], 100);
+  EXPECT_EQ(draw(options, logits, 100)[kEos], 100);
   options.greedy = true;
-  EXPECT_EQ(Sampler(options).next(logits), kEndOfText);
+  EXPECT_EQ(Sampler(options).next(logits), kEos);
 }
 
 TEST(Sampler, ThePenaltyLowersBytesOfTheLast256AndNoOthers) {
