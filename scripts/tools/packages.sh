@@ -16,6 +16,7 @@ wasm     | lld-19              | [ -x /usr/lib/llvm-19/bin/wasm-ld ]
 wasm     | llvm-19             | [ -x /usr/lib/llvm-19/bin/llvm-ar ]
 wasm     | xz-utils            | have xz
 lint     | clang-format-19     | have clang-format-19
+lint     | clang-tidy-19       | have clang-tidy-19
 lint     | shellcheck          | have shellcheck
 python   | python3-venv        | /usr/bin/python3 -c 'import ensurepip, venv'
 python   | python3-torch       | /usr/bin/python3 -c 'import importlib.util as u; assert u.find_spec("torch")'
