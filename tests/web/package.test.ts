@@ -19,11 +19,13 @@ let installed: string;
 /** Packs dist/ as it was built and unpacks it where `npm install ternlm.tgz` would: the package has no dependencies. */
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'ternlm-'));
-  const [packed] = JSON.parse(run('npm', ['pack', '--json', '--pack-destination', folder], kRoot));
+  const [packed]: { filename: string }[] = JSON.parse(
+    run('npm', ['pack', '--json', '--pack-destination', folder], kRoot),
+  );
   project = join(folder, 'project');
   installed = join(project, 'node_modules/ternlm');
   mkdirSync(installed, { recursive: true });
-  run('tar', ['-xzf', join(folder, packed.filename), '--strip-components=1', '-C', installed], folder);
+  run('tar', ['-xzf', join(folder, packed?.filename ?? ''), '--strip-components=1', '-C', installed], folder);
   symlinkSync(join(kRoot, 'node_modules/vite'), join(project, 'node_modules/vite'));
   write('package.json', '{ "name": "clean", "private": true, "type": "module" }');
   write('index.html', '<!doctype html><title>Clean</title><script type="module" src="/main.ts"></script>');

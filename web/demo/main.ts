@@ -22,6 +22,7 @@ const kBeginnings = [
 const kWide = matchMedia('(min-width: 62rem)');
 
 const prompt = element('prompt', HTMLTextAreaElement);
+const composer = element('composer', HTMLFormElement);
 
 let model: Model | null = null;
 let story: Story | null = null;
@@ -160,7 +161,7 @@ function act(): void {
 function connect(): void {
   connectSettings();
   prompt.value = kBeginnings[0][1];
-  element('composer', HTMLFormElement).addEventListener('submit', (event) => {
+  composer.addEventListener('submit', (event) => {
     event.preventDefault();
     if (tell() && !kWide.matches) text('paper').scrollIntoView();
   });
@@ -173,7 +174,7 @@ function connect(): void {
     view.showNote('Seed kept: the next story is drawn with it.');
   });
   document.addEventListener('keydown', (event) => {
-    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) tell();
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) composer.requestSubmit();
     if (event.key === 'Escape') story?.pause();
   });
   text('examples').append(
@@ -185,7 +186,7 @@ function connect(): void {
       example.title = beginning;
       example.addEventListener('click', () => {
         prompt.value = beginning;
-        tell();
+        composer.requestSubmit();
       });
       return example;
     }),

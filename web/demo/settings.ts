@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import type { GenerateOptions } from 'ternlm';
-import { button, input, text } from './dom.js';
+import { button, element, input, text } from './dom.js';
 
 const kSliders = { temperature: 'temperature', topK: 'top-k', topP: 'top-p' } as const;
 
@@ -12,11 +12,11 @@ const slowly = input('slowly');
 export function connectSettings(): void {
   for (const id of Object.values(kSliders)) input(id).addEventListener('input', () => show(id));
   button('seed-clear').addEventListener('click', () => keepSeed(''));
-  seed.addEventListener('input', () => seed.setCustomValidity(''));
+  // The browser says what is wrong with a seed, for which it has to be in sight.
+  seed.addEventListener('invalid', () => (element('settings', HTMLDetailsElement).open = true));
   showAll();
 }
 
-/** A seed that is no number is not silently replaced: the package's own error says what it expected. */
 export function readSettings(): GenerateOptions {
   const options: GenerateOptions = {
     temperature: input('temperature').valueAsNumber,
@@ -24,7 +24,7 @@ export function readSettings(): GenerateOptions {
     topP: input('top-p').valueAsNumber,
   };
   const given = seed.value.trim();
-  if (given !== '') options.seed = /^\d{1,20}$/.test(given) ? BigInt(given) : Number.NaN;
+  if (/^\d{1,20}$/.test(given)) options.seed = BigInt(given);
   return options;
 }
 
