@@ -78,8 +78,8 @@ describe('load', () => {
   test('that is aborted ends with the reason of the signal', async () => {
     const controller = new AbortController();
     const endless = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => undefined) });
-    const loading = load(endless, { signal: controller.signal });
-    setTimeout(() => controller.abort(), 10);
+    const waiting = (): void => void setTimeout(() => controller.abort(), 10); // when only the stream is left to wait for
+    const loading = load(endless, { signal: controller.signal, onProgress: waiting });
     await expect(loading).rejects.toMatchObject({ name: 'AbortError' });
     await expect(load(kFile, { signal: AbortSignal.abort(new Error('never mind')) })).rejects.toThrow('never mind');
   });

@@ -56,9 +56,12 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<M
     Client.start(runtime, assets),
   );
   const { client, info } = engine;
-  const onAbort = (): void => client.close(new TernError('closed', 'loading was aborted'));
-  signal?.addEventListener('abort', onAbort);
   const reader = opened.stream.getReader();
+  const onAbort = (): void => {
+    client.close(new TernError('closed', 'loading was aborted'));
+    void reader.cancel().catch(() => undefined); // the loop below may be waiting for bytes that never come
+  };
+  signal?.addEventListener('abort', onAbort);
   try {
     let received = 0;
     let total = options.bytes ?? opened.bytes;
