@@ -14,8 +14,12 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 
 const text = (id) => `document.getElementById('${id}').textContent`;
 const phase = 'document.body.dataset.phase';
-const atRest = `['paused', 'finished'].includes(${phase})`;
-const rest = (page) => page.waitFor(atRest, 120_000);
+
+/** Waits until the page has paused or finished its story; a page that says it cannot go on fails at once. */
+async function rest(page) {
+  const reached = await page.waitFor(`['paused', 'finished', 'broken'].find((name) => name === ${phase})`, 120_000);
+  assert.notEqual(reached, 'broken', await page.evaluate(`${text('problem-title')} + ': ' + ${text('problem-text')}`));
+}
 
 /** Runs `visit` in a fresh browser on the built page, and expects that nothing was complained about meanwhile. */
 async function visitDemo(browser, options, visit) {
