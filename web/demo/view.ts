@@ -27,6 +27,7 @@ let waiting = ''; // text for the next frame
 let unspoken = ''; // text since the last whole sentence
 
 export function showPhase(phase: Phase): void {
+  flush(); // what was written before belongs to the phase before
   document.body.dataset['phase'] = phase;
   const idle = phase === 'loading' || phase === 'broken';
   button('main-action').textContent = kMainAction[phase];
