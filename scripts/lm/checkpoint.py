@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from .arch.hgrnbit import BOS, EOS, Config, HGRNBit
+from . import arch
+from .arch.hgrnbit import BOS, EOS
 
 
 def save(path: Path, content: dict) -> None:
@@ -27,14 +29,17 @@ def load(path: str | Path) -> dict:
     return content
 
 
-def grow(model: HGRNBit, path: str | Path) -> int:
+def grow(model: nn.Module, path: str | Path) -> int:
     """Fill a deeper model from a shallower one by repeating its blocks in order; returns the bytes that one had seen.
 
     Early in training a shallow model learns more per second, and the deeper one takes over what it learned
     (stacking: arXiv 2405.15319).
     """
     content = load(path)
-    shallow = Config.from_dict(content["config"]["model"])
+    shallow = arch.config_from_dict(content["config"]["model"])
+    if not {shallow.architecture, model.config.architecture} <= {"hgrnbit"}:
+        names = f"{shallow.architecture} to {model.config.architecture}"
+        raise ValueError(f"{path}: only hgrnbit grows by repeating blocks, not {names}; start from its weights instead")
     if replace(shallow, layers=model.config.layers) != model.config or model.config.layers % shallow.layers:
         raise ValueError(f"{path}: its settings {shallow} must differ in `layers` alone, and divide {model.config}")
     weights = {}
@@ -49,14 +54,14 @@ def grow(model: HGRNBit, path: str | Path) -> int:
     return content["bytes_seen"]
 
 
-def load_model(path: str | Path) -> tuple[HGRNBit, dict]:
+def load_model(path: str | Path) -> tuple[nn.Module, dict]:
     """The model of a checkpoint, ready to evaluate or export, and the whole checkpoint.
 
     EOS is never an input in training (see data.inputs_and_targets); here it gets the meaning of BOS, so that a text
     with several documents can be fed as it is.
     """
     content = load(path)
-    model = HGRNBit(Config.from_dict(content["config"]["model"]))
+    model = arch.build(arch.config_from_dict(content["config"]["model"]))
     model.load_state_dict(content["model"])
     with torch.no_grad():
         if model.config.vocab_size > EOS:

@@ -130,12 +130,17 @@ class FusedBlock(torch.autograd.Function):
 
 
 def fused_forward(block: Block, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As Block.forward, of whose signature it is; the kernels take four positions at a time, other lengths go to PyTorch."""
+    if h.shape[1] % 4:
+        return block(h, keep, state, tail)
     c = block.attn.c
     return FusedBlock.apply(h, keep, state, tail, c.eps, c.conv_kernel, *tensors_of(block))
 
 
 def accelerate(model: HGRNBit) -> str:
     """Use the fused block if possible; returns the reason either way."""
+    if not isinstance(model, HGRNBit):
+        return "plain PyTorch blocks: the fused ones are those of hgrnbit"
     c = model.config
     if model.norm.weight.device.type != "cpu":
         return "plain PyTorch blocks: the fused ones are for the CPU"

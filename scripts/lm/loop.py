@@ -4,15 +4,15 @@ import csv
 import math
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import checkpoint
-from .arch.hgrnbit import BOS, EOS, Block, HGRNBit
+from . import arch, checkpoint
+from .arch.hgrnbit import BOS, EOS
 from .cpu_kernels import accelerate
 from .data import Stream, read_text
 from .optim import make_optimizers, schedule
@@ -30,11 +30,17 @@ def commit() -> str:
     return found.stdout.strip() or "unknown"
 
 
+def detached(states):
+    """The same nest of lists and tuples with every tensor cut off from the steps that made it."""
+    if isinstance(states, (list, tuple)):
+        return type(states)(detached(part) for part in states)
+    return states.detach() if isinstance(states, Tensor) else states
+
+
 @torch.no_grad()
-def sample(model: HGRNBit, prompt: bytes, length: int, temperature: float = 0.8, seed: int = 0) -> str:
+def sample(model: nn.Module, prompt: bytes, length: int, temperature: float = 0.8, seed: int = 0) -> str:
     """The prompt and up to `length` bytes after it, as text."""
     generator, out = torch.Generator().manual_seed(seed), bytearray(prompt)
-    fused, model.block_forward = model.block_forward, Block.__call__  # byte by byte there is nothing to fuse
     logits, states = model(torch.tensor([[BOS, *prompt]]))
     logits = logits[:, -1]
     for _ in range(length):
@@ -43,7 +49,6 @@ def sample(model: HGRNBit, prompt: bytes, length: int, temperature: float = 0.8,
             break
         out.append(byte)
         logits, states = model.step(torch.tensor([byte]), states)
-    model.block_forward = fused
     return out.decode("utf-8", "replace")
 
 
@@ -62,16 +67,17 @@ class Trainer:
     def __init__(self, run: Run, out: Path):
         torch.manual_seed(run.train.seed)
         self.run, self.out, self.at = run, out, Position()
-        self.model = HGRNBit(run.model)
+        self.model = arch.build(run.model)
         self.optimizers = make_optimizers(self.model, run.train)
         size = sum(p.numel() for p in self.model.parameters())
         print(f"{size:,} parameters · commit {commit()} · seed {run.train.seed} · {accelerate(self.model)}\n{run}")
 
     def restore(self, path: Path) -> None:
         saved = checkpoint.load(path)
-        for name, value in asdict(self.run.model).items():
-            if saved["config"]["model"][name] != value:
-                was = saved["config"]["model"][name]
+        before = arch.config_to_dict(arch.config_from_dict(saved["config"]["model"]))
+        for name, value in arch.config_to_dict(self.run.model).items():
+            if name not in before or before[name] != value:
+                was = before.get(name)
                 raise ValueError(f"{path} was trained with model.{name} = {was}, the settings say {value}")
         self.model.load_state_dict(saved["model"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"]):
@@ -80,7 +86,7 @@ class Trainer:
 
     def save(self) -> None:
         content = {
-            "config": asdict(self.run),
+            "config": self.run.to_dict(),
             "model": self.model.state_dict(),
             "optimizers": [o.state_dict() for o in self.optimizers],
             "position": vars(self.at),
@@ -107,7 +113,7 @@ class Trainer:
 
     def update(self, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
         """One step of the optimizers: (bits per byte of the batch, norm of the gradient)."""
-        loss, states = self.model.loss(inputs, targets, self.at.states)
+        loss, states, *statistics = self.model.loss(inputs, targets, self.at.states)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -121,10 +127,11 @@ class Trainer:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
             optimizer.step()
-        self.at.states = [(state.detach(), tail.detach()) for state, tail in states]
+        self.at.states = detached(states)
         self.at.step += 1
         self.at.bytes_seen += inputs.numel()
-        return loss.item() / math.log(2), norm
+        nats = statistics[0].get("nats", loss) if statistics else loss
+        return float(nats) / math.log(2), norm
 
     def fit(self) -> None:
         t, at = self.run.train, self.at

@@ -7,6 +7,8 @@ Newton-Schulz steps.  Different here: the decay of the masters is tied to the le
 import torch
 from torch import Tensor, nn
 
+from .ternary import BitLinear
+
 
 def orthogonalize(g: Tensor, steps: int = 5) -> Tensor:
     """[m, n] -> a matrix with the same singular vectors and singular values near 1 (quintic Newton-Schulz)."""
@@ -37,15 +39,30 @@ class Muon(torch.optim.Optimizer):
                 p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
 
 
+def ternary_matrices(model: nn.Module) -> list[Tensor]:
+    """The master weights of every BitLinear but the head."""
+    linears = [m for m in model.modules() if isinstance(m, BitLinear) and m is not model.lm_head]
+    return [linear.weight for linear in linears]
+
+
+def parameter_groups(model: nn.Module, chosen, lr: float) -> list[dict]:
+    """The parameters that `chosen(parameter)` accepts, grouped by the model's `lr_multiplier` where it has one."""
+    multiplier = getattr(model, "lr_multiplier", lambda name: 1.0)
+    groups: dict[float, list] = {}
+    for name, parameter in model.named_parameters():
+        if chosen(parameter):
+            groups.setdefault(multiplier(name), []).append(parameter)
+    return [{"params": parameters, "lr": lr * factor} for factor, parameters in groups.items()]
+
+
 def make_optimizers(model: nn.Module, train) -> list[torch.optim.Optimizer]:
-    """The matrices inside `layers` go to Muon when train.matrix_optimizer says so; the rest to AdamW."""
-    matrices = [p for n, p in model.named_parameters() if n.startswith("layers.") and p.ndim == 2]
-    chosen = {id(p) for p in matrices} if train.matrix_optimizer == "muon" else set()
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    adamw = torch.optim.AdamW(rest, lr=train.lr, betas=(0.9, 0.98), weight_decay=0.0)
-    optimizers = [adamw]
-    if chosen:
-        optimizers.append(Muon(matrices, train.matrix_lr, momentum=0.95, weight_decay=train.matrix_weight_decay))
+    """The ternary matrices go to Muon when train.matrix_optimizer says so; the rest to AdamW."""
+    matrices = {id(p) for p in ternary_matrices(model)} if train.matrix_optimizer == "muon" else set()
+    rest = parameter_groups(model, lambda p: id(p) not in matrices, train.lr)
+    optimizers = [torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0)]
+    if matrices:
+        groups = parameter_groups(model, lambda p: id(p) in matrices, train.matrix_lr)
+        optimizers.append(Muon(groups, train.matrix_lr, momentum=0.95, weight_decay=train.matrix_weight_decay))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

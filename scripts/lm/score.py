@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from lm.arch.hgrnbit import BOS, HGRNBit
+from lm.arch.hgrnbit import BOS
 
 
 @torch.no_grad()
-def score(model: HGRNBit, tokens: np.ndarray, part: int = 2048, progress=iter) -> dict[str, float]:
+def score(model: nn.Module, tokens: np.ndarray, part: int = 2048, progress=iter) -> dict[str, float]:
     """Every byte is predicted from all bytes before it, BOS first; the state is never reset between documents.
 
     tokens: uint8, see lm/text.py. part: bytes per forward pass; the result does not depend on it.
@@ -20,7 +21,7 @@ def score(model: HGRNBit, tokens: np.ndarray, part: int = 2048, progress=iter) -
     """
     if tokens.size == 0:
         raise ValueError("the text to score is empty")
-    device = model.norm.weight.device
+    device = next(model.parameters()).device
     stream = torch.from_numpy(np.concatenate(([BOS], tokens)).astype(np.int64))
     states, nats, top1, top5 = None, 0.0, 0, 0
     for start in progress(range(0, tokens.size, part)):

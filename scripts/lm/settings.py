@@ -1,10 +1,10 @@
 """The settings of a training run: one TOML file with [model], [data] and [train]; a key nobody knows is an error."""
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from .arch.hgrnbit import Config
+from .arch import config_from_dict, config_to_dict
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Run:
-    model: Config
+    model: object  # the Config of an architecture, see lm.arch
     data: Data
     train: Train
 
@@ -57,7 +57,7 @@ class Run:
         for section in values:
             if section not in ("model", "data", "train"):
                 raise ValueError(f"{path}: [{section}] is not a section; known: model, data, train")
-        parts = {"model": Config.from_dict(values.get("model", {}))}
+        parts = {"model": config_from_dict(values.get("model", {}))}
         for name, kind in (("data", Data), ("train", Train)):
             known = {f.name for f in fields(kind)}
             for key in values.get(name, {}):
@@ -68,3 +68,7 @@ class Run:
             except TypeError as fault:
                 raise ValueError(f"{path}: [{name}]: {fault}") from None
         return Run(**parts)
+
+    def to_dict(self) -> dict:
+        """{model, data, train} of plain values: what a checkpoint keeps."""
+        return {"model": config_to_dict(self.model), "data": asdict(self.data), "train": asdict(self.train)}

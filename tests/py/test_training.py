@@ -10,6 +10,7 @@ import torch
 from lm import checkpoint, loop
 from lm.arch.hgrnbit import BOS, EOS, Config
 from lm.data import Stream, inputs_and_targets
+from lm.optim import make_optimizers
 from make_golden import random_model
 
 # Width 24 keeps the fused CPU block out (it needs multiples of 16): its stochastic rounding is not repeatable.
@@ -109,6 +110,28 @@ def test_a_trained_model_predicts_the_next_byte_and_not_the_one_after(tmp_path):
     assert predicted[1:-1] == (ALPHABET * 2)[1:], "after each letter comes the next one"
 
 
+def test_carried_states_of_any_nesting_are_cut_off_from_the_step_that_made_them():
+    x = torch.ones(2, requires_grad=True) * 3
+    states = [(x, None), None, [[x], True, 4]]
+    cut = loop.detached(states)
+    assert cut[0][0] is not x and not cut[0][0].requires_grad and torch.equal(cut[0][0], x)
+    assert cut[0][1] is cut[1] is None and cut[2][1:] == [True, 4]
+    assert isinstance(cut[0], tuple) and not cut[2][0][0].requires_grad
+
+
+def test_a_model_with_learning_rates_of_its_own_gets_them(tmp_path):
+    model = random_model(TINY, seed=0)
+    model.lr_multiplier = lambda name: 0.5 if "embeddings" in name or "down_proj.weight" in name else 1.0
+    adamw, muon = make_optimizers(model, settings(tmp_path, lr=0.2, matrix_lr=0.4).train)
+    rates = {id(p): g["lr"] for o in (adamw, muon) for g in o.param_groups for p in g["params"]}
+    named = dict(model.named_parameters())
+    assert len(rates) == len(named)
+    assert rates[id(named["embeddings.weight"])] == 0.1
+    assert rates[id(named["lm_head.weight"])] == 0.2, "the head is not a matrix of the blocks: AdamW"
+    assert rates[id(named["layers.0.mlp.down_proj.weight"])] == 0.2
+    assert rates[id(named["layers.0.mlp.gate_proj.weight"])] == 0.4
+
+
 class KilledError(Exception):
     pass
 
@@ -171,6 +194,7 @@ def test_an_existing_run_is_not_overwritten_without_being_told_to_resume(tmp_pat
     ("text", "fault"),
     [
         ("[model]\nhiden = 3\n", r"model\.hiden"),
+        ('[model]\narchitecture = "hgrn"\n', r"model\.architecture must be one of hgrnbit.*'hgrn'"),
         ("[modell]\n", r"\[modell\]"),
         ("[data]\ntrain = []\nvalid = ''\n[train]\ntotal_bytes = 1\nspeed = 2\n", r"train\.speed"),
         ("[data]\ntrain = []\nvalid = ''\n", r"\[train\].*total_bytes"),

@@ -8,6 +8,7 @@ Glossary: B batch, T time, D hidden width, E recurrent width, I feed-forward wid
 
 import math
 from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ BOS, EOS = 254, 255  # never occur in UTF-8
 
 @dataclass(frozen=True)
 class Config:
+    architecture: ClassVar[str] = "hgrnbit"
     vocab_size: int = 256
     hidden: int = 256
     recurrent: int = 256
@@ -176,3 +178,6 @@ class HGRNBit(nn.Module):
         """Mean nats per byte.  `targets` is `tokens` one byte later: the only place where the shift happens is the loader."""
         logits, states = self.forward(tokens, states)
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten()), states
+
+
+Model = HGRNBit  # the name by which lm.arch finds it
