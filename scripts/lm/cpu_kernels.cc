@@ -284,7 +284,7 @@ struct Saved {
     size_t used = 0;
     const auto take = [&](size_t bytes) { uint8_t* at = base + used; used += (bytes + 63) / 64 * 64; return at; };
     const auto floats = [&](size_t n) { return reinterpret_cast<float*>(take(4 * n)); };
-    const size_t T = size_t(p.T), H = size_t(p.H), E = size_t(p.E), I = size_t(p.I), tail = p.K ? size_t(p.K - 1) : 0;
+    const size_t T = size_t(p.T + 3) / 4 * 4, H = size_t(p.H), E = size_t(p.E), I = size_t(p.I), tail = p.K ? size_t(p.K - 1) : 0;
     Saved s{};
     s.h = floats(T * H);
     s.conv_in = floats((T + tail) * H);  // the tail of the previous chunk comes first
@@ -320,15 +320,15 @@ void bit_linear(const BlockParameters& p, const Packed& w, int m, const float* x
 }
 
 void sequence_forward(const BlockParameters& p, const std::vector<Packed>& w, const float* in, float* out, float* state,
-                      float* tail, const Saved& s) {
+                      float* tail, const Saved& s, int T) {
   const int H = p.H, E = p.E, I = p.I, K = p.K;
   const int past = K ? K - 1 : 0;
-  std::memcpy(s.h, in, sizeof(float) * size_t(p.T) * H);
+  std::memcpy(s.h, in, sizeof(float) * size_t(T) * H);
   if (past) std::memcpy(s.conv_in, tail, sizeof(float) * size_t(past) * H);
   std::memcpy(s.s, state, sizeof(float) * size_t(E));
   std::vector<float> buffer(size_t(kTile) * std::max({H, E, I})), result(size_t(kTile) * H);
-  for (int t0 = 0; t0 < p.T; t0 += kTile) {
-    const int n = std::min(kTile, p.T - t0);
+  for (int t0 = 0; t0 < T; t0 += kTile) {
+    const int n = std::min(kTile, T - t0);
     for (int t = t0; t < t0 + n; ++t) {
       const float* h = s.h + size_t(t) * H;
       float* a = s.conv_in + size_t(t + past) * H;
@@ -383,8 +383,8 @@ void sequence_forward(const BlockParameters& p, const std::vector<Packed>& w, co
 #pragma omp simd
     for (int c = 0; c < n * H; ++c) to[c] = h1[c] + result[c];
   }
-  std::memcpy(state, s.s + size_t(p.T) * E, sizeof(float) * size_t(E));
-  if (past) std::memcpy(tail, s.conv_in + size_t(p.T) * H, sizeof(float) * size_t(past) * H);
+  std::memcpy(state, s.s + size_t(T) * E, sizeof(float) * size_t(E));
+  if (past) std::memcpy(tail, s.conv_in + size_t(T) * H, sizeof(float) * size_t(past) * H);
 }
 
 // One thread's share of the gradients and its scratch.
@@ -399,7 +399,7 @@ struct Worker {
 
   explicit Worker(const BlockParameters& p) {
     const Shape shape(p);
-    const size_t T = size_t(p.T);
+    const size_t T = size_t(p.T + 3) / 4 * 4;
     attn_norm.resize(p.H); conv.resize(size_t(p.K) * p.H); gate_norm.resize(p.E); ffn_norm.resize(p.H);
     int widest = 0;
     for (int m = 0; m < 6; ++m) {
@@ -430,11 +430,12 @@ struct Worker {
   }
 
   // matrix[m]^T += codes^T (gy * x_scale), over the whole sequence
-  void weight_gradient(const BlockParameters& p, const Saved& s, int m, int rows, int cols) {
+  void weight_gradient(const Saved& s, int T, int m, int rows, int cols) {
+    const int padded = (T + 3) / 4 * 4;  // the product takes four tokens at a time: those that are missing get zero gradient
     float* const g = gy[m].data();
     float* const top = column.data();
     std::fill_n(top, rows, 0.0f);
-    for (int t = 0; t < p.T; ++t) {
+    for (int t = 0; t < T; ++t) {
       const float scale = s.scale[m][t];
       float* row = g + size_t(t) * rows;
 #pragma omp simd
@@ -450,7 +451,7 @@ struct Worker {
       inverse[c] = top[c] > 0 ? 127.0f / top[c] : 0.0f;
       top[c] /= 127.0f;
     }
-    for (int t = 0; t < p.T; ++t) {
+    for (int t = 0; t < T; ++t) {
       const float* row = g + size_t(t) * rows;
       uint8_t* code = &gy_code[size_t(t) * rows];
       for (int c = 0; c < rows; c += 16) {
@@ -461,20 +462,21 @@ struct Worker {
           code[c + j] = static_cast<uint8_t>(static_cast<int32_t>(row[c + j] * inverse[c + j] + u[j] + 128.0f) - 128);
       }
     }
-    interleave(s.code[m], p.T, cols, packed_x.data());
-    interleave(gy_code.data(), p.T, rows, packed_g.data());
-    const Operands operands{packed_x.data(), p.T * 4, 1, 16, packed_g.data(), p.T * 4};
-    offsets(operands, rows, p.T / 4, offset.data());
-    product(operands, {matrix[m].data(), rows, nullptr, column.data(), true}, cols, rows, p.T / 4, offset.data());
+    std::memset(&gy_code[size_t(T) * rows], 0, size_t(padded - T) * rows);
+    interleave(s.code[m], padded, cols, packed_x.data());
+    interleave(gy_code.data(), padded, rows, packed_g.data());
+    const Operands operands{packed_x.data(), padded * 4, 1, 16, packed_g.data(), padded * 4};
+    offsets(operands, rows, padded / 4, offset.data());
+    product(operands, {matrix[m].data(), rows, nullptr, column.data(), true}, cols, rows, padded / 4, offset.data());
   }
 
-  void sequence(const BlockParameters& p, const std::vector<Packed>& w, const Saved& s, const float* g_out, float* g_in) {
+  void sequence(const BlockParameters& p, const std::vector<Packed>& w, const Saved& s, int T, const float* g_out, float* g_in) {
     const int H = p.H, E = p.E, I = p.I, K = p.K;
     const int past = K ? K - 1 : 0;
     std::vector<float> wide(size_t(kTile) * std::max({H, E, I})), ga(size_t(kTile) * H), wg(size_t(std::max({H, E, I}))),
         row(size_t(std::max({H, E, I}))), carry(size_t(E), 0.0f), gc(size_t(kTile + past) * H, 0.0f), gx(size_t(kTile) * H);
-    for (int t0 = (p.T - 1) / kTile * kTile; t0 >= 0; t0 -= kTile) {
-      const int n = std::min(kTile, p.T - t0);
+    for (int t0 = (T - 1) / kTile * kTile; t0 >= 0; t0 -= kTile) {
+      const int n = std::min(kTile, T - t0);
       // feed-forward
       std::memcpy(&gy[kDown][size_t(t0) * H], g_out + size_t(t0) * H, sizeof(float) * size_t(n) * H);
       input_gradient(w[kDown], kDown, t0, n, wide.data());
@@ -576,7 +578,7 @@ struct Worker {
       }
     }
     const Shape shape(p);
-    for (int m = 0; m < 6; ++m) weight_gradient(p, s, m, shape.rows[m], shape.cols[m]);
+    for (int m = 0; m < 6; ++m) weight_gradient(s, T, m, shape.rows[m], shape.cols[m]);
   }
 };
 
@@ -593,21 +595,24 @@ extern "C" {
 int64_t block_saved_bytes(const BlockParameters* p) { return static_cast<int64_t>(Saved::layout(*p, nullptr, nullptr)); }
 
 /// out[B][T][H] = block(in[B][T][H]); state [B][E] and tail [B][K-1][H] are read and replaced by their values at the end.
-/// T must be a multiple of 4, all widths of 16.
-void block_forward(const BlockParameters* p, int B, const float* in, float* out, float* state, float* tail, uint8_t* saved) {
+/// Row b holds lengths[b] tokens, 0 to T (null: T each); what follows them is not read, and is zero in out.
+/// All widths must be multiples of 16.
+void block_forward(const BlockParameters* p, int B, const int32_t* lengths, const float* in, float* out, float* state, float* tail, uint8_t* saved) {
   const std::vector<Packed> w = pack_all(*p);
   const size_t stride = Saved::layout(*p, nullptr, nullptr), area = size_t(p->T) * p->H;
 #pragma omp parallel for schedule(dynamic)
   for (int b = 0; b < B; ++b) {
     Saved s;
     Saved::layout(*p, saved + size_t(b) * stride, &s);
-    sequence_forward(*p, w, in + b * area, out + b * area, state + size_t(b) * p->E, tail + size_t(b) * (p->K ? p->K - 1 : 0) * p->H, s);
+    const int T = lengths ? lengths[b] : p->T;
+    sequence_forward(*p, w, in + b * area, out + b * area, state + size_t(b) * p->E, tail + size_t(b) * (p->K ? p->K - 1 : 0) * p->H, s, T);
+    std::fill(out + b * area + size_t(T) * p->H, out + (b + 1) * area, 0.0f);
   }
 }
 
 /// g_in[B][T][H] from g_out; adds to the parameter gradients.  The gradient does not flow into the state on entry.
 /// With more than one thread the order of the float sums, and so the last bits, may differ from run to run.
-void block_backward(const BlockParameters* p, int B, const float* g_out, float* g_in, const uint8_t* saved, const BlockGradients* grads,
+void block_backward(const BlockParameters* p, int B, const int32_t* lengths, const float* g_out, float* g_in, const uint8_t* saved, const BlockGradients* grads,
                     uint32_t seed) {
   const std::vector<Packed> w = pack_all(*p);
   const size_t stride = Saved::layout(*p, nullptr, nullptr), area = size_t(p->T) * p->H;
@@ -619,7 +624,9 @@ void block_backward(const BlockParameters* p, int B, const float* g_out, float* 
       worker.random = Random(seed * 2654435761u + static_cast<uint32_t>(b) * 40503u);
       Saved s;
       Saved::layout(*p, const_cast<uint8_t*>(saved) + size_t(b) * stride, &s);
-      worker.sequence(*p, w, s, g_out + b * area, g_in + b * area);
+      const int T = lengths ? lengths[b] : p->T;
+      worker.sequence(*p, w, s, T, g_out + b * area, g_in + b * area);
+      std::fill(g_in + b * area + size_t(T) * p->H, g_in + (b + 1) * area, 0.0f);
     }
 #pragma omp critical
     {

@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .arch.hgrnbit import Block, HGRNBit
+from .arch.hgrnbit import Block
 from .ternary import weight_codes
 
 SOURCE = Path(__file__).with_name("cpu_kernels.cc")
@@ -82,7 +82,7 @@ class FusedBlock(torch.autograd.Function):
     ] = []  # forward's notes for backward are large: reused from step to step, not given back to the system
 
     @staticmethod
-    def forward(ctx, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor, eps: float, taps: int, *weights: Tensor):
+    def forward(ctx, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor, lengths, eps: float, taps: int, *weights):
         batch, time, hidden = h.shape
         vectors, norms, matrices = weights[:4], weights[4:10], weights[10:]
         conv = vectors[1].reshape(hidden, -1).t().contiguous()  # [K, D]
@@ -99,8 +99,9 @@ class FusedBlock(torch.autograd.Function):
         saved = FusedBlock.spare.pop(fits[0]) if fits else torch.empty(size, dtype=torch.uint8)
         out, state, tail = torch.empty_like(held[0]), state.clone(), tail.contiguous().clone()
         pointers = (ctypes.c_void_p(x.data_ptr()) for x in (held[0], out, state, tail, saved))
-        FusedBlock.library.block_forward(ctypes.byref(p), batch, *pointers)
-        ctx.parameters, ctx.held, ctx.saved = p, held, saved
+        counts = None if lengths is None else (ctypes.c_int32 * batch)(*checked(lengths, batch, time))
+        FusedBlock.library.block_forward(ctypes.byref(p), batch, counts, *pointers)
+        ctx.parameters, ctx.counts, ctx.held, ctx.saved = p, counts, held, saved
         ctx.save_for_backward(*weights)
         ctx.mark_non_differentiable(state, tail)
         return out, state, tail
@@ -120,34 +121,63 @@ class FusedBlock(torch.autograd.Function):
         FusedBlock.library.block_backward(
             ctypes.byref(ctx.parameters),
             g_out.shape[0],
+            ctx.counts,
             *(ctypes.c_void_p(x.data_ptr()) for x in (g_out, g_in, ctx.saved)),
             ctypes.byref(grads),
             ctypes.c_uint32(FusedBlock.calls),
         )
         FusedBlock.spare.append(ctx.saved)
         vectors[1] = vectors[1].t().reshape(weights[1].shape)
-        return (g_in, None, None, None, None, None, *vectors, *norms, *(m.t() for m in matrices))
+        return (g_in, None, None, None, None, None, None, *vectors, *norms, *(m.t() for m in matrices))
 
 
-def fused_forward(block: Block, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As Block.forward, of whose signature it is; the kernels take four positions at a time, other lengths go to PyTorch."""
-    if h.shape[1] % 4:
-        return block(h, keep, state, tail)
+def checked(lengths: Tensor, batch: int, time: int) -> list[int]:
+    """`lengths` as a list; ValueError unless there is one from 0 to `time` for each of the `batch` rows."""
+    values = lengths.tolist()
+    if len(values) != batch or any(not 0 <= n <= time for n in values):
+        raise ValueError(f"lengths must be {batch} numbers from 0 to {time}, got {values}")
+    return values
+
+
+def fused_forward(
+    block: Block, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same function as `Block.forward`, `lengths` included."""
     c = block.attn.c
-    return FusedBlock.apply(h, keep, state, tail, c.eps, c.conv_kernel, *tensors_of(block))
+    return FusedBlock.apply(h, keep, state, tail, lengths, c.eps, c.conv_kernel, *tensors_of(block))
 
 
-def accelerate(model: HGRNBit) -> str:
-    """Use the fused block if possible; returns the reason either way."""
-    if not isinstance(model, HGRNBit):
-        return "plain PyTorch blocks: the fused ones are those of hgrnbit"
-    c = model.config
-    if model.norm.weight.device.type != "cpu":
-        return "plain PyTorch blocks: the fused ones are for the CPU"
+def rng_state() -> int:
+    """What the next stochastic rounding of gradients is seeded with: a checkpoint stores it to resume exactly."""
+    return FusedBlock.calls
+
+
+def set_rng_state(state: int) -> None:
+    """Go on from a value of `rng_state`."""
+    FusedBlock.calls = int(state)
+
+
+def obstacle(block: Block) -> str | None:
+    """Why this block has to stay with PyTorch; None if it can be fused."""
+    c = block.attn.c
+    if block.attn_norm.weight.device.type != "cpu":
+        return "the fused ones are for the CPU"
     if c.lower_bounds or c.gate_norm != "gate" or c.sigmoid != "table":
-        return "plain PyTorch blocks: the fused ones know neither learned lower bounds, nor gate_norm=state, nor piecewise sigmoid"
+        return "the fused ones know neither learned lower bounds, nor gate_norm=state, nor piecewise sigmoid"
     if any(width % 16 for width in (c.hidden, c.recurrent, c.intermediate)):
-        return "plain PyTorch blocks: the fused ones need widths that are multiples of 16"
+        return "the fused ones need widths that are multiples of 16"
+    return None
+
+
+def accelerate(model: nn.Module) -> str:
+    """Let `model.block_forward`, by which any architecture calls its HGRN-bit blocks, be the fused version if it can.
+
+    Returns which it is, and why.
+    """
+    for block in (m for m in model.modules() if isinstance(m, Block)):
+        reason = obstacle(block)
+        if reason:
+            return f"plain PyTorch blocks: {reason}"
     try:
         FusedBlock.library = load_library()
     except (OSError, subprocess.CalledProcessError) as reason:

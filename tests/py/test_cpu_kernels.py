@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lm.arch.hgrnbit import Config
-from lm.cpu_kernels import accelerate
+from lm.cpu_kernels import accelerate, rng_state, set_rng_state
 from make_golden import random_model
 
 CONFIGS = {
@@ -35,7 +35,7 @@ def relative_error(found, expected):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("time", [64, 192])
+@pytest.mark.parametrize("time", [64, 133, 192])
 def test_the_fused_forward_pass_equals_the_plain_one(pair, time):
     plain, fused = pair
     tokens = text(3, time)[:, :-1]
@@ -70,6 +70,84 @@ def test_the_fused_gradients_have_the_plain_ones_as_their_mean(pair):
         # mean of 16 passes has a quarter of it (0.009), down to the 0.003 by which the forward passes differ.
         assert one < 0.06, f"{name}: one pass is off by {one:.4f}"
         assert many < 0.015, f"{name}: the mean of {repeats} passes is off by {many:.4f}"
+
+
+def through_block(model, h, states, lengths):
+    """Output and states of the first block, with the gradients of its input and its parameters for a fixed g_out."""
+    block = model.layers[0]
+    h = h.clone().requires_grad_()
+    block.zero_grad()
+    out, *after = model.block_forward(block, h, model.keep_table()[0], *states, lengths)
+    g_out = torch.randn(out.shape, generator=torch.Generator().manual_seed(8))
+    (out * g_out).sum().backward()
+    return out.detach(), after, {"input": h.grad, **{name: p.grad.clone() for name, p in block.named_parameters()}}
+
+
+LENGTHS = torch.tensor([70, 0, 1, 131, 66])
+
+
+def ragged(model):
+    generator = torch.Generator().manual_seed(7)
+    rows, c = len(LENGTHS), model.config
+    h = torch.randn(rows, 131, c.hidden, generator=generator)
+    state = torch.randn(rows, c.recurrent, generator=generator)
+    tail = torch.randn(rows, max(c.conv_kernel - 1, 0), c.hidden, generator=generator)
+    return h, (state, tail)
+
+
+def test_a_row_of_a_ragged_batch_equals_that_row_alone(pair):
+    for model in pair:
+        h, states = ragged(model)
+        out, after, grads = through_block(model, h, states, LENGTHS)
+        for b, length in enumerate(LENGTHS.tolist()):
+            assert not out[b, length:].any()
+            assert not grads["input"][b, length:].any()
+            alone_states = [x[b : b + 1] for x in states]
+            if length == 0:
+                for got, want in zip(after, alone_states):
+                    assert torch.equal(got[b : b + 1], want)
+                continue
+            alone, alone_after, _ = through_block(model, h[b : b + 1, :length], alone_states, None)
+            # The plain block multiplies matrices of another size, which sums in another order; see 0.01 above.
+            assert relative_error(out[b, :length], alone[0]) < 0.01
+            for got, want in zip(after, alone_after):
+                if want.numel():
+                    assert relative_error(got[b], want[0]) < 0.01
+
+
+def test_the_gradients_of_a_ragged_batch_have_the_plain_ones_as_their_mean(pair):
+    plain, fused = pair
+    h, states = ragged(plain)
+    expected = through_block(plain, h, states, LENGTHS)[2]
+    runs = [through_block(fused, h, states, LENGTHS)[2] for _ in range(16)]
+    for name, want in expected.items():
+        mean = torch.stack([run[name] for run in runs]).mean(0)
+        assert relative_error(runs[0][name], want) < 0.06, name
+        assert relative_error(mean, want) < 0.015, name
+
+
+@pytest.mark.parametrize("lengths", [[3, 4], [3, 4, 9], [3, -1, 4]], ids=["too-few", "too-long", "negative"])
+def test_lengths_that_do_not_fit_the_batch_are_refused(pair, lengths):
+    _, fused = pair
+    c = fused.config
+    states = [x.expand(3, *x.shape[1:]) for x in fused.initial_states(1)[0]]
+    with pytest.raises(ValueError, match="lengths must be 3 numbers from 0 to 8"):
+        fused.block_forward(
+            fused.layers[0], torch.zeros(3, 8, c.hidden), fused.keep_table()[0], *states, torch.tensor(lengths)
+        )
+
+
+def test_a_restored_random_state_gives_the_same_gradients_again(pair):
+    _, fused = pair
+    tokens = text(1, 72)  # one row is one thread's work, so that the order of the sums is fixed
+    before = rng_state()
+    first = gradients(fused, tokens)
+    other = gradients(fused, tokens)
+    set_rng_state(before)
+    again = gradients(fused, tokens)
+    name = "layers.0.mlp.down_proj.weight"
+    assert not torch.equal(first[name], other[name])
+    assert all(torch.equal(first[name], again[name]) for name in first)
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,18 @@ class Mix(nn.Module):
     def silu(self, x: Tensor) -> Tensor:
         return x * gate_sigmoid(x, self.c.sigmoid)
 
-    def forward(self, a: Tensor, keep: Tensor, state: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """a [B,T,D], keep [E], state [B,E], tail [B,K-1,D] -> output [B,T,D], new state, new tail."""
+    def forward(
+        self, a: Tensor, keep: Tensor, state: Tensor, tail: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """a [B,T,D], keep [E], state [B,E], tail [B,K-1,D], lengths [B] -> output [B,T,D], new state, new tail."""
+        valid = torch.arange(a.shape[1], device=a.device) < lengths[:, None]  # [B,T]
         if self.conv is not None:
             window = torch.cat((tail, a), 1)  # [B, K-1+T, D]
-            tail = window[:, a.shape[1] :]
+            last = lengths[:, None] + torch.arange(tail.shape[1], device=a.device)  # [B, K-1]
+            tail = window.gather(1, last[:, :, None].expand_as(tail))
             a = self.silu(self.conv(window.transpose(1, 2)).transpose(1, 2))
         k = keep * gate_sigmoid(-self.f_proj(a), self.c.sigmoid)  # 1 - forget gate, [B,T,E]
+        k = k * valid[:, :, None]  # past the end of a row its state stays
         u = self.silu(self.i_proj(a))
         g = self.g_proj(a)
         states = []
@@ -118,10 +123,21 @@ class Block(nn.Module):
         self.mlp_norm = RMSNorm(c.hidden, c.eps)
         self.mlp = MLP(c)
 
-    def forward(self, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mixed, state, tail = self.attn(self.attn_norm(h), keep, state, tail)
+    def forward(
+        self, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """h [B,T,D] -> output [B,T,D], state and tail after the last token.
+
+        Row b has lengths[b] tokens, 0 to T (None: T each); the output is zero after them, whatever h holds there.
+        """
+        rows, time = h.shape[:2]
+        ends = torch.full((rows,), time, device=h.device) if lengths is None else lengths.to(h.device)
+        mixed, state, tail = self.attn(self.attn_norm(h), keep, state, tail, ends)
         h = h + mixed
-        return h + self.mlp(self.mlp_norm(h)), state, tail
+        out = h + self.mlp(self.mlp_norm(h))
+        if lengths is not None:
+            out = out * (torch.arange(time, device=h.device) < ends[:, None])[:, :, None]
+        return out, state, tail
 
 
 class HGRNBit(nn.Module):
