@@ -36,12 +36,8 @@ void Model::prefill(std::span<const uint8_t> tokens, Context& context, std::span
   std::get<hgrnbit::Network>(network_).forward(tokens, memory, logits, {});
 }
 
-uint32_t Model::layers() const {
-  return std::visit([](const auto& network) { return network.config.layers; }, network_);
-}
-
-uint32_t Model::width() const {
-  return std::visit([](const auto& network) { return network.config.hidden; }, network_);
+std::vector<uint32_t> Model::trace_widths() const {
+  return std::visit([](const auto& network) { return network.trace_widths(); }, network_);
 }
 
 // ---- ModelBuilder ---------------------------------------------------------------------------------------------------

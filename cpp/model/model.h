@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <variant>
+#include <vector>
 
 #include "base/result.h"
 #include "format/gguf.h"
@@ -40,15 +41,15 @@ class Model {
   void reset(Context& context) const;
 
   /// One token.  logits [kVocab] Q16.16: prediction of the next token.
-  /// trace: empty, or [layers()][width()]: receives the residual stream h, Q16.16, after each block.
+  /// trace: empty, or room for trace_widths(): receives the residual stream h, Q16.16, after each block.
   void step(uint8_t token, Context& context, std::span<int32_t> logits, std::span<int32_t> trace = {}) const;
 
   /// 1 to kTile tokens at once; state and logits come out bit-identical to step() on each.
   /// logits: empty for no prediction, [kVocab] for the last token's only, or [tokens][kVocab] for every token's.
   void prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const;
 
-  uint32_t layers() const;
-  uint32_t width() const;  // of the residual stream
+  /// Width of h after each block, in the order in which the blocks run.
+  std::vector<uint32_t> trace_widths() const;
 
  private:
   friend class Context;

@@ -27,6 +27,11 @@ void Settings::fail(const Error& error) {
   if (result_.ok()) result_ = error;
 }
 
+void Settings::refuse(const std::string& key, const std::string& expected, const std::string& found) {
+  fail(error_f(ErrorCode::kBadFile, "metadata \"%s%s\": expected %s, found %s", prefix_.c_str(), key.c_str(),
+               expected.c_str(), found.c_str()));
+}
+
 const GgufValue* Settings::find(const char* key, GgufType type) {
   const std::string name = prefix_ + key;
   const GgufValue* value = header_->find(name);

@@ -27,7 +27,11 @@ class Settings {
   /// A text; answers its position in `choices`.
   size_t choice(const char* key, std::initializer_list<const char*> choices);
 
-  void fail(const Error& error);
+  /// For rules that one read cannot check: a fault in `key`.
+  void refuse(const std::string& key, const std::string& expected, const std::string& found);
+  /// A setting that is not a metadata value itself.
+  void note(std::string key, std::string value) { texts_.push_back({std::move(key), std::move(value)}); }
+
   const Result<void>& result() const { return result_; }
 
   /// What was read, as key and printable value, in the order of reading.
@@ -36,6 +40,7 @@ class Settings {
  private:
   /// Null (and a failure) unless the key is there with this type.
   const GgufValue* find(const char* key, GgufType type);
+  void fail(const Error& error);
 
   const GgufHeader* header_;
   std::string prefix_;

@@ -1,5 +1,6 @@
 // golden.cc: the program tern_golden prints what the engine computes for a prompt, exactly, as JSON for golden files.
 #include <cstdio>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,7 @@ constexpr Option kOptions[] = {
     {"--prompt-file", "FILE", "the prompt is the whole file"},
     {"--generate", "SPEC", "generate after the prompt, may be repeated; SPEC is described below"},
     {"--trace", nullptr,
-     "add h after each block for every position (position 0 is BOS), [position][layer][width] Q16.16"},
+     "add h after each block for every position (position 0 is BOS), [position][block][width] Q16.16"},
     {"--all-logits", nullptr, "add the logits after every position, [position][256] Q16.16"},
 };
 
@@ -64,11 +65,12 @@ Result<std::vector<uint8_t>> prompt_of(const Arguments& arguments) {
 /// What stepping through the prompt one byte at a time gives; the reference for the faster ways.
 struct Steps {
   std::vector<int32_t> logits;  // [1 + prompt][kVocab]
-  std::vector<int32_t> trace;   // [1 + prompt][layers][width]
+  std::vector<int32_t> trace;   // [1 + prompt][sum of the blocks' widths]
 };
 
 Steps run_steps(const Model& model, const std::vector<uint8_t>& prompt) {
-  const size_t row = size_t{model.layers()} * model.width();
+  const std::vector<uint32_t> widths = model.trace_widths();
+  const size_t row = std::accumulate(widths.begin(), widths.end(), size_t{0});
   Steps steps{std::vector<int32_t>((prompt.size() + 1) * kVocab), std::vector<int32_t>((prompt.size() + 1) * row)};
   Context context(model);
   for (size_t p = 0; p <= prompt.size(); ++p) {
@@ -151,7 +153,8 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   if (!score.ok()) return score.error();
 
   json.open('{').key("kernel").text(kernel_level()).key("architecture").text(model->info().architecture);
-  json.key("layers").integer(model->layers()).key("width").integer(model->width());
+  const std::vector<uint32_t> widths = model->trace_widths();
+  json.key("layers").unsigned_integer(widths.size()).key("width").integer(widths.front());
   json.key("fingerprint").text(to_hex(model->info().fingerprint)).key("prompt_hex").text(to_hex(prompt));
   json.key("logits").integers(std::span(steps.logits).last(kVocab));
   json.key("logits_fnv1a").text(to_hex(fnv1a(steps.logits)));
@@ -171,12 +174,13 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
     json.close(']');
   }
   if (arguments.has("--trace")) {
-    const size_t width = model->width();
+    std::span<const int32_t> rows = steps.trace;
     json.key("trace").open('[');
     for (size_t p = 0; p < positions; ++p) {
       json.open('[');
-      for (size_t l = 0; l < model->layers(); ++l) {
-        json.integers(std::span(steps.trace).subspan((p * model->layers() + l) * width, width));
+      for (const uint32_t width : widths) {
+        json.integers(rows.first(width));
+        rows = rows.subspan(width);
       }
       json.close(']');
     }

@@ -73,15 +73,19 @@ TEST_P(AnyModel, ComputesWhatTheDefinitionSays) {
   ReferenceModel reference(tiny);
   Context context(*model);
   std::vector<int32_t> logits(kVocab);
-  std::vector<int32_t> trace(size_t{model->layers()} * model->width());
-  std::vector<double> smallest(model->layers() + 1, 1);
+  const std::vector<uint32_t> widths = model->trace_widths();
+  const size_t layers = widths.size();
+  const size_t width = tiny.spec().hidden;
+  EXPECT_EQ(widths, std::vector<uint32_t>(tiny.spec().layers, tiny.spec().hidden));
+  std::vector<int32_t> trace(layers * width);
+  std::vector<double> smallest(layers + 1, 1);
   for (const uint8_t byte : random_bytes(100, 11)) {
     std::vector<Vector> expected;  // per block, then the logits
     const Vector expected_logits = reference.step(byte, &expected);
     model->step(byte, context, logits, trace);
-    for (size_t l = 0; l <= model->layers(); ++l) {
-      const bool is_block = l < model->layers();
-      const auto engine = is_block ? std::span(trace).subspan(l * model->width(), model->width()) : std::span(logits);
+    for (size_t l = 0; l <= layers; ++l) {
+      const bool is_block = l < layers;
+      const auto engine = is_block ? std::span(trace).subspan(l * width, width) : std::span(logits);
       const double error = relative_error(engine, is_block ? expected[l] : expected_logits);
       smallest[l] = std::min(smallest[l], error);
       EXPECT_LT(error, 0.08) << "block " << l;
