@@ -38,13 +38,22 @@ def test_the_writer_knows_exactly_the_documented_tensors():
     assert sorted(row[0] for row in table("tensor")) == sorted(gguf_file.tensor_names())
 
 
+MODEL_SOURCES = {path.stem: path.read_text() for path in (ROOT / "cpp" / "model").glob("*.cc")}
+
+
+def keys_read(text, variable):
+    return set(re.findall(rf'\b{variable}\.(?:integer|real|choice)\("(\w+)"', text))
+
+
 def keys_the_architecture_requires():
-    """The keys of `Settings NAME(header, "PREFIX"); NAME.integer("KEY", ...)` in cpp/model."""
+    """The keys of `Settings NAME(header, "PREFIX"); NAME.integer("KEY", ...)`, and of blocks if it reads theirs."""
     keys = set()
-    for source in (ROOT / "cpp" / "model").glob("*.cc"):
-        text = source.read_text()
+    for text in MODEL_SOURCES.values():
         for variable, prefix in re.findall(r'Settings (\w+)\(header, "([\w.]+)"\)', text):
-            keys |= {prefix + key for key in re.findall(rf'\b{variable}\.(?:integer|real|choice)\("(\w+)"', text)}
+            read = keys_read(text, variable)
+            if f"read_common({variable}," in text:
+                read |= keys_read(MODEL_SOURCES["hgrn_block"], "settings")
+            keys |= {prefix + key for key in read}
     return keys
 
 
@@ -59,13 +68,19 @@ def test_the_reader_uses_no_key_that_is_not_documented():
     assert "general.alignment" in used
 
 
-def test_the_reader_expects_exactly_the_documented_tensors():
-    source = (ROOT / "cpp" / "model" / "hgrnbit.cc").read_text()
-    expected = set()
-    for kind, block, name in re.findall(r'plan_\.(\w+)\((blk \+ )?"([\w.]+)"', source):
-        name = f"blk.N.{name}" if block else name
+def tensors_listed(text, prefix=""):
+    """The names of `plan.KIND("NAME", ...)`, with all that a name stands for."""
+    names = set()
+    for kind, name in re.findall(r'\bplan_?\.(\w+)\((?:blk \+ )?"([\w.]+)"', text):
         suffixes = {"bit_linear": (".in_norm.weight", ".weight"), "embedding": (".weight", ".scale")}.get(kind, ("",))
-        expected |= {name + suffix for suffix in suffixes}
+        names |= {prefix + name + suffix for suffix in suffixes}
+    return names
+
+
+def test_the_reader_expects_exactly_the_documented_tensors():
+    source = MODEL_SOURCES["hgrnbit"]
+    assert re.findall(r'list_tensors\(plan_, "([\w.]+)"', source) == ["blk."]
+    expected = tensors_listed(source) | tensors_listed(MODEL_SOURCES["hgrn_block"], "blk.N.")
     assert expected == {row[0] for row in table("tensor")}
 
 
