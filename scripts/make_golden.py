@@ -35,8 +35,9 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
-from lm import gguf_file
+from lm import arch, gguf_file
 from lm.arch.hgrnbit import BOS, Config, HGRNBit
 from lm.text import encode
 
@@ -83,16 +84,18 @@ GENERATIONS = (
 TOLERANCE_PER_BLOCK = 0.015
 
 
-def random_model(config: Config, seed: int) -> HGRNBit:
-    """A model with every parameter random: also norms, convolution and bounds, so that no factor hides as 1."""
+def random_model(config: object, seed: int) -> nn.Module:
+    """A model with every parameter random: also norms, convolution and bounds, so that no factor hides as 1 or 0."""
     torch.manual_seed(seed)
-    model = HGRNBit(config)
+    model = arch.build(config)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.uniform_(0.5, 1.5)
-            elif "lower_bounds" in name:
+            elif "lower_bounds" in name or name.endswith((".pad", ".bias")):
                 parameter.normal_(0.0, 1.0)
+            elif "router" in name or "residual" in name:
+                parameter.normal_(0.0, parameter.shape[1] ** -0.5)
     return model.eval()
 
 

@@ -95,8 +95,7 @@ class FusedBlock(torch.autograd.Function):
         p.codes = POINTERS(*(c.data_ptr() for c, _ in codes))
         p.scale = FLOATS(*(s for _, s in codes))
         size = batch * FusedBlock.library.block_saved_bytes(ctypes.byref(p))
-        fits = [i for i, x in enumerate(FusedBlock.spare) if x.numel() == size]
-        saved = FusedBlock.spare.pop(fits[0]) if fits else torch.empty(size, dtype=torch.uint8)
+        saved = take_spare(FusedBlock.spare, size)
         out, state, tail = torch.empty_like(held[0]), state.clone(), tail.contiguous().clone()
         pointers = (ctypes.c_void_p(x.data_ptr()) for x in (held[0], out, state, tail, saved))
         counts = None if lengths is None else (ctypes.c_int32 * batch)(*checked(lengths, batch, time))
@@ -129,6 +128,21 @@ class FusedBlock(torch.autograd.Function):
         FusedBlock.spare.append(ctx.saved)
         vectors[1] = vectors[1].t().reshape(weights[1].shape)
         return (g_in, None, None, None, None, None, None, *vectors, *norms, *(m.t() for m in matrices))
+
+
+def take_spare(spare: list[Tensor], size: int) -> Tensor:
+    """A buffer of at least `size` bytes: the smallest of `spare` that will do, or a new one in place of the largest.
+
+    The number of chunks of a hierarchical model changes from step to step, so equal sizes never come back; this way
+    there are no more buffers than were ever needed at once.
+    """
+    spare.sort(key=Tensor.numel)
+    fit = next((i for i, buffer in enumerate(spare) if buffer.numel() >= size), None)
+    if fit is not None:
+        return spare.pop(fit)
+    if spare:
+        spare.pop()
+    return torch.empty(size + size // 8, dtype=torch.uint8)
 
 
 def checked(lengths: Tensor, batch: int, time: int) -> list[int]:

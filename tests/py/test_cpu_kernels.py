@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lm.arch.hgrnbit import Config
-from lm.cpu_kernels import accelerate, rng_state, set_rng_state
+from lm.cpu_kernels import accelerate, rng_state, set_rng_state, take_spare
 from make_golden import random_model
 
 CONFIGS = {
@@ -165,3 +165,14 @@ def test_what_the_fused_block_cannot_do_is_left_to_pytorch_with_a_reason(config)
     plain = model.block_forward
     assert accelerate(model).startswith("plain PyTorch blocks: ")
     assert model.block_forward is plain
+
+
+def test_buffers_are_reused_also_when_every_step_needs_another_size():
+    spare = []
+    for sizes in ((1000, 300), (900, 310), (1100, 290), (1200, 305), (400, 500)):
+        taken = [take_spare(spare, size) for size in sizes]
+        assert all(buffer.numel() >= size for buffer, size in zip(taken, sizes))
+        assert taken[0].data_ptr() != taken[1].data_ptr()
+        spare += taken
+    assert len(spare) == 2
+    assert sum(buffer.numel() for buffer in spare) < 2000

@@ -24,7 +24,7 @@ import importlib
 from dataclasses import asdict
 from types import ModuleType
 
-NAMES = ("hgrnbit",)  # each the name of a module here
+NAMES = ("hgrnbit", "hnetbit")  # each the name of a module here
 DEFAULT = "hgrnbit"
 
 
