@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Train a model: scripts/train.py scripts/configs/tinystories-3m5.toml --out FOLDER [--resume]."""
+"""Trains a model: scripts/train.py scripts/configs/tinystories-3m5.toml --out FOLDER [--resume].
+
+Over several processes or machines: torchrun --nproc_per_node N scripts/train.py ..., with a folder that all of them see.
+"""
 
 import argparse
 import sys
@@ -9,13 +12,18 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lm.loop import Run, train
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, help="a TOML file, see scripts/configs")
-    parser.add_argument("--out", type=Path, required=True, help="folder for last.pt and log.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
-    parser.add_argument("--grow-from", type=Path, help="a checkpoint with fewer layers to start from")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--grow-from", type=Path, help="begin with the repeated blocks of a checkpoint with fewer layers"
+    )
+    start.add_argument("--init-from", type=Path, help="begin a new schedule with the weights of a checkpoint")
     arguments = parser.parse_args()
     try:
-        train(Run.read(arguments.config), arguments.out, arguments.resume, arguments.grow_from)
-    except (ValueError, OSError) as problem:
+        run = Run.read(arguments.config)
+        train(run, arguments.out, arguments.resume, arguments.grow_from, arguments.init_from)
+    except (ValueError, OSError, RuntimeError) as problem:
         sys.exit(f"train: {problem}")

@@ -22,9 +22,12 @@ def load(path: str | Path) -> dict:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such checkpoint; scripts/train.py writes one to its --out folder")
-    content = torch.load(path, map_location="cpu")
+    try:
+        content = torch.load(path, map_location="cpu")
+    except Exception as fault:  # PyTorch has no type of its own for this
+        raise ValueError(f"{path}: not a checkpoint of scripts/train.py: {fault}") from None
     for key in ("config", "model", "bytes_seen"):
-        if key not in content:
+        if not isinstance(content, dict) or key not in content:
             raise ValueError(f"{path}: not a checkpoint of scripts/train.py: it has no '{key}'")
     return content
 
@@ -51,6 +54,19 @@ def grow(model: nn.Module, path: str | Path) -> int:
         for layer in range(int(number), model.config.layers, shallow.layers):
             weights[f"layers.{layer}.{rest}"] = value
     model.load_state_dict(weights)
+    return content["bytes_seen"]
+
+
+def initialize(model: nn.Module, path: str | Path) -> int:
+    """Gives the model the weights of a checkpoint of the same settings; returns the bytes that they have seen."""
+    content = load(path)
+    found = arch.config_to_dict(arch.config_from_dict(content["config"]["model"]))
+    for name, value in arch.config_to_dict(model.config).items():
+        if found.get(name) != value:
+            raise ValueError(
+                f"{path} has model.{name} = {found.get(name)!r}, the settings say {value!r}: not its weights"
+            )
+    model.load_state_dict(content["model"])
     return content["bytes_seen"]
 
 

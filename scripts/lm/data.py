@@ -11,15 +11,22 @@ from torch import Tensor
 from .arch.hgrnbit import BOS, EOS
 from .text import encode
 
+HIDDEN = 253  # shown to the model instead of a hidden byte; never occurs in UTF-8
+CHUNK = 1 << 24  # bytes of a text that are looked at together
+
 
 def read_text(path: str | Path) -> np.ndarray:
-    """The tokens (uint8) of a text file, .xz unpacked: see text.encode."""
+    """The tokens (uint8) of a text: .bin as scripts/prepare_data.py writes it (memory-mapped), .txt, or .txt.xz."""
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, expected a text file; scripts/prepare_data.py makes one of it")
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such text file; scripts/prepare_data says where to get one")
-    raw = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
-    if not raw:
+        raise FileNotFoundError(f"{path}: no such text file; scripts/prepare_data.py makes or downloads one")
+    if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty")
+    if path.suffix == ".bin":
+        return np.memmap(path, dtype=np.uint8, mode="r")
+    raw = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
     try:
         raw.decode("utf-8")
     except UnicodeDecodeError as fault:
@@ -27,13 +34,46 @@ def read_text(path: str | Path) -> np.ndarray:
     return encode(raw)
 
 
-def documents(paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All texts as one uint8 array, and where each document starts (with the total length at the end)."""
-    stream = np.concatenate([read_text(p) for p in paths])
-    ends = np.flatnonzero(stream == EOS) + 1
-    if len(ends) == 0 or ends[-1] != len(stream):
-        ends = np.append(ends, len(stream))
-    return stream, np.concatenate(([0], ends))
+class Documents:
+    """The documents of several texts, numbered; a text may be larger than the memory."""
+
+    def __init__(self, paths: list[str]):
+        self.texts = [read_text(path) for path in paths]
+        tables = []
+        for number, text in enumerate(self.texts):
+            parts = range(0, len(text), CHUNK)
+            ends = np.concatenate([np.flatnonzero(text[k : k + CHUNK] == EOS) + k + 1 for k in parts])
+            if len(ends) == 0 or ends[-1] != len(text):
+                ends = np.append(ends, len(text))
+            begins = np.concatenate(([0], ends[:-1]))
+            tables.append(np.stack([np.full(len(ends), number), begins, ends], 1))
+        self.table = np.concatenate(tables).astype(np.int64)  # [documents, 3]: text, begin, end
+        self.bytes = sum(len(text) for text in self.texts)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def in_order(self, order: np.ndarray) -> "InOrder":
+        return InOrder(self, self.table[order])
+
+
+class InOrder:
+    """Documents one after the other, as if they were one array of bytes."""
+
+    def __init__(self, documents: Documents, table: np.ndarray):
+        self.texts, self.table = documents.texts, table
+        self.ends = np.cumsum(table[:, 2] - table[:, 1])
+
+    def __getitem__(self, wanted: slice) -> np.ndarray:
+        """The bytes from wanted.start to wanted.stop, copied."""
+        pieces, at, document = [], wanted.start, int(np.searchsorted(self.ends, wanted.start, "right"))
+        while at < wanted.stop:
+            text, begin, end = self.table[document]
+            first = begin + at - (self.ends[document] - (end - begin))
+            piece = self.texts[text][first : min(end, first + wanted.stop - at)]
+            pieces.append(piece)
+            at, document = at + len(piece), document + 1
+        return np.concatenate(pieces)
 
 
 def inputs_and_targets(window: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -47,25 +87,37 @@ def inputs_and_targets(window: np.ndarray) -> tuple[Tensor, Tensor]:
     return inputs, tokens[:, 1:].contiguous()
 
 
+def hide(inputs: Tensor, share: float, seed: tuple[int, ...]) -> Tensor:
+    """Replaces about `share` of the input bytes by HIDDEN; which ones depends on the seed alone."""
+    if share == 0:
+        return inputs
+    hidden = np.random.default_rng(seed).random(tuple(inputs.shape)) < share
+    return inputs.masked_fill(torch.from_numpy(hidden), HIDDEN)
+
+
 class Stream:
     """Endless batches: every epoch shuffles the documents and deals the result to B rows, each read in order."""
 
     def __init__(self, paths: list[str], batch: int, length: int, seed: int):
-        self.bytes, self.starts = documents(paths)
+        if not paths:
+            raise ValueError("data.train is empty: name at least one text file")
+        self.documents = Documents(paths)
         self.batch, self.length, self.seed = batch, length, seed
-        self.steps_per_epoch = (len(self.bytes) // batch - 1) // length
+        self.row = self.documents.bytes // batch  # bytes of a row in an epoch
+        self.steps_per_epoch = (self.row - 1) // length
         if self.steps_per_epoch < 1:
             raise ValueError(
-                f"{', '.join(paths)}: {len(self.bytes)} bytes are too few for one batch of {batch} x {length}"
+                f"{', '.join(paths)}: {self.documents.bytes} bytes are too few for one batch of {batch} x {length}"
             )
 
     def batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, targets) from the given step on, so that a resumed run reads what an uninterrupted one would."""
         while True:
             epoch, first = divmod(step, self.steps_per_epoch)
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.starts) - 1)
-            shuffled = np.concatenate([self.bytes[self.starts[i] : self.starts[i + 1]] for i in order])
-            rows = shuffled[: len(shuffled) // self.batch * self.batch].reshape(self.batch, -1)
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.documents))
+            shuffled = self.documents.in_order(order)
+            begins = np.arange(self.batch) * self.row
             for k in range(first, self.steps_per_epoch):
-                yield inputs_and_targets(rows[:, k * self.length : (k + 1) * self.length + 1])
+                window = [shuffled[int(b) + k * self.length : int(b) + (k + 1) * self.length + 1] for b in begins]
+                yield inputs_and_targets(np.stack(window))
                 step += 1

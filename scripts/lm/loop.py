@@ -1,6 +1,7 @@
-"""The training loop: settings in, checkpoints and a CSV log out; killed and resumed, it goes on where it was."""
+"""The training loop: settings in, checkpoints and logs out; killed and resumed, it goes on where it was."""
 
-import csv
+import contextlib
+import json
 import math
 import subprocess
 import time
@@ -11,45 +12,24 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import arch, checkpoint
-from .arch.hgrnbit import BOS, EOS
-from .cpu_kernels import accelerate
-from .data import Stream, read_text
+from . import arch, checkpoint, cpu_kernels, states
+from .data import Stream, hide, read_text
+from .distributed import World
 from .optim import make_optimizers, schedule
 from .score import score
-from .settings import Data, Run, Train
+from .settings import Data, Run, Train, refuse_changes
+from .watch import TernaryWatch, Watch, sample
 
 __all__ = ["Data", "Run", "Train", "sample", "train"]
 
-LOG = ("step", "bytes_seen", "train_bits", "gradient_norm", "lr_factor", "valid_bits", "seconds")
+PROMPT, SAMPLE_BYTES = b"Once upon a time", 300
 
 
 def commit() -> str:
-    git = ["git", "rev-parse", "--short", "HEAD"]
+    """The commit of the code, with a + when files were changed since."""
+    git = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
     found = subprocess.run(git, capture_output=True, text=True, cwd=Path(__file__).parent)
     return found.stdout.strip() or "unknown"
-
-
-def detached(states):
-    """The same nest of lists and tuples with every tensor cut off from the steps that made it."""
-    if isinstance(states, (list, tuple)):
-        return type(states)(detached(part) for part in states)
-    return states.detach() if isinstance(states, Tensor) else states
-
-
-@torch.no_grad()
-def sample(model: nn.Module, prompt: bytes, length: int, temperature: float = 0.8, seed: int = 0) -> str:
-    """The prompt and up to `length` bytes after it, as text."""
-    generator, out = torch.Generator().manual_seed(seed), bytearray(prompt)
-    logits, states = model(torch.tensor([[BOS, *prompt]]))
-    logits = logits[:, -1]
-    for _ in range(length):
-        byte = int(torch.multinomial((logits[0] / temperature).softmax(0), 1, generator=generator))
-        if byte == EOS:
-            break
-        out.append(byte)
-        logits, states = model.step(torch.tensor([byte]), states)
-    return out.decode("utf-8", "replace")
 
 
 @dataclass
@@ -57,122 +37,249 @@ class Position:
     """Where a run is: with the weights and the optimizers, all that a checkpoint needs."""
 
     step: int = 0
-    bytes_seen: int = 0
+    bytes_seen: int = 0  # by the schedule; includes those of a shallower model that this one grew from
+    bytes_before: int = 0  # seen by the weights of --init-from, whose schedule is over
     phase_begun: int = 0  # the step at which the current choice of files began
     best: float = math.inf
-    states: list | None = None
+    states: list | None = None  # of the whole batch; None in a run that has not begun
+
+
+class LossOf(nn.Module):
+    """`model.loss` as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *arguments):
+        return self.model.loss(*arguments)
 
 
 class Trainer:
-    def __init__(self, run: Run, out: Path):
+    def __init__(self, run: Run, out: Path, world: World):
         torch.manual_seed(run.train.seed)
-        self.run, self.out, self.at = run, out, Position()
-        self.model = arch.build(run.model)
+        self.run, self.out, self.world, self.at = run, out, world, Position()
+        self.model = arch.build(run.model).to(world.device)
         self.optimizers = make_optimizers(self.model, run.train)
-        size = sum(p.numel() for p in self.model.parameters())
-        print(f"{size:,} parameters · commit {commit()} · seed {run.train.seed} · {accelerate(self.model)}\n{run}")
+        self.first, self.rows = world.share(run.train.batch)
+        if self.rows % run.train.accumulate:
+            raise ValueError(
+                f"train.accumulate must divide the {self.rows} rows of a process, got {run.train.accumulate}"
+            )
+        self.how = cpu_kernels.accelerate(self.model)
+        self.loss_of = world.wrap(LossOf(self.model), getattr(self.model, "skips_parameters", False))
+        self.parts: list = [None] * run.train.accumulate  # carried states of each part of this process's rows
+
+    def describe(self) -> None:
+        """Prints what is trained, how and from which code, and writes it to run.json."""
+        facts = {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "commit": commit(),
+            "seed": self.run.train.seed,
+            "processes": self.world.size,
+            "device": self.world.device,
+            "torch": torch.__version__,
+        }
+        print(" · ".join(f"{key} {value}" for key, value in facts.items()), self.how, self.run, sep="\n")
+        (self.out / "run.json").write_text(json.dumps({**facts, "settings": self.run.to_dict()}, indent=2) + "\n")
 
     def restore(self, path: Path) -> None:
         saved = checkpoint.load(path)
-        before = arch.config_to_dict(arch.config_from_dict(saved["config"]["model"]))
-        for name, value in arch.config_to_dict(self.run.model).items():
-            if name not in before or before[name] != value:
-                was = before.get(name)
-                raise ValueError(f"{path} was trained with model.{name} = {was}, the settings say {value}")
+        refuse_changes(Run.from_dict(saved["config"]).to_dict(), self.run.to_dict(), path)
         self.model.load_state_dict(saved["model"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"]):
             optimizer.load_state_dict(state)
+        if "random" in saved:
+            torch.set_rng_state(saved["random"])
+            cpu_kernels.set_rng_state(saved["rounding"])
         self.at = Position(**saved["position"])
+        count = self.rows // len(self.parts)
+        own = [states.rows(self.at.states, self.first + k * count, count) for k in range(len(self.parts))]
+        self.parts = [states.mapped(part, lambda x: x.to(self.world.device)) for part in own]
 
-    def save(self) -> None:
+    def save(self, *names: str) -> None:
+        """Writes the checkpoint under each of the names. All processes have to call it."""
+        self.at.states = self.world.gathered(states.joined(self.parts))
+        if not self.world.writes:
+            return
         content = {
             "config": self.run.to_dict(),
             "model": self.model.state_dict(),
             "optimizers": [o.state_dict() for o in self.optimizers],
             "position": vars(self.at),
-            "bytes_seen": self.at.bytes_seen,
+            "bytes_seen": self.at.bytes_before + self.at.bytes_seen,
+            "random": torch.get_rng_state(),
+            "rounding": cpu_kernels.rng_state(),
+            "seed": self.run.train.seed,
             "commit": commit(),
         }
-        checkpoint.save(self.out / "last.pt", content)
+        for name in names:
+            checkpoint.save(self.out / name, content)
 
     def decaying(self) -> bool:
         return self.at.bytes_seen > self.run.train.total_bytes - self.run.train.decay_bytes
 
     def batches(self):
-        """(inputs, targets) for ever, from where the run is; the early files end where the decay begins."""
+        """(inputs, targets) of this process's rows for ever, from where the run is; the early files end where the decay begins."""
         data, t = self.run.data, self.run.train
         while True:
             late = self.decaying() or not data.early
             files = [*data.train] if late else [*data.train, *data.early]
             stream = Stream(files, t.batch, t.length, t.seed + late)
-            for batch in stream.batches(self.at.step - self.at.phase_begun):
+            for inputs, targets in stream.batches(self.at.step - self.at.phase_begun):
                 if not late and self.decaying():
                     self.at.phase_begun = self.at.step
                     break
-                yield batch
+                inputs = hide(inputs, t.byte_dropout, (t.seed, self.at.step))
+                yield tuple(x[self.first : self.first + self.rows].to(self.world.device) for x in (inputs, targets))
 
-    def update(self, inputs: Tensor, targets: Tensor) -> tuple[float, float]:
-        """One step of the optimizers: (bits per byte of the batch, norm of the gradient)."""
-        loss, states, *statistics = self.model.loss(inputs, targets, self.at.states)
+    def autocast(self):
+        if self.run.train.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.world.device.split(":")[0], dtype=torch.bfloat16)
+
+    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[float, dict]:
+        """Leaves the batch's gradient in the parameters -> (mean nats per byte, the model's statistics of its last part)."""
+        parts, nats, statistics = len(self.parts), torch.zeros((), device=self.world.device), {}
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.run.train.clip))
+        for k, (x, y) in enumerate(zip(inputs.chunk(parts), targets.chunk(parts))):
+            with self.world.communicates(self.loss_of, k == parts - 1):
+                with self.autocast():
+                    loss, after, *extra = self.loss_of(x, y, self.parts[k])
+                (loss / parts).backward()
+            self.parts[k] = states.detached(after)
+            statistics = dict(extra[0]) if extra else {}
+            nats += torch.as_tensor(statistics.pop("nats", loss), device=self.world.device).detach() / parts
+        return float(self.world.mean(nats)), {name: float(value) for name, value in statistics.items()}
+
+    def update(self, inputs: Tensor, targets: Tensor) -> dict:
+        """One step of the optimizers -> its row of log.csv, as far as it is known."""
+        t = self.run.train
+        factor = schedule(self.at.bytes_seen, t)
+        nats, statistics = self.gradients(inputs, targets)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), t.clip or math.inf))
         if not math.isfinite(norm):
             raise RuntimeError(
-                f"step {self.at.step}: the gradient is not finite; lower train.lr or train.matrix_lr, then --resume"
+                f"step {self.at.step}: the gradient is not finite; lower train.lr or train.matrix_lr and begin a new run "
+                f"with --init-from {self.out / 'last.pt'}"
             )
-        factor = schedule(self.at.bytes_seen, self.run.train)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * factor
             optimizer.step()
-        self.at.states = detached(states)
         self.at.step += 1
-        self.at.bytes_seen += inputs.numel()
-        nats = statistics[0].get("nats", loss) if statistics else loss
-        return float(nats) / math.log(2), norm
+        self.at.bytes_seen += t.batch * t.length
+        row = {"step": self.at.step, "bytes_seen": self.at.bytes_seen, "train_bits": f"{nats / math.log(2):.5f}"}
+        row |= {"gradient_norm": f"{norm:.4f}", "lr_factor": f"{factor:.5f}"}
+        return row | {name: f"{value:.5g}" for name, value in statistics.items()}
+
+    def validate(self, valid) -> dict:
+        """The columns of log.csv that a held-out text gives."""
+        self.model.eval()
+        found = score(self.model, valid)
+        self.model.train()
+        names = {"valid_bits": "bits_per_byte", "valid_perplexity": "perplexity"}
+        names |= {"valid_top1": "top1", "valid_top5": "top5"}
+        return {column: found[name] for column, name in names.items()}
 
     def fit(self) -> None:
+        """Trains to total_bytes. Process 0 watches, scores and writes; the others only compute."""
         t, at = self.run.train, self.at
-        valid = read_text(self.run.data.valid)[: t.valid_bytes]
-        batches, running, clock = self.batches(), None, time.time()
-        bar = tqdm(total=t.total_bytes, initial=at.bytes_seen, unit="B", unit_scale=True, smoothing=0.02, mininterval=5)
-        new = not (self.out / "log.csv").exists()
-        with open(self.out / "log.csv", "a", newline="") as file, bar:
-            log = csv.writer(file)
-            if new:
-                log.writerow(LOG)
-            while at.bytes_seen < t.total_bytes:
-                factor = schedule(at.bytes_seen, t)
-                bits, norm = self.update(*next(batches))
-                running = bits if running is None else 0.98 * running + 0.02 * bits
-                bar.update(at.bytes_seen - bar.n)
-                bar.set_postfix_str(f"{running:.3f} bits/byte", refresh=False)
-                done, held_out = at.bytes_seen >= t.total_bytes, ""
-                if done or at.step % t.valid_every == 0:
-                    held_out = score(self.model, valid)["bits_per_byte"]
-                    scores = f"train {running:.4f} · held out {held_out:.4f} bits/byte · {factor:.3f} lr"
-                    tqdm.write(f"step {at.step} · {at.bytes_seen / 1e6:.1f} MB · {scores}")
-                    at.best = min(at.best, held_out)
-                seconds = f"{time.time() - clock:.1f}"
-                log.writerow([at.step, at.bytes_seen, f"{bits:.5f}", f"{norm:.4f}", f"{factor:.5f}", held_out, seconds])
-                if done or at.step % t.save_every == 0:
-                    file.flush()
-                    self.save()
-                if at.step % (10 * t.valid_every) == 0:
-                    tqdm.write(sample(self.model, b"Once upon a time", 300))
+        batches, report = self.batches(), Report(self) if self.world.writes else None
+        while at.bytes_seen < t.total_bytes:
+            if report:
+                report.before_step()
+            row = self.update(*next(batches))
+            done = at.bytes_seen >= t.total_bytes
+            validated, kept, saved = (
+                every and at.step % every == 0 for every in (t.valid_every, t.keep_every, t.save_every)
+            )
+            improved = report.after_step(row, validated or done) if report else False
+            if validated or kept or saved or done:  # the same for all processes, which send their states here
+                names = (("best.pt", improved), (f"step-{at.step}.pt", kept), ("last.pt", saved or done))
+                self.save(*(name for name, wanted in names if wanted))
+        if report:
+            report.close()
 
 
-def train(run: Run, out: Path, resume: bool, grow_from: Path | None = None) -> None:
-    """Trains to run.train.total_bytes. `grow_from` starts from a shallower model whose blocks are repeated."""
+class Report:
+    """What process 0 does besides training: scores, samples, logs and the progress bar."""
+
+    def __init__(self, trainer: Trainer):
+        t, self.trainer = trainer.run.train, trainer
+        self.valid = read_text(trainer.run.data.valid)[: t.valid_bytes]
+        self.ternary, self.watch, self.running = TernaryWatch(trainer.model), None, None
+        self.began = self.step_began = time.time()
+        self.bar = tqdm(
+            **{"total": t.total_bytes, "initial": trainer.at.bytes_seen, "unit": "B", "unit_scale": True},
+            **{"smoothing": 0.02, "mininterval": 5},
+        )
+
+    def before_step(self) -> None:
+        every = self.trainer.run.train.ternary_every
+        self.counted = every > 0 and (self.trainer.at.step + 1) % every == 0
+        if self.counted:
+            self.ternary.remember()
+        self.step_began = time.time()
+
+    def after_step(self, row: dict, validate: bool) -> bool:
+        """Completes and writes the row of log.csv; whether the held-out text has never been predicted as well."""
+        trainer, improved = self.trainer, False
+        t, at, now = trainer.run.train, trainer.at, time.time()
+        if self.watch is None:  # only now it is known which statistics the model has
+            self.watch = Watch(trainer.out, trainer.run, at.step - 1, tuple(row)[5:])
+        rate = t.batch * t.length / (now - self.step_began)
+        row |= {"bytes_per_second": f"{rate:.0f}", "seconds": f"{now - self.began:.1f}"}
+        bits = float(row["train_bits"])
+        self.running = bits if self.running is None else 0.98 * self.running + 0.02 * bits
+        self.bar.update(at.bytes_seen - self.bar.n)
+        self.bar.set_postfix_str(f"{self.running:.3f} bits/byte", refresh=False)
+        if validate:
+            row |= trainer.validate(self.valid)
+            improved = row["valid_bits"] < at.best
+            at.best = min(at.best, row["valid_bits"])
+            scores = f"train {self.running:.4f} · held out {row['valid_bits']:.4f} bits/byte · {row['lr_factor']} lr"
+            tqdm.write(f"step {at.step} · {at.bytes_seen / 1e6:.1f} MB · {scores}")
+        self.watch.step(row)
+        if self.counted:
+            self.watch.matrices(at.step, self.ternary.rows())
+        if t.sample_every and at.step % t.sample_every == 0:
+            text = sample(trainer.model, PROMPT, SAMPLE_BYTES)
+            self.watch.sample(at.step, text)
+            tqdm.write(text)
+        self.watch.flush()
+        return improved
+
+    def close(self) -> None:
+        self.bar.close()
+        if self.watch is not None:
+            self.watch.close()
+
+
+def train(
+    run: Run, out: Path, resume: bool = False, grow_from: Path | None = None, init_from: Path | None = None
+) -> None:
+    """Trains to run.train.total_bytes.
+
+    grow_from: a checkpoint of a shallower model, whose blocks are repeated and whose schedule goes on.
+    init_from: a checkpoint of the same model, whose weights begin a new schedule.
+    """
     last = out / "last.pt"
     if last.exists() and not resume:
         raise ValueError(f"{last} exists: say --resume to go on, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(run, out)
-    if last.exists():
-        trainer.restore(last)
-    elif grow_from:
-        trainer.at.bytes_seen = checkpoint.grow(trainer.model, grow_from)
-    trainer.fit()
+    world = World.join(run.train.device)
+    try:
+        trainer = Trainer(run, out, world)
+        if world.writes:
+            trainer.describe()
+        if last.exists():
+            trainer.restore(last)
+        elif grow_from:
+            trainer.at.bytes_seen = checkpoint.grow(trainer.model, grow_from)
+        elif init_from:
+            trainer.at.bytes_before = checkpoint.initialize(trainer.model, init_from)
+        trainer.fit()
+    finally:
+        world.leave()

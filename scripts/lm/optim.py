@@ -4,6 +4,8 @@ Source: Muon (Keller Jordan et al., 2024): the momentum of a matrix is replaced 
 Newton-Schulz steps.  Different here: the decay of the masters is tied to the learning rate of their own group.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -45,24 +47,26 @@ def ternary_matrices(model: nn.Module) -> list[Tensor]:
     return [linear.weight for linear in linears]
 
 
-def parameter_groups(model: nn.Module, chosen, lr: float) -> list[dict]:
+def parameter_groups(model: nn.Module, chosen, lr: float, weight_decay: float) -> list[dict]:
     """The parameters that `chosen(parameter)` accepts, grouped by the model's `lr_multiplier` where it has one."""
     multiplier = getattr(model, "lr_multiplier", lambda name: 1.0)
     groups: dict[float, list] = {}
     for name, parameter in model.named_parameters():
         if chosen(parameter):
             groups.setdefault(multiplier(name), []).append(parameter)
-    return [{"params": parameters, "lr": lr * factor} for factor, parameters in groups.items()]
+    return [{"params": ps, "lr": lr * factor, "weight_decay": weight_decay} for factor, ps in groups.items()]
 
 
 def make_optimizers(model: nn.Module, train) -> list[torch.optim.Optimizer]:
-    """The ternary matrices go to Muon when train.matrix_optimizer says so; the rest to AdamW."""
-    matrices = {id(p) for p in ternary_matrices(model)} if train.matrix_optimizer == "muon" else set()
-    rest = parameter_groups(model, lambda p: id(p) not in matrices, train.lr)
-    optimizers = [torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0)]
-    if matrices:
-        groups = parameter_groups(model, lambda p: id(p) in matrices, train.matrix_lr)
-        optimizers.append(Muon(groups, train.matrix_lr, momentum=0.95, weight_decay=train.matrix_weight_decay))
+    """The ternary matrices go to Muon, or with their own weight decay to AdamW, which has the rest in any case."""
+    matrices = {id(p) for p in ternary_matrices(model)}
+    muon = train.matrix_optimizer == "muon"
+    rest = parameter_groups(model, lambda p: id(p) not in matrices, train.lr, 0.0)
+    rate, decay = train.matrix_lr if muon else train.lr, train.matrix_weight_decay
+    inside = parameter_groups(model, lambda p: id(p) in matrices, rate, decay)
+    optimizers = [torch.optim.AdamW(rest if muon else rest + inside, betas=(0.9, 0.98))]
+    if muon:
+        optimizers.append(Muon(inside, rate, momentum=0.95, weight_decay=decay))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -70,6 +74,14 @@ def make_optimizers(model: nn.Module, train) -> list[torch.optim.Optimizer]:
 
 
 def schedule(bytes_seen: int, train) -> float:
-    """Warm-up, stable, linear decay to zero over the last `train.decay_bytes`: the factor on every learning rate."""
-    left = train.total_bytes - bytes_seen
-    return min(1.0, (bytes_seen + 1) / max(train.warmup_bytes, 1), max(left, 0) / max(train.decay_bytes, 1))
+    """The factor on every learning rate: linear warm-up, then constant with a linear end (wsd) or half a cosine.
+
+    wsd: warm-up, stable, decay (arXiv 2404.06395), where one stable run serves ends of several lengths.
+    """
+    left = max(train.total_bytes - bytes_seen, 0)
+    warm = min(1.0, (bytes_seen + 1) / max(train.warmup_bytes, 1))
+    if train.schedule == "wsd":
+        late = min(1.0, left / max(train.decay_bytes, 1))
+    else:
+        late = (1 - math.cos(math.pi * min(1.0, left / max(train.total_bytes - train.warmup_bytes, 1)))) / 2
+    return min(warm, train.final_factor + (1 - train.final_factor) * late)

@@ -9,36 +9,70 @@ from .arch import config_from_dict, config_to_dict
 
 @dataclass(frozen=True)
 class Data:
-    train: list[str]  # text files
+    train: list[str]  # text files, see data.read_text; one that is named twice is read twice as often
     valid: str  # held-out text file
-    early: list[str] = ()  # more text files, left out while the learning rate decays (noisier text)
+    early: list[str] = ()  # more text files, left out during the last `decay_bytes` (noisier text)
 
 
 @dataclass(frozen=True)
 class Train:
     total_bytes: int
-    batch: int = 32
+    batch: int = 32  # rows of a step, over all processes
     length: int = 512  # bytes per row and step; the state is carried from step to step
+    accumulate: int = 1  # the rows of a process go through the model in this many parts: less memory, same gradient
     lr: float = 3e-3  # AdamW: embedding, head, norms, convolution
-    matrix_optimizer: str = "muon"  # or "adamw"
+    matrix_optimizer: str = "muon"  # the ternary matrices: "muon" (with matrix_lr) or "adamw" (with lr)
     matrix_lr: float = 0.02
-    matrix_weight_decay: float = 0.05
+    matrix_weight_decay: float = 0.05  # of the masters of the ternary matrices, times their learning rate
+    schedule: str = "wsd"  # after the warm-up: "wsd" (constant, then linear over decay_bytes) or "cosine"
     warmup_bytes: int = 1_000_000
-    decay_bytes: int = 25_000_000  # the learning rate falls to zero over the last of these
-    clip: float = 1.0
+    decay_bytes: int = 25_000_000
+    final_factor: float = 0.0  # what the schedule ends at, as a factor on the learning rates
+    clip: float = 1.0  # largest Euclidean norm of the gradient; 0 = no clipping
+    byte_dropout: float = 0.0  # share of the input bytes that the model is not shown (arXiv 1511.06349, word dropout)
+    precision: str = "float32"  # "bf16": autocast for what runs in plain PyTorch
+    device: str = "auto"  # "cpu", "cuda", or "auto": cuda where there is one
     seed: int = 1
     valid_bytes: int = 131_072
     valid_every: int = 100  # steps
-    save_every: int = 100  # steps
+    sample_every: int = 1000  # steps; 0 = never
+    ternary_every: int = 100  # steps between two counts of codes and of flips; 0 = never
+    save_every: int = 100  # steps; last.pt
+    keep_every: int = 0  # steps; step-N.pt, which stays; 0 = none
+    wandb: str = ""  # project at Weights & Biases to report to, besides the files; needs the package wandb
 
     def __post_init__(self):
-        if self.matrix_optimizer not in ("muon", "adamw"):
-            raise ValueError(f'train.matrix_optimizer must be "muon" or "adamw", got {self.matrix_optimizer!r}')
-        for name in ("total_bytes", "batch", "length", "valid_bytes", "valid_every", "save_every"):
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                names = " or ".join(f'"{value}"' for value in known)
+                raise ValueError(f"train.{name} must be {names}, got {getattr(self, name)!r}")
+        for name in ("total_bytes", "batch", "length", "accumulate", "valid_bytes", "valid_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("final_factor", "byte_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 0 and less than 1, got {getattr(self, name)}")
         if self.length % 4:
             raise ValueError(f"train.length must be a multiple of 4 (the fused blocks need it), got {self.length}")
+        if self.batch % self.accumulate:
+            raise ValueError(
+                f"train.batch must be a multiple of train.accumulate, got {self.batch} and {self.accumulate}"
+            )
+
+
+CHOICES = {
+    "matrix_optimizer": ("muon", "adamw"),
+    "schedule": ("wsd", "cosine"),
+    "precision": ("float32", "bf16"),
+    "device": ("auto", "cpu", "cuda"),
+}
+
+# A run that goes on may change these: they change what is still to come, or only what is watched and where it runs.
+CHANGEABLE = {
+    *("data.valid", "train.total_bytes", "train.decay_bytes", "train.accumulate", "train.device", "train.wandb"),
+    *("train.valid_bytes", "train.valid_every", "train.sample_every", "train.ternary_every"),
+    *("train.save_every", "train.keep_every"),
+}
 
 
 @dataclass(frozen=True)
@@ -49,26 +83,46 @@ class Run:
 
     @staticmethod
     def read(path: str | Path) -> "Run":
-        """Reads a TOML file; ValueError names the section or key that is wrong."""
+        """Reads a TOML file; ValueError names the file and the section or key that is wrong."""
         try:
-            values = tomllib.loads(Path(path).read_text())
-        except tomllib.TOMLDecodeError as fault:
-            raise ValueError(f"{path}: not TOML: {fault}") from None
+            return Run.from_dict(tomllib.loads(Path(path).read_text()))
+        except ValueError as fault:
+            what = "not TOML: " if isinstance(fault, tomllib.TOMLDecodeError) else ""
+            raise ValueError(f"{path}: {what}{fault}") from None
+
+    @staticmethod
+    def from_dict(values: dict) -> "Run":
         for section in values:
             if section not in ("model", "data", "train"):
-                raise ValueError(f"{path}: [{section}] is not a section; known: model, data, train")
+                raise ValueError(f"[{section}] is not a section; known: model, data, train")
         parts = {"model": config_from_dict(values.get("model", {}))}
         for name, kind in (("data", Data), ("train", Train)):
             known = {f.name for f in fields(kind)}
             for key in values.get(name, {}):
                 if key not in known:
-                    raise ValueError(f"{path}: {name}.{key} is not a setting; known: {', '.join(sorted(known))}")
+                    raise ValueError(f"{name}.{key} is not a setting; known: {', '.join(sorted(known))}")
             try:
                 parts[name] = kind(**values.get(name, {}))
             except TypeError as fault:
-                raise ValueError(f"{path}: [{name}]: {fault}") from None
+                raise ValueError(f"[{name}]: {fault}") from None
         return Run(**parts)
 
     def to_dict(self) -> dict:
-        """{model, data, train} of plain values: what a checkpoint keeps."""
+        """{model, data, train} of plain values: what a checkpoint keeps and `from_dict` reads."""
         return {"model": config_to_dict(self.model), "data": asdict(self.data), "train": asdict(self.train)}
+
+
+def refuse_changes(before: dict, now: dict, where: object) -> None:
+    """ValueError names the first setting that a run which goes on may not change; both as `Run.to_dict` gives them.
+
+    where: the checkpoint, for the message.
+    """
+    for section in ("model", "data", "train"):
+        for key in {**before[section], **now[section]}:
+            old, new = before[section].get(key), now[section].get(key)
+            old, new = (list(value) if isinstance(value, tuple) else value for value in (old, new))
+            if old != new and f"{section}.{key}" not in CHANGEABLE:
+                raise ValueError(
+                    f"{where} was trained with {section}.{key} = {old!r}, the settings say {new!r}: put it back, or begin "
+                    f"a new run from these weights with --init-from and another --out"
+                )

@@ -18,6 +18,7 @@ Model(config), an nn.Module: all that training, scoring and sampling know of an 
                                              dict of scalars to be logged; with terms of its own, statistics["nats"]
                                              is the loss without them.
     lr_multiplier(name) -> float             optional: factor on the learning rate of the parameter of that name
+    skips_parameters: bool                   optional: whether a step may leave parameters without a gradient
 """
 
 import importlib

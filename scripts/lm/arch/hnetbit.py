@@ -200,6 +200,8 @@ def smooth(y: Tensor, p: Tensor, count: Tensor, z: Tensor) -> Tensor:
 class HNetBit(nn.Module):
     """logits = model(tokens).  `states` (from `initial_states`) makes a long text a sequence of calls."""
 
+    skips_parameters = True  # a window without a boundary leaves the inner levels alone
+
     def __init__(self, config: Config):
         super().__init__()
         self.config = c = config

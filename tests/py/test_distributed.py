@@ -1,0 +1,103 @@
+"""Two processes reach the losses of one with the same global batch, and carry on where either has stopped."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from conftest import ROOT
+from lm import checkpoint
+from lm.distributed import World, choose_device
+from tiny_run import losses, settings
+
+CONFIG = """
+[model]
+hidden = 24
+recurrent = 24
+intermediate = 32
+layers = 1
+conv_kernel = 2
+[data]
+train = ["{text}"]
+valid = "{text}"
+[train]
+total_bytes = {total_bytes}
+batch = 8
+length = 16
+accumulate = {accumulate}
+lr = 0.02
+warmup_bytes = 128
+decay_bytes = 0
+valid_bytes = 256
+save_every = 100
+device = "cpu"
+"""
+
+
+def train(folder, processes, steps, *arguments, accumulate=1):
+    """scripts/train.py, in several processes with the variables that torchrun sets -> what they printed."""
+    text = CONFIG.format(text=folder / "alphabet.txt", total_bytes=steps * 128, accumulate=accumulate)
+    (folder / "run.toml").write_text(text)
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), str(folder / "run.toml"), *arguments]
+    common = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        common |= {"WORLD_SIZE": str(processes)}
+    started = [
+        subprocess.Popen(
+            command,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(processes)
+    ]
+    said = [process.communicate() for process in started]
+    for process, (_, errors) in zip(started, said):
+        assert process.returncode == 0, errors[-2000:]
+    return [out for out, _ in said]
+
+
+def test_two_processes_train_as_one_and_one_can_go_on_from_there(tmp_path):
+    settings(tmp_path)  # writes the text
+    train(tmp_path, 1, 6, "--out", str(tmp_path / "one"))
+    first, second = train(tmp_path, 2, 4, "--out", str(tmp_path / "two"), accumulate=2)
+    assert "processes 2" in first
+    assert second == "", "only one of them speaks"
+    saved = checkpoint.load(tmp_path / "two" / "last.pt")
+    assert saved["position"]["states"][0][0].shape[0] == 8, "the states of both processes' rows are saved"
+    train(tmp_path, 1, 6, "--out", str(tmp_path / "two"), "--resume")
+    one, two = ([float(bits) for bits in losses(tmp_path / name).values()] for name in ("one", "two"))
+    assert len(one) == 6
+    # The mean of two gradients is the same sum in another order: differences of 1e-7 that steps let grow.
+    assert two == pytest.approx(one, abs=0.005)
+    assert one[5] < one[0] - 0.3
+
+
+def test_each_process_has_its_own_rows_of_a_batch():
+    worlds = [World(rank, 3, "cpu") for rank in range(3)]
+    assert [world.share(12) for world in worlds] == [(0, 4), (4, 4), (8, 4)]
+    assert [world.writes for world in worlds] == [True, False, False]
+    with pytest.raises(ValueError, match=r"train\.batch must be a multiple of the 3 processes, got 8"):
+        worlds[0].share(8)
+
+
+def test_a_process_on_its_own_needs_no_other():
+    alone = World.join("cpu")
+    module = torch.nn.Linear(2, 2)
+    assert alone.wrap(module, False) is module
+    assert float(alone.mean(torch.tensor(3.0))) == 3
+    alone.leave()
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(ValueError, match=r"train\.device"):
+        choose_device("cuda")
