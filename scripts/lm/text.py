@@ -1,20 +1,18 @@
 """Text files before training: what a document is, and repair of the faults that public sets have.
 
 A line `<|endoftext|>` ends a document. For a model the line, with its newline, is the one byte 255; nothing else is
-inserted. `tern eval` reads text in the same way.
+inserted. `tern eval` reads text in the same way. What is made of whole texts is in lm/corpus.py.
 """
 
 from __future__ import annotations
 
-import lzma
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-EOS = 255  # as in lm.arch.hgrnbit, which would load PyTorch
+EOS = 255  # as in lm.arch.hgrnbit, which would load PyTorch; never occurs in UTF-8
 SEPARATOR = "<|endoftext|>"
 _SEPARATOR_LINE = re.compile(rb"^<\|endoftext\|>(?:\n|\Z)", re.MULTILINE)
 
@@ -48,15 +46,6 @@ def _restore(match: re.Match[str]) -> str:
     return raw.decode("utf-8")
 
 
-@dataclass
-class Counts:
-    """What prepare() wrote."""
-
-    bytes: int = 0
-    documents: int = 0
-    repaired_lines: int = 0
-
-
 def text_files(paths: Iterable[Path]) -> list[Path]:
     """Files as given; of a folder its .txt and .txt.xz files, sorted. Error if there is none."""
     paths, found = list(paths), []
@@ -70,41 +59,3 @@ def text_files(paths: Iterable[Path]) -> list[Path]:
     if not found:
         raise FileNotFoundError(f"no .txt or .txt.xz file in {', '.join(map(str, paths))}")
     return found
-
-
-def _lines(path: Path) -> Iterator[str]:
-    opener = lzma.open if path.suffix == ".xz" else open
-    with opener(path, "rt", encoding="utf-8", newline="\n") as file:
-        try:
-            yield from file
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-
-
-def prepare(inputs: Iterable[Path], out: Path) -> Counts:
-    """Joins text files into one that is repaired and in which every document, also a file's last, ends.
-
-    Line by line, so the size of the text does not matter; `out` appears only when every file was read.
-    """
-    counts = Counts()
-
-    def repair_and_count(line: str) -> str:
-        repaired = repair(line)
-        counts.repaired_lines += repaired != line
-        counts.documents += repaired.rstrip("\n") == SEPARATOR
-        return repaired
-
-    partial = out.with_name(out.name + ".part")
-    with open(partial, "w", encoding="utf-8", newline="\n") as text:
-        for path in inputs:
-            line = SEPARATOR + "\n"  # an empty file has no document to end
-            for line in map(repair_and_count, _lines(path)):
-                text.write(line)
-            if not line.endswith("\n"):
-                text.write("\n")
-            if line.rstrip("\n") != SEPARATOR:
-                text.write(SEPARATOR + "\n")
-                counts.documents += 1
-        counts.bytes = text.tell()
-    partial.rename(out)
-    return counts

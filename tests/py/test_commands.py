@@ -77,13 +77,36 @@ def test_evaluate_reports_the_score_of_a_checkpoint(saved, tmp_path, stories):
     assert 7 < report["bits_per_byte"] < 12, "random weights know nothing"
 
 
-def test_prepare_joins_and_repairs(tmp_path):
+def test_prepare_repairs_holds_out_and_leaves_out(tmp_path):
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.txt").write_text("â€œHiâ€", encoding="utf-8")
-    status, text, _ = command("prepare_data", tmp_path / "in", "--out", tmp_path / "new" / "out.txt")
-    assert status == 0
-    assert "1 documents, 1 lines repaired" in text
-    assert (tmp_path / "new" / "out.txt").read_text(encoding="utf-8") == "“Hi”\n<|endoftext|>\n"
+    stories = [f"Story {i}. â€œHiâ€" for i in range(40)]
+    text = "".join(f"{story}\n<|endoftext|>\n" for story in [*stories, stories[0]])
+    (tmp_path / "in" / "a.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "old.txt").write_text("Story 7. “Hi”", encoding="utf-8")
+    words = ("--out", tmp_path / "new" / "train.bin", "--valid", tmp_path / "new" / "valid.bin")
+    status, said, fault = command(
+        "prepare_data", tmp_path / "in", *words, "--valid-share", 0.3, "--without", tmp_path / "old.txt"
+    )
+    assert (status, fault) == (0, "")
+    assert "2 duplicates left out, 41 lines repaired" in said
+    train, valid = ((tmp_path / "new" / f"{name}.bin").read_bytes().split(b"\xff") for name in ("train", "valid"))
+    assert train.pop() == valid.pop() == b""
+    wanted = {f"Story {i}. “Hi”\n".encode() for i in range(40) if i != 7}
+    assert set(train) | set(valid) == wanted and len(train) + len(valid) == 39
+    assert 4 <= len(valid) <= 20
+
+
+def test_prepare_names_what_it_cannot_read(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.txt").write_bytes(b"ok\nnot ok \xe9\n")
+    for source, wanted in (
+        ("empty", "no .txt or .txt.xz file in"),
+        ("bad.txt", "bad.txt is not UTF-8 text: byte 10 is 0xe9"),
+    ):
+        status, _, fault = command("prepare_data", tmp_path / source, "--out", tmp_path / "out.bin")
+        assert status == 1
+        assert fault.startswith("prepare_data: ") and wanted in fault
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "empty"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from lm.arch import hgrnbit
 from lm.data import read_text
-from lm.text import EOS, encode, prepare, repair, text_files
+from lm.text import EOS, encode, repair, text_files
 
 
 def test_a_separator_line_becomes_the_single_byte_255():
@@ -31,32 +31,6 @@ def test_training_reads_a_text_packed_or_not_as_the_same_bytes(tmp_path, stories
     (tmp_path / "a.txt.xz").write_bytes(lzma.compress(stories))
     for name in ("a.txt", "a.txt.xz"):
         assert np.array_equal(read_text(tmp_path / name), encode(stories))
-
-
-def test_preparing_clean_text_changes_nothing(tmp_path, stories):
-    (tmp_path / "a.txt").write_bytes(stories)
-    counts = prepare([tmp_path / "a.txt"], tmp_path / "out.txt")
-    assert (tmp_path / "out.txt").read_bytes() == stories
-    assert (counts.bytes, counts.documents, counts.repaired_lines) == (len(stories), stories.count(b"<|end"), 0)
-
-
-def test_files_and_compressed_files_are_joined_with_every_document_ended(tmp_path):
-    (tmp_path / "1.txt").write_bytes(b"One.")
-    (tmp_path / "2.txt.xz").write_bytes(lzma.compress(b"Two.\r\n<|endoftext|>\r\n"))
-    (tmp_path / "3.txt").write_bytes(b"Three.\n<|endoftext|>")
-    (tmp_path / "4.txt").write_bytes(b"")
-    (tmp_path / "ignored.md").write_bytes(b"no")
-    counts = prepare(text_files([tmp_path]), tmp_path / "out")
-    end = "<|endoftext|>\n"
-    assert (tmp_path / "out").read_text() == f"One.\n{end}Two.\n{end}Three.\n{end}"
-    assert counts.documents == 3
-
-
-def test_damaged_text_is_repaired_and_counted(tmp_path):
-    (tmp_path / "a.txt").write_text("â€œHiâ€\nfine\n<|endoftext|>\n", encoding="utf-8")
-    counts = prepare([tmp_path / "a.txt"], tmp_path / "out")
-    assert (tmp_path / "out").read_text(encoding="utf-8") == "“Hi”\nfine\n<|endoftext|>\n"
-    assert counts.repaired_lines == 1
 
 
 REAL_TEXT = "“Don’t – stop” … she said ‘à café’ — naïve Ærø, 5 € and Ÿ"
@@ -84,13 +58,6 @@ def test_real_typography_is_left_alone():
 
 def test_carriage_returns_before_newlines_go():
     assert repair("a\r\nb\rc\n") == "a\nb\rc\n"
-
-
-def test_bytes_that_are_not_utf8_are_refused_by_name(tmp_path):
-    (tmp_path / "bad.txt").write_bytes(b"ok\n\xff\n")
-    with pytest.raises(ValueError, match=r"bad\.txt is not UTF-8"):
-        prepare([tmp_path / "bad.txt"], tmp_path / "out.txt")
-    assert not (tmp_path / "out.txt").exists()
 
 
 def test_a_folder_without_text_is_refused(tmp_path):
