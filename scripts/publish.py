@@ -28,7 +28,7 @@ def count_parameters(tensors: dict) -> int:
         norm = tensors.get(name.removesuffix("weight") + "in_norm.weight")
         if norm is not None:
             total += values.shape[0] * norm.size  # the matrix of a BitLinear, without padding
-        elif name != "token_embd.scale" and not name.endswith(".lower_bound"):
+        elif not name.endswith((".scale", ".lower_bound")):
             total += values.size
     return total
 

@@ -1,4 +1,4 @@
-"""models/FORMAT.md, the writer (scripts/lm/gguf_file.py) and the reader (cpp/format, cpp/model) say the same."""
+"""models/FORMAT.md, the writer (scripts/lm/gguf_layout.py) and the reader (cpp/format, cpp/model) say the same."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import gguf
 import pytest
 
-from lm import gguf_file
+from lm import gguf_file, gguf_layout
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "models" / "FORMAT.md").read_text()
@@ -30,26 +30,40 @@ def reader_strings():
     return {text for source in sources for text in re.findall(r'"([^"\n]*)"', source.read_text())}
 
 
+def documented_tensors(architecture):
+    """The tensors of an architecture's table; a name that ends in .* stands for those of a block."""
+    block = [row[0].removeprefix("blk.N.") for row in table("tensor") if row[0].startswith("blk.N.")]
+    names = [row[0] for row in table("tensor" if architecture == "hgrnbit" else f"{architecture} tensor")]
+    return {full for name in names for full in ([name[:-1] + b for b in block] if name.endswith(".*") else [name])}
+
+
 def test_the_writer_knows_exactly_the_documented_keys_and_types():
-    assert {row[0]: row[1] for row in table("key")} == gguf_file.KEYS
+    documented = {row[0]: row[1] for row in table("key")}
+    assert documented == gguf_layout.keys_of("hgrnbit")
+    shared = {key: kind for key, kind in documented.items() if not key.startswith("hgrnbit.")}
+    assert shared | {row[0]: row[1] for row in table("hnetbit key")} == gguf_layout.keys_of("hnetbit")
 
 
-def test_the_writer_knows_exactly_the_documented_tensors():
-    assert sorted(row[0] for row in table("tensor")) == sorted(gguf_file.tensor_names())
+@pytest.mark.parametrize("architecture", ["hgrnbit", "hnetbit"])
+def test_the_writer_knows_exactly_the_documented_tensors(architecture):
+    assert documented_tensors(architecture) == set(gguf_layout.tensor_names(architecture))
 
 
 MODEL_SOURCES = {path.stem: path.read_text() for path in (ROOT / "cpp" / "model").glob("*.cc")}
+READ = [name for name in ("hgrnbit", "hnetbit") if name in MODEL_SOURCES]
 
 
 def keys_read(text, variable):
-    return set(re.findall(rf'\b{variable}\.(?:integer|real|choice)\("(\w+)"', text))
+    return set(re.findall(rf'\b{variable}\.(?:integers?|real|choice)\("(\w+)"', text))
 
 
-def keys_the_architecture_requires():
-    """The keys of `Settings NAME(header, "PREFIX"); NAME.integer("KEY", ...)`, and of blocks if it reads theirs."""
+def keys_the_architecture_requires(architecture):
+    """The keys of `Settings NAME(header, "PREFIX"); NAME.integer("KEY", ...)`, of blocks and of all models."""
     keys = set()
-    for text in MODEL_SOURCES.values():
+    for stem, text in MODEL_SOURCES.items():
         for variable, prefix in re.findall(r'Settings (\w+)\(header, "([\w.]+)"\)', text):
+            if stem in READ and stem != architecture:
+                continue
             read = keys_read(text, variable)
             if f"read_common({variable}," in text:
                 read |= keys_read(MODEL_SOURCES["hgrn_block"], "settings")
@@ -57,31 +71,44 @@ def keys_the_architecture_requires():
     return keys
 
 
-def test_the_reader_requires_exactly_the_keys_documented_as_required():
-    assert keys_the_architecture_requires() == {row[0] for row in table("key") if row[2] == "yes"}
+@pytest.mark.parametrize("architecture", READ)
+def test_the_reader_requires_exactly_the_keys_documented_as_required(architecture):
+    documented = {row[0] for row in table("key") if row[2] == "yes"}
+    if architecture != "hgrnbit":
+        own = {row[0] for row in table(f"{architecture} key") if row[2] == "yes"}
+        documented = own | {key for key in documented if not key.startswith("hgrnbit.")}
+    assert keys_the_architecture_requires(architecture) == documented
 
 
 def test_the_reader_uses_no_key_that_is_not_documented():
-    documented = {row[0] for row in table("key")}
-    used = {text for text in reader_strings() if re.fullmatch(r"(general|hgrnbit|tokenizer)(\.[a-z_]+)+", text)}
+    documented = {row[0] for name in ("key", "hnetbit key") for row in table(name)}
+    used = {text for text in reader_strings() if re.fullmatch(r"(general|hgrnbit|hnetbit|tokenizer)(\.[a-z_]+)+", text)}
     assert used <= documented
     assert "general.alignment" in used
 
 
-def tensors_listed(text, prefix=""):
-    """The names of `plan.KIND("NAME", ...)`, with all that a name stands for."""
-    names = set()
-    for kind, name in re.findall(r'\bplan_?\.(\w+)\((?:blk \+ )?"([\w.]+)"', text):
-        suffixes = {"bit_linear": (".in_norm.weight", ".weight"), "embedding": (".weight", ".scale")}.get(kind, ("",))
-        names |= {prefix + name + suffix for suffix in suffixes}
-    return names
+SUFFIXES = {
+    "bit_linear": (".in_norm.weight", ".weight"),
+    "embedding": (".weight", ".scale"),
+    "dense": (".weight", ".scale"),
+}
+PREFIXES = {"": "", "blk": "", "at": "stage.S."}  # the variables of the C++ sources
 
 
-def test_the_reader_expects_exactly_the_documented_tensors():
-    source = MODEL_SOURCES["hgrnbit"]
-    assert re.findall(r'list_tensors\(plan_, "([\w.]+)"', source) == ["blk."]
-    expected = tensors_listed(source) | tensors_listed(MODEL_SOURCES["hgrn_block"], "blk.N.")
-    assert expected == {row[0] for row in table("tensor")}
+def tensors_listed(text):
+    """The names of `plan.KIND("NAME", ...)` and `plan.KIND(PREFIX + "NAME", ...)`, with all that a name stands for."""
+    found = re.findall(r'\bplan_?\.(\w+)\((?:(\w+) \+ )?"([\w.]+)"', text)
+    return {PREFIXES[prefix] + name + suffix for kind, prefix, name in found for suffix in SUFFIXES.get(kind, ("",))}
+
+
+@pytest.mark.parametrize("architecture", READ)
+def test_the_reader_expects_exactly_the_documented_tensors(architecture):
+    source = MODEL_SOURCES[architecture]
+    blocks = re.findall(r'list_tensors\(plan_, (?:(\w+) \+ )?"([\w.]+)"', source)
+    assert ("", "blk.") in blocks
+    inside = tensors_listed(MODEL_SOURCES["hgrn_block"])
+    expected = {f"{PREFIXES[prefix]}{name}N.{tensor}" for prefix, name in blocks for tensor in inside}
+    assert expected | tensors_listed(source) == documented_tensors(architecture)
 
 
 @pytest.mark.parametrize("word", ["gate", "state", "table", "piecewise_linear"])

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from lm import gguf_file
+from lm import gguf_file, gguf_layout
+from lm.arch import hnetbit
 from lm.arch.hgrnbit import Config
 from lm.ternary import BitLinear, embedding_codes, weight_codes
 from make_golden import random_model
@@ -58,7 +59,26 @@ def test_a_code_that_is_not_ternary_is_refused():
         gguf_file.ternary_blocks(np.array([[0, 2]], dtype=np.int8), 1.0, "TQ2_0")
 
 
+HNET = hnetbit.Config(
+    hidden=(40, 272), recurrent=(48, 64), intermediate=(56, 80), layers=1, router=(24,), target=(3.5,)
+)
 CONFIGS = {
+    "one stage": HNET,
+    "two stages of one width, no bounds": hnetbit.Config(
+        hidden=(48, 48, 48),
+        recurrent=(32, 48, 64),
+        intermediate=(64, 48, 80),
+        encoder=(2, 1),
+        decoder=(1, 2),
+        layers=2,
+        router=(48, 16),
+        target=(4.0, 2.0),
+        lr_multiplier=(1.0, 1.0, 1.0),
+        decay_span=(0.0, 0.0, 0.0),
+        conv_kernel=0,
+        gate_norm="state",
+        sigmoid="piecewise_linear",
+    ),
     "every part present": Config(hidden=64, recurrent=128, intermediate=96, layers=3, conv_kernel=4, lower_bounds=True),
     "fixed lower bounds": Config(hidden=64, recurrent=64, intermediate=96, layers=2, conv_kernel=2, decay_span=100.0),
     "nothing optional": Config(
@@ -73,6 +93,10 @@ CONFIGS = {
 }
 
 
+def has_bounds(config):
+    return getattr(config, "lower_bounds", False) or np.max(config.decay_span) > 1
+
+
 @pytest.fixture(params=CONFIGS, ids=lambda name: name.replace(" ", "-"))
 def model(request):
     return random_model(CONFIGS[request.param], seed=3)
@@ -82,27 +106,29 @@ def model(request):
 def test_an_exported_model_reads_back_with_the_numbers_the_pytorch_model_computes_with(model, ternary_type, tmp_path):
     gguf_file.write(tmp_path / "m.gguf", model, gguf_file.Card("m"), ternary_type)
     _, tensors = gguf_file.read(tmp_path / "m.gguf")
-    parameters, config = model.state_dict(), model.config
-    for template, parameter_template, kind in gguf_file.TENSORS:
-        for n in range(config.layers) if ".N." in template else (0,):
-            name, parameter = (text.replace(".N.", f".{n}.") for text in (template, parameter_template))
-            if kind == "ternary":
-                codes, scale = weight_codes(parameters[f"{parameter}.weight"])
-                stored, cols = tensors.pop(f"{name}.weight"), codes.shape[1]
-                assert np.array_equal(stored[:, :cols], codes.numpy() * np.float32(scale)), name
-                assert not stored[:, cols:].any(), name
-                norm = tensors.pop(f"{name}.in_norm.weight")
-                assert np.array_equal(norm, parameters[f"{parameter}.norm.weight"].numpy()), name
-            elif kind == "embedding":
-                codes, scale = embedding_codes(parameters[parameter])
-                assert np.array_equal(tensors.pop(f"{name}.weight"), codes.numpy())
-                assert np.array_equal(tensors.pop(f"{name}.scale"), scale.numpy())
-            elif kind == "lower_bound" and (config.lower_bounds or config.decay_span > 1):
-                assert np.array_equal(tensors.pop(name), 1 - model.keep_table()[n].detach().numpy()), name
-            elif kind == "conv" and config.conv_kernel:
-                assert np.array_equal(tensors.pop(name), parameters[parameter].squeeze(1).numpy()), name
-            elif kind == "vector":
-                assert np.array_equal(tensors.pop(name), parameters[parameter].numpy()), name
+    parameters, keep = model.state_dict(), gguf_layout.keep_of_blocks(model)
+    for name, parameter, kind in gguf_layout.rows(model, has_bounds(model.config)):
+        if kind == "ternary":
+            codes, scale = weight_codes(parameters[f"{parameter}.weight"])
+            stored, cols = tensors.pop(f"{name}.weight"), codes.shape[1]
+            assert np.array_equal(stored[:, :cols], codes.numpy() * np.float32(scale)), name
+            assert not stored[:, cols:].any(), name
+            norm = tensors.pop(f"{name}.in_norm.weight")
+            assert np.array_equal(norm, parameters.pop(f"{parameter}.norm.weight").numpy()), name
+            del parameters[f"{parameter}.weight"]
+            continue
+        if kind == "lower_bound":
+            assert np.array_equal(tensors.pop(name), 1 - keep.pop(parameter).numpy()), name
+            continue
+        value = parameters.pop(parameter)
+        if kind in ("embedding", "dense"):
+            codes, scale = embedding_codes(value)
+            assert np.array_equal(tensors.pop(f"{name}.weight"), codes.numpy()), name
+            assert np.array_equal(tensors.pop(f"{name}.scale"), scale.numpy()), name
+        else:
+            assert np.array_equal(tensors.pop(name), (value.squeeze(1) if kind == "conv" else value).numpy()), name
+    assert not [name for name, value in parameters.items() if value.numel() and name != "lower_bounds"]
+    assert not has_bounds(model.config) or not keep
     assert not tensors, "tensors in the file that the model does not have"
 
 
@@ -110,8 +136,8 @@ def test_an_exported_model_carries_its_settings_and_its_card(model, tmp_path):
     card = gguf_file.Card("Name", "Sentence.", "MIT", "TinyStories (CDLA-Sharing-1.0)", 2**33)
     gguf_file.write(tmp_path / "m.gguf", model, card, "TQ1_0")
     keys, _ = gguf_file.read(tmp_path / "m.gguf")
-    config = model.config
-    assert list(keys) == list(gguf_file.KEYS)
+    assert list(keys) == list(gguf_layout.keys_of(model.config.architecture))
+    assert keys["general.architecture"] == model.config.architecture
     assert keys["general.training_bytes"] == 2**33
     assert [keys[f"general.{k}"] for k in ("name", "description", "license", "training_text")] == [
         card.name,
@@ -119,14 +145,42 @@ def test_an_exported_model_carries_its_settings_and_its_card(model, tmp_path):
         card.license,
         card.training_text,
     ]
-    assert keys["hgrnbit.block_count"] == config.layers
-    assert keys["hgrnbit.embedding_length"] == config.hidden
-    assert keys["hgrnbit.recurrent_length"] == config.recurrent
-    assert keys["hgrnbit.feed_forward_length"] == config.intermediate
-    assert keys["hgrnbit.conv_kernel"] == config.conv_kernel
-    assert keys["hgrnbit.gate_norm"] == config.gate_norm
-    assert keys["hgrnbit.sigmoid"] == config.sigmoid
-    assert np.float32(keys["hgrnbit.norm_rms_epsilon"]) == np.float32(config.eps)
+    for key, value in gguf_layout.keys_from_config(model.config).items():
+        if isinstance(value, str):
+            assert keys[key] == value, key
+        else:
+            assert np.array_equal(np.float32(keys[key]), np.float32(value)), key
+    found, training_only = gguf_layout.config_from_keys(keys), {"lower_bounds", "decay_span", "lr_multiplier"}
+    for name, value in vars(model.config).items():
+        assert name in training_only or getattr(found, name) == value, name
+
+
+def test_the_values_of_the_keys_are_the_settings_of_the_model():
+    own = {k.split(".")[1]: v for k, v in gguf_layout.keys_from_config(HNET).items() if k.startswith("hnetbit.")}
+    assert own == {
+        "embedding_length": (40, 272),
+        "recurrent_length": (48, 64),
+        "feed_forward_length": (56, 80),
+        "encoder_block_count": (1,),
+        "decoder_block_count": (1,),
+        "block_count": 1,
+        "router_length": (24,),
+        "target_chunk_length": (3.5,),
+        "vocab_size": 256,
+        "norm_rms_epsilon": 1e-6,
+        "conv_kernel": 4,
+        "gate_norm": "gate",
+        "sigmoid": "table",
+    }
+
+
+def test_a_file_of_an_unknown_architecture_is_refused_by_name(tmp_path):
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    writer.add_tensor("x", np.zeros(4, dtype=np.float32))
+    for part in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
+        part()
+    with pytest.raises(ValueError, match=r"m\.gguf: expected general\.architecture hgrnbit or hnetbit, found llama"):
+        gguf_file.load(tmp_path / "m.gguf")
 
 
 def test_an_unknown_ternary_type_is_refused_before_a_file_exists(model, tmp_path):
@@ -135,8 +189,9 @@ def test_an_unknown_ternary_type_is_refused_before_a_file_exists(model, tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_the_parameter_count_is_that_of_the_pytorch_model(tmp_path):
-    model = random_model(CONFIGS["nothing optional"], seed=0)
+@pytest.mark.parametrize("name", ["nothing optional", "one stage"])
+def test_the_parameter_count_is_that_of_the_pytorch_model(tmp_path, name):
+    model = random_model(CONFIGS[name], seed=0)
     gguf_file.write(tmp_path / "m.gguf", model, gguf_file.Card("m"), "TQ1_0")
     _, tensors = gguf_file.read(tmp_path / "m.gguf")
     assert count_parameters(tensors) == sum(p.numel() for p in model.parameters())
@@ -154,7 +209,15 @@ def test_a_file_loaded_into_pytorch_computes_what_the_exported_model_computes(mo
     loaded_codes, loaded_scale = embedding_codes(loaded.embeddings.weight)
     assert torch.equal(codes, loaded_codes)
     torch.testing.assert_close(loaded_scale, scale, rtol=1e-6, atol=0)
-    torch.testing.assert_close(loaded.keep_table(), model.keep_table().detach(), rtol=0, atol=1e-7)
+    for (name, module), other in zip(model.named_modules(), loaded.modules()):
+        if isinstance(module, hnetbit.Dense):
+            (codes, scale), (loaded_codes, loaded_scale) = embedding_codes(module.weight), embedding_codes(other.weight)
+            assert torch.equal(codes, loaded_codes), name
+            torch.testing.assert_close(loaded_scale, scale, rtol=1e-6, atol=0)
+    keep, loaded_keep = gguf_layout.keep_of_blocks(model), gguf_layout.keep_of_blocks(loaded)
+    assert len(keep) == len(loaded_keep)
+    for name, values in keep.items():
+        torch.testing.assert_close(loaded_keep[name], values, rtol=0, atol=1e-7)
     assert loaded.config.eps == model.config.eps
     tokens = torch.arange(40)[None]
     with torch.no_grad():

@@ -38,6 +38,7 @@ class Config:
     router: tuple[int, ...] = (64,)  # R
     target: tuple[float, ...] = (4.5,)  # wanted mean chunk length, in positions of the stage
     ratio_weight: float = 0.03  # weight of the loss that pulls the mean chunk length towards `target`
+    residual_start: float = 0.0  # diagonal of the residual projections before training; as published: 0
     lr_multiplier: tuple[float, ...] = (1.0, 1.0)  # factor on the learning rates of each level
     decay_span: tuple[float, ...] = (16.0, 16.0)  # see hgrnbit.Config; 0 at every level: no lower bounds
     conv_kernel: int = 4
@@ -127,7 +128,7 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(hgrnbit.Block(c) for _ in range(blocks))
         self.norm = RMSNorm(c.hidden, c.eps)
         keep = torch.exp(-math.log(max(c.decay_span, 1.0)) * torch.linspace(0, 1, c.recurrent))
-        self.register_buffer("keep", keep, persistent=False)  # [E], 1 - lower bound
+        self.register_buffer("keep", keep.repeat(blocks, 1), persistent=False)  # [blocks, E], 1 - lower bound
 
     def initial_states(self, batch: int) -> list[tuple[Tensor, Tensor]]:
         c, like = self.layers[0].attn.c, self.norm.weight
@@ -147,6 +148,7 @@ class Stage(nn.Module):
             nn.init.eye_(router.weight)
         self.pad = nn.Parameter(torch.zeros(c.hidden[s + 1] - D))
         self.residual = Dense(D, D, bias=True)
+        nn.init.eye_(self.residual.weight).data.mul_(c.residual_start)
         self.decoder = Stack(c.level(s), c.decoder[s])
 
     def initial_state(self, batch: int) -> tuple:
@@ -219,8 +221,8 @@ class HNetBit(nn.Module):
     def run(self, stack: Stack, x: Tensor, lengths: Tensor | None, states: list) -> tuple[Tensor, list]:
         """x [B,T,D], of which row b has lengths[b] (None: T) positions -> norm(blocks(x)), states after the last."""
         after = []
-        for layer, (state, tail) in zip(stack.layers, states):
-            x, state, tail = self.block_forward(layer, x, stack.keep, state, tail, lengths)
+        for layer, keep, (state, tail) in zip(stack.layers, stack.keep, states):
+            x, state, tail = self.block_forward(layer, x, keep, state, tail, lengths)
             after.append((state, tail))
         return stack.norm(x), after
 
