@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
-"""Scores a checkpoint on a text with PyTorch: bits per byte and the rest of what `tern eval` reports.
+"""Scores checkpoints and model files on a text with PyTorch: bits per byte and all else that `tern eval` reports.
 
-evaluate.py --checkpoint runs/stories/last.pt --text held_out.txt [--bytes N] [--json]
+    evaluate.py --checkpoint runs/stories/last.pt --text held_out.txt
+    evaluate.py --checkpoint runs/*/last.pt models/*.gguf --text held_out.txt --engine --out comparison.json
+
+One file gives a sheet, several give a Markdown table with the best first. `--engine` measures every .gguf file with
+`tern eval` as well, so that integers and float stand side by side. What each number means: lm/score.py, lm/samples.py.
 """
 
 from __future__ import annotations
@@ -13,32 +17,55 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lm.checkpoint import load_model
-from lm.score import score
+from lm import samples
+from lm.data import read_text
+from lm.evaluation import comparison, evaluate, evaluate_in_engine, sheet
 from lm.text import encode
 
 
-def main() -> int:
+def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help=".pt or .gguf files")
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--bytes", type=int, help="only the first N bytes")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument("--samples", type=int, default=8, help="texts to generate, whose variety is measured (8)")
+    parser.add_argument("--sample-file", type=Path, help="measure the documents of this file instead")
+    parser.add_argument("--engine", action="store_true", help="measure .gguf files with tern eval as well")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--out", type=Path, help="write the JSON there as well")
+    arguments = parser.parse_args(words)
+    if (arguments.bytes is not None and arguments.bytes < 1) or arguments.samples < 0:
+        parser.error("--bytes must be at least 1 and --samples at least 0")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> list[dict]:
+    """One report per model file, and one more per .gguf file with --engine."""
+    if arguments.engine and arguments.text.suffix in (".bin", ".xz"):
+        raise ValueError(f"{arguments.text}: --engine needs the text as a plain text file, which tern eval reads")
+    tokens = read_text(arguments.text)[: arguments.bytes]
+    given = samples.split_documents(encode(arguments.sample_file.read_bytes())) if arguments.sample_file else None
+    reports = []
+    for path in arguments.checkpoint:
+        with_bar = lambda parts, name=path.name: tqdm(parts, name, disable=arguments.json)  # noqa: E731
+        reports.append(evaluate(path, tokens, arguments.samples, given, with_bar))
+        if arguments.engine and path.suffix == ".gguf":
+            count = arguments.samples
+            reports.append(evaluate_in_engine(path, arguments.text, arguments.bytes, count, arguments.sample_file))
+    return reports
+
+
+def main() -> int:
+    arguments = arguments_of()
     try:
-        model, _ = load_model(arguments.checkpoint)
-        tokens = encode(arguments.text.read_bytes())[: arguments.bytes]
-        report = score(model, tokens, progress=lambda parts: tqdm(parts, disable=arguments.json))
+        reports = run(arguments)
+        content = json.dumps(reports[0] if len(reports) == 1 else {"models": reports}, indent=2)
+        if arguments.out:
+            arguments.out.write_text(content + "\n")
     except (OSError, ValueError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
-    if arguments.json:
-        print(json.dumps(report))
-    else:
-        print(
-            f"{report['bits_per_byte']:.4f} bits per byte, perplexity {report['perplexity']:.3f}, "
-            f"top-1 {report['top1']:.1%}, top-5 {report['top5']:.1%} over {report['bytes']:,} bytes"
-        )
+    print(content if arguments.json else sheet(reports[0]) if len(reports) == 1 else comparison(reports))
     return 0
 
 

@@ -1,4 +1,5 @@
-// eval.cc: `tern eval` measures how well a model predicts a text file.
+// eval.cc: `tern eval` measures how well a model predicts a text file, and how varied the texts are that it writes.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include "tools/commands.h"
 #include "tools/files.h"
 #include "tools/json.h"
+#include "tools/sample_metrics.h"
 
 namespace tern {
 namespace {
@@ -18,13 +20,15 @@ constexpr Option kOptions[] = {
     {"--model", "FILE", "the model, GGUF"},
     {"--text", "FILE", "the text; a line <|endoftext|> ends a document"},
     {"--max-bytes", "N", "score only the first N bytes"},
-    {"--samples", "N", "texts to generate for utf8_valid (8)"},
+    {"--samples", "N", "texts to generate, whose variety is measured (8)"},
+    {"--sample-file", "FILE", "measure the documents of this file instead"},
     {"--json", nullptr, "print one JSON object"},
 };
 
 constexpr std::string_view kSeparator = "<|endoftext|>";
 constexpr size_t kSlice = 4096;  // bytes between two updates of the progress bar
-constexpr uint64_t kSampleBytes = 256;
+constexpr uint64_t kSampleBytes = 512;
+constexpr std::string_view kPrompts[] = {"", "Once upon a time", "The ", "One day"};  // as in scripts/lm/samples.py
 
 /// As the model saw texts in training: a separator line is one end-of-text byte, its line end belongs to it.
 std::vector<uint8_t> with_document_ends(std::string_view text) {
@@ -54,8 +58,7 @@ void draw_progress(uint64_t done, uint64_t total) {
 struct Evaluation {
   Score score;
   double seconds = 0;
-  uint64_t samples = 0;
-  uint64_t valid_samples = 0;  // that are well-formed UTF-8, up to a character cut off by the end
+  SampleMetrics samples;
 
   double per_byte(double total) const { return score.bytes == 0 ? 0 : total / static_cast<double>(score.bytes); }
   double bits_per_byte() const { return per_byte(static_cast<double>(score.bits_q32) / 4294967296.0); }
@@ -77,49 +80,90 @@ Result<void> score_text(Session& session, std::span<const uint8_t> text, Evaluat
   return {};
 }
 
-/// A last character whose bytes are all there so far but not complete does not make a sample invalid.
-bool is_valid_sample(std::span<const uint8_t> sample) {
-  const std::span<const uint8_t> rest = sample.subspan(valid_utf8_prefix(sample));
-  Utf8Splitter splitter;
-  return rest.size() < 4 && splitter.push(rest).empty();
-}
-
-Result<void> sample_texts(Session& session, uint64_t count, Evaluation& evaluation) {
-  std::vector<uint8_t> sample(kSampleBytes);
-  for (uint64_t seed = 0; seed < count; ++seed) {
+/// Sample number n continues prompt n mod 4 with seed n, at temperature 1 with nothing cut: the model as it is.
+Result<std::vector<std::vector<uint8_t>>> generate_samples(Session& session, uint64_t count) {
+  std::vector<std::vector<uint8_t>> samples;
+  for (uint64_t n = 0; n < count; ++n) {
+    const std::string_view prompt = kPrompts[n % std::size(kPrompts)];
     session.reset();
+    session.feed({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
     SampleOptions options;
-    options.seed = seed;
-    Result<void> started = session.start(options, kSampleBytes);
-    if (!started.ok()) return started;
-    const size_t size = session.generate(sample);
-    ++evaluation.samples;
-    evaluation.valid_samples += is_valid_sample(std::span(sample).first(size));
+    options.seed = n;
+    const Result<void> started = session.start(options, kSampleBytes);
+    if (!started.ok()) return started.error();
+    std::vector<uint8_t>& sample = samples.emplace_back(kSampleBytes);
+    sample.resize(session.generate(sample));
   }
-  return {};
+  return samples;
 }
 
-void print(const Evaluation& e, bool as_json) {
-  const double top1 = e.per_byte(static_cast<double>(e.score.top1));
-  const double top5 = e.per_byte(static_cast<double>(e.score.top5));
-  const double perplexity = std::exp2(e.bits_per_byte());
-  const double valid = e.samples == 0 ? 0 : static_cast<double>(e.valid_samples) / static_cast<double>(e.samples);
-  if (as_json) {
-    JsonWriter json;
-    json.open('{').key("bits_per_byte").real(e.bits_per_byte()).key("perplexity").real(perplexity);
-    json.key("top1").real(top1).key("top5").real(top5).key("bytes").unsigned_integer(e.score.bytes);
-    json.key("bytes_per_second").real(e.bytes_per_second());
-    json.key("bits_q32").text(std::to_string(e.score.bits_q32));
-    json.key("utf8_valid").real(valid).key("samples").unsigned_integer(e.samples).close('}');
-    std::printf("%s\n", json.result().c_str());
-    return;
+/// The documents of a text are the samples; empty ones are not counted.
+std::vector<std::vector<uint8_t>> split_documents(std::span<const uint8_t> text) {
+  std::vector<std::vector<uint8_t>> documents;
+  while (!text.empty()) {
+    const auto end = std::ranges::find(text, kEos);
+    const auto size = static_cast<size_t>(end - text.begin());
+    if (size > 0) documents.emplace_back(text.begin(), end);
+    text = text.subspan(std::min(size + 1, text.size()));
   }
-  std::printf("bits per byte        %.4f\nperplexity per byte  %.4f\ntop-1 accuracy       %.4f\n", e.bits_per_byte(),
-              perplexity, top1);
-  std::printf("top-5 accuracy       %.4f\nbytes                %llu\nbytes per second     %.0f\n", top5,
+  return documents;
+}
+
+std::string joined(std::span<const double> shares) {
+  std::string text;
+  for (const double share : shares) {
+    char digits[16];
+    std::snprintf(digits, sizeof digits, "%s%.4f", text.empty() ? "" : " ", share);
+    text += digits;
+  }
+  return text;
+}
+
+void print_json(const Evaluation& e, double top1, double top5) {
+  JsonWriter json;
+  json.open('{').key("bits_per_byte").real(e.bits_per_byte()).key("perplexity").real(std::exp2(e.bits_per_byte()));
+  json.key("top1").real(top1).key("top5").real(top5).key("bytes").unsigned_integer(e.score.bytes);
+  json.key("bytes_per_second").real(e.bytes_per_second());
+  json.key("bits_q32").text(std::to_string(e.score.bits_q32));
+  json.key("utf8_valid").real(e.samples.utf8_valid).key("samples").unsigned_integer(e.samples.samples);
+  json.key("distinct_words").open('[');
+  for (const double share : e.samples.distinct_words) json.real(share);
+  json.close(']').key("distinct_bytes").open('[');
+  for (const double share : e.samples.distinct_bytes) json.real(share);
+  json.close(']').key("repetition").real(e.samples.repetition).close('}');
+  std::printf("%s\n", json.result().c_str());
+}
+
+void print_table(const Evaluation& e, double top1, double top5) {
+  std::printf("bits per byte          %.4f\nperplexity per byte    %.4f\n", e.bits_per_byte(),
+              std::exp2(e.bits_per_byte()));
+  std::printf("top-1 accuracy         %.4f\ntop-5 accuracy         %.4f\n", top1, top5);
+  std::printf("bytes                  %llu\nbytes per second       %.0f\n",
               static_cast<unsigned long long>(e.score.bytes), e.bytes_per_second());
-  std::printf("samples valid UTF-8  %llu of %llu\n", static_cast<unsigned long long>(e.valid_samples),
-              static_cast<unsigned long long>(e.samples));
+  std::printf("samples                %llu\nvalid UTF-8            %.4f\n",
+              static_cast<unsigned long long>(e.samples.samples), e.samples.utf8_valid);
+  std::printf("distinct 1-4, words    %s\n", joined(e.samples.distinct_words).c_str());
+  std::printf("distinct 1-4, bytes    %s\n", joined(e.samples.distinct_bytes).c_str());
+  std::printf("repeated word 4-grams  %.4f\n", e.samples.repetition);
+}
+
+/// The tokens of a file, which may be anything: samples are measured even if they are not UTF-8.
+Result<std::vector<uint8_t>> read_tokens(const std::string& path) {
+  const Result<std::vector<uint8_t>> file = read_file(path);
+  if (!file.ok()) return file.error();
+  if (file.value().empty()) return error_f(ErrorCode::kBadFile, "%s: the file is empty", path.c_str());
+  return with_document_ends({reinterpret_cast<const char*>(file.value().data()), file.value().size()});
+}
+
+/// The tokens of a text file.  Bytes that are not UTF-8 are a mistake: the file is no text, or of another encoding.
+Result<std::vector<uint8_t>> read_text(const std::string& path) {
+  const Result<std::vector<uint8_t>> file = read_file(path);
+  if (!file.ok()) return file.error();
+  if (const size_t valid = valid_utf8_prefix(file.value()); valid < file.value().size()) {
+    return error_f(ErrorCode::kBadFile, "%s: not UTF-8 at byte %llu; convert it first", path.c_str(),
+                   static_cast<unsigned long long>(valid));
+  }
+  return read_tokens(path);
 }
 
 Result<void> run_eval(const Arguments& arguments) {
@@ -129,22 +173,32 @@ Result<void> run_eval(const Arguments& arguments) {
   if (!text_path.ok()) return text_path.error();
   const Result<uint64_t> max_bytes = arguments.integer("--max-bytes", UINT64_MAX, 1, UINT64_MAX);
   if (!max_bytes.ok()) return max_bytes.error();
-  const Result<uint64_t> samples = arguments.integer("--samples", 8, 0, 10000);
-  if (!samples.ok()) return samples.error();
+  const Result<uint64_t> count = arguments.integer("--samples", 8, 0, 10000);
+  if (!count.ok()) return count.error();
   const Result<std::shared_ptr<const Model>> model = load_model(model_path.value());
   if (!model.ok()) return model.error();
-  const Result<std::vector<uint8_t>> file = read_file(text_path.value());
-  if (!file.ok()) return file.error();
-
-  const std::string_view whole(reinterpret_cast<const char*>(file.value().data()), file.value().size());
-  std::vector<uint8_t> text = with_document_ends(whole);
+  Result<std::vector<uint8_t>> read = read_text(text_path.value());
+  if (!read.ok()) return read.error();
+  std::vector<uint8_t> text = std::move(read.value());
   text.resize(static_cast<size_t>(std::min<uint64_t>(max_bytes.value(), text.size())));
+
   Session session(model.value());
   Evaluation evaluation;
-  Result<void> done = score_text(session, text, evaluation);
-  if (done.ok()) done = sample_texts(session, samples.value(), evaluation);
-  if (done.ok()) print(evaluation, arguments.has("--json"));
-  return done;
+  const Result<void> scored = score_text(session, text, evaluation);
+  if (!scored.ok()) return scored;
+  if (arguments.has("--sample-file")) {
+    const Result<std::vector<uint8_t>> samples = read_tokens(arguments.text("--sample-file"));
+    if (!samples.ok()) return samples.error();
+    evaluation.samples = measure_samples(split_documents(samples.value()));
+  } else {
+    const Result<std::vector<std::vector<uint8_t>>> samples = generate_samples(session, count.value());
+    if (!samples.ok()) return samples.error();
+    evaluation.samples = measure_samples(samples.value());
+  }
+  const double top1 = evaluation.per_byte(static_cast<double>(evaluation.score.top1));
+  const double top5 = evaluation.per_byte(static_cast<double>(evaluation.score.top5));
+  (arguments.has("--json") ? print_json : print_table)(evaluation, top1, top5);
+  return {};
 }
 
 }  // namespace

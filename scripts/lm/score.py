@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import torch
@@ -17,11 +18,12 @@ def score(model: nn.Module, tokens: np.ndarray, part: int = 2048, progress=iter)
     """Every byte is predicted from all bytes before it, BOS first; the state is never reset between documents.
 
     tokens: uint8, see lm/text.py. part: bytes per forward pass; the result does not depend on it.
-    -> bits_per_byte, perplexity (per byte), top1 and top5 (share of bytes among the most probable), bytes.
+    -> bits_per_byte, perplexity (per byte), top1 and top5 (share of bytes among the most probable), bytes,
+    bytes_per_second.
     """
     if tokens.size == 0:
         raise ValueError("the text to score is empty")
-    device = next(model.parameters()).device
+    device, began = next(model.parameters()).device, time.perf_counter()
     stream = torch.from_numpy(np.concatenate(([BOS], tokens)).astype(np.int64))
     states, nats, top1, top5 = None, 0.0, 0, 0
     for start in progress(range(0, tokens.size, part)):
@@ -39,4 +41,5 @@ def score(model: nn.Module, tokens: np.ndarray, part: int = 2048, progress=iter)
         "top1": top1 / tokens.size,
         "top5": top5 / tokens.size,
         "bytes": int(tokens.size),
+        "bytes_per_second": tokens.size / max(time.perf_counter() - began, 1e-9),
     }

@@ -12,6 +12,7 @@
 #include "tiny_model.h"
 #include "tools/json.h"
 #include "tools/options.h"
+#include "tools/sample_metrics.h"
 
 namespace tern {
 namespace {
@@ -110,6 +111,25 @@ TEST(JsonWriter, EscapesAndReplaces) {
             "{\"a\":\"\\\"\\\\\\u000a\\u0001\",\"b\":[-1,true],\"c\":\"\xef\xbf\xbd\xc3\xa9\",\"d\":0.500000}");
 }
 
+// ---- samples --------------------------------------------------------------------------------------------------------
+
+TEST(SampleMetrics, AreWhatCountingByHandGives) {
+  const std::vector<std::vector<uint8_t>> samples = {{'a', ' ', 'b', '\n', 'a', '\t', 'b', ' ', 'a', ' ', 'b'},
+                                                     {'a', ' ', 'b'}};
+  const SampleMetrics metrics = measure_samples(samples);
+  EXPECT_EQ(metrics.samples, 2u);
+  EXPECT_EQ(metrics.utf8_valid, 1.0);
+  EXPECT_EQ(metrics.distinct_words, (std::array<double, kMaxGram>{2.0 / 8, 2.0 / 6, 2.0 / 4, 2.0 / 3}));
+  EXPECT_EQ(metrics.distinct_bytes[0], 5.0 / 14);
+  EXPECT_EQ(metrics.repetition, 1.0 / 3);
+  EXPECT_EQ(measure_samples({}).repetition, 0.0);
+}
+
+TEST(SampleMetrics, AcceptACharacterCutOffByTheEndAndNoOtherFault) {
+  const std::vector<std::vector<uint8_t>> samples = {{'a', 0xE4, 0xB8}, {0xE4, 0xB8, 'a'}, {0xED, 0xA0, 0x80}, {}};
+  EXPECT_EQ(measure_samples(samples).utf8_valid, 0.5);
+}
+
 // ---- the programs ---------------------------------------------------------------------------------------------------
 
 struct Output {
@@ -187,12 +207,29 @@ TEST_F(Program, EvalReportsTheAgreedNumbers) {
   write("text", test::bytes_of("first\n<|endoftext|>\nsecond <|endoftext|>\n<|endoftext|>"));
   const Output eval = run(tern("eval --json --samples 2 --text " + path("text")));
   EXPECT_EQ(eval.status, 0) << eval.out;
-  for (const char* key : {"bits_per_byte", "perplexity", "top1", "top5", "bytes_per_second", "utf8_valid"}) {
+  for (const char* key : {"bits_per_byte", "perplexity", "top1", "top5", "bytes_per_second", "utf8_valid", "samples",
+                          "distinct_words", "distinct_bytes", "repetition"}) {
     EXPECT_NE(eval.out.find(std::string("\"") + key + "\":"), std::string::npos) << eval.out;
   }
   // "first\n", a document end for the separator line, "second <|endoftext|>\n" as it is, and one more end.
   EXPECT_NE(eval.out.find("\"bytes\":" + std::to_string(6 + 1 + 21 + 1) + ","), std::string::npos) << eval.out;
   EXPECT_NE(run(tern("eval --max-bytes 5 --json --text " + path("text"))).out.find("\"bytes\":5,"), std::string::npos);
+}
+
+TEST_F(Program, EvalMeasuresGivenSamples) {
+  write("text", test::bytes_of("some text"));
+  write("samples", test::bytes_of("a b c d a b c d\n<|endoftext|>\n<|endoftext|>\ne"));
+  const Output eval = run(tern("eval --json --text " + path("text") + " --sample-file " + path("samples")));
+  EXPECT_EQ(eval.status, 0) << eval.out;
+  EXPECT_NE(eval.out.find("\"samples\":2,"), std::string::npos) << eval.out;
+  EXPECT_NE(eval.out.find("\"repetition\":0.200000"), std::string::npos) << eval.out;
+}
+
+TEST_F(Program, EvalNamesAFileThatIsNoText) {
+  write("text", test::bytes_of("a\xff"));
+  EXPECT_NE(run(tern("eval --text " + path("text"))).out.find("not UTF-8 at byte 1"), std::string::npos);
+  write("text", test::bytes_of(""));
+  EXPECT_NE(run(tern("eval --text " + path("text"))).out.find("empty"), std::string::npos);
 }
 
 TEST_F(Program, InspectShowsSettingsMatricesAndTensors) {
