@@ -1,6 +1,7 @@
 """The hierarchical PyTorch model: streaming equals the parallel pass, windows join, routers are watched, settings checked."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -183,6 +184,8 @@ def test_the_loss_reports_nats_and_the_boundaries_of_every_stage(model, tokens):
 def test_a_fresh_model_copies_its_input_to_the_router_and_adds_nothing_to_the_chunks():
     stage = HNetBit(TWO).stages[1]
     e = torch.randn(5, 40)
+    started = HNetBit(replace(TWO, residual_start=0.5)).stages[1]
+    torch.testing.assert_close(started.residual(e), e / 2, rtol=0, atol=float(e.abs().max()) / 254)
     for router in (stage.router_q, stage.router_k):
         torch.testing.assert_close(router(e), e[:, :16], rtol=0, atol=float(e.abs().max()) / 127)
     assert not stage.residual(e).any()
@@ -249,11 +252,12 @@ def test_the_settings_survive_a_checkpoint_and_a_toml_file():
     assert isinstance(arch.build(TWO), HNetBit)
 
 
-def test_each_level_has_its_own_learning_rate():
-    model = HNetBit(TWO)
+def test_each_level_has_its_own_learning_rate_and_routers_a_factor_of_theirs():
+    model = HNetBit(replace(TWO, router_lr=3.0))
     expected = {"embeddings.": 1.0, "lm_head.": 1.0, "stages.0.": 1.0, "stages.1.": 0.8, "main.": 0.5}
     for name, _ in model.named_parameters():
-        assert model.lr_multiplier(name) == next(v for k, v in expected.items() if name.startswith(k)), name
+        factor = 3.0 if "router" in name else 1.0
+        assert model.lr_multiplier(name) == factor * next(v for k, v in expected.items() if name.startswith(k)), name
 
 
 @pytest.mark.parametrize(
@@ -271,6 +275,7 @@ def test_each_level_has_its_own_learning_rate():
         ({"conv_kernel": 9}, r"model\.conv_kernel"),
         ({"decay_span": [16.0, 0.0]}, r"model\.decay_span"),
         ({"ratio_weight": -1.0}, r"model\.ratio_weight"),
+        ({"lr_multiplier": [1.0, -0.5]}, r"model\.lr_multiplier"),
         ({"lower_bounds": True}, r"model\.lower_bounds is not a setting of hnetbit"),
         ({"hidden": 64}, r"model\.hidden must be a list"),
     ],

@@ -13,6 +13,7 @@ import warnings
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -40,6 +41,7 @@ class Config:
     ratio_weight: float = 0.03  # weight of the loss that pulls the mean chunk length towards `target`
     residual_start: float = 0.0  # diagonal of the residual projections before training; as published: 0
     lr_multiplier: tuple[float, ...] = (1.0, 1.0)  # factor on the learning rates of each level
+    router_lr: float = 1.0  # factor on the learning rate of the routers
     decay_span: tuple[float, ...] = (16.0, 16.0)  # see hgrnbit.Config; 0 at every level: no lower bounds
     conv_kernel: int = 4
     gate_norm: str = "gate"
@@ -72,8 +74,9 @@ class Config:
                 raise ValueError(f"model.router must be at most the width of its stage, {width}, found {rows}")
         if not all(n > 1 for n in self.target):
             raise ValueError(f"model.target, positions per chunk, must be above 1, found {list(self.target)}")
-        if self.ratio_weight < 0 or min(self.lr_multiplier) < 0:
-            raise ValueError("model.ratio_weight and model.lr_multiplier must not be negative")
+        for name in ("ratio_weight", "lr_multiplier", "router_lr"):
+            if np.min(getattr(self, name)) < 0:
+                raise ValueError(f"model.{name} must not be negative, found {getattr(self, name)}")
         if len({span > 1 for span in self.decay_span}) > 1:
             raise ValueError(
                 f"model.decay_span must be above 1 at every level or 0 at every level, found {list(self.decay_span)}"
@@ -304,10 +307,10 @@ class HNetBit(nn.Module):
         return total, states, statistics
 
     def lr_multiplier(self, name: str) -> float:
-        """The factor on the learning rate of a parameter: that of its level."""
-        if name.startswith("stages."):
-            return self.config.lr_multiplier[int(name.split(".")[1])]
-        return self.config.lr_multiplier[-1 if name.startswith("main.") else 0]
+        """The factor on the learning rate of a parameter: that of its level, and that of routers."""
+        c, parts = self.config, name.split(".")
+        level = int(parts[1]) if parts[0] == "stages" else -1 if parts[0] == "main" else 0
+        return c.lr_multiplier[level] * (c.router_lr if parts[-2].startswith("router") else 1.0)
 
 
 def ratio_loss(share: Tensor, mean: Tensor, target: float) -> Tensor:
