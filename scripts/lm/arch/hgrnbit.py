@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..scan import scan
 from ..ternary import BitLinear, Embedding, RMSNorm
 
 BOS, EOS = 254, 255  # never occur in UTF-8
@@ -94,11 +95,8 @@ class Mix(nn.Module):
         k = k * valid[:, :, None]  # past the end of a row its state stays
         u = self.silu(self.i_proj(a))
         g = self.g_proj(a)
-        states = []
-        for t in range(a.shape[1]):
-            state = state + k[:, t] * (u[:, t] - state)
-            states.append(state)
-        s = torch.stack(states, 1)
+        s = scan(k, u, state)  # [B,T,E]
+        state = s[:, -1]
         o = self.g_norm(g) * self.silu(s) if self.c.gate_norm == "gate" else self.g_norm(s) * self.silu(g)
         return self.o_proj(o), state, tail
 
