@@ -302,7 +302,7 @@ Result<void> GgufReader::parse_metadata(Cursor& cursor) {
   return checked;
 }
 
-/// Array items are counted, not kept: skip_ or array_strings_left_ takes the reader past them.
+/// Items that are not kept are only counted: skip_ or array_strings_left_ takes the reader past them.
 Result<void> GgufReader::parse_array(Cursor& cursor, GgufValue& value) {
   const uint32_t type_number = cursor.u32();
   const uint64_t items = cursor.u64();
@@ -316,10 +316,14 @@ Result<void> GgufReader::parse_array(Cursor& cursor, GgufValue& value) {
   const Result<void> checked = check_limit("an array length", where(), items, GgufLimits::kArrayItems);
   if (!checked.ok()) return checked;
   value.bits = items;
+  value.item_type = type;
+  const uint64_t item_bytes = size_of(type);
   if (type == GgufType::kString) {
     array_strings_left_ = items;
-  } else {
-    skip_ = items * size_of(type);
+  } else if (items > GgufLimits::kKeptArrayItems) {
+    skip_ = items * item_bytes;
+  } else if (const uint8_t* bytes = cursor.read(items * item_bytes); bytes != nullptr) {
+    for (uint64_t i = 0; i < items; ++i) value.items.push_back(load_value(type, bytes + i * item_bytes));
   }
   return {};
 }

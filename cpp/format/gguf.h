@@ -25,7 +25,8 @@ struct GgufLimits {
   static constexpr uint64_t kNameBytes = 64;  // of a tensor, as in ggml
   static constexpr uint64_t kKeyBytes = 256;
   static constexpr uint64_t kStringBytes = 1 << 20;  // of one text
-  static constexpr uint64_t kArrayItems = 1 << 20;   // arrays are checked and skipped, never kept
+  static constexpr uint64_t kArrayItems = 1 << 20;
+  static constexpr uint64_t kKeptArrayItems = 64;  // of numbers; longer arrays, and those of texts, are only counted
   static constexpr uint64_t kHeaderBytes = 16 << 20;
   static constexpr uint64_t kFileBytes = uint64_t{1} << 32;
   static constexpr uint64_t kKeptStringBytes = 4096;  // longer texts (chat templates and the like) are cut when kept
@@ -55,6 +56,8 @@ struct GgufValue {
   uint64_t bits =
       0;             // integers sign- or zero-extended to 64 bits; bool 0 or 1; floats as IEEE bits; arrays: item count
   std::string text;  // strings
+  GgufType item_type = GgufType::kU8;  // arrays
+  std::vector<uint64_t> items;         // arrays of at most kKeptArrayItems numbers: as `bits`; else empty
 };
 
 struct GgufTensor {

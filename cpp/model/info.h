@@ -39,6 +39,7 @@ struct KeyValue {
 struct ModelInfo {
   std::string architecture;
   std::string name;         // general.name, or the architecture
+  uint32_t stages = 0;      // of chunking: 0 for a flat model
   uint64_t parameters = 0;  // weights, embedding, norms, convolution; padding and scales not counted
   uint64_t file_bytes = 0;
   uint64_t packed_bytes = 0;       // all weights in memory

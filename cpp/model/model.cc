@@ -3,6 +3,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "base/check.h"
 #include "model/settings.h"
@@ -11,8 +12,13 @@ namespace tern {
 
 // ---- Context --------------------------------------------------------------------------------------------------------
 
+template <class Network>
+using MemoryOf = typename std::remove_cvref_t<Network>::Memory;
+
 Context::Context(const Model& model)
-    : memory_(std::visit([](const auto& network) { return hgrnbit::Memory(network.config); }, model.network_)) {}
+    : memory_(std::visit(
+          [](const auto& network) -> decltype(memory_) { return MemoryOf<decltype(network)>(network.config); },
+          model.network_)) {}
 
 std::span<int32_t> Context::state() {
   return std::visit([](auto& memory) { return memory.state; }, memory_);
@@ -22,18 +28,31 @@ std::span<const int32_t> Context::state() const {
   return std::visit([](const auto& memory) { return std::span<const int32_t>(memory.state); }, memory_);
 }
 
+std::span<const uint8_t> Context::boundaries() const {
+  const auto* memory = std::get_if<hnetbit::Memory>(&memory_);
+  if (memory == nullptr) return {};
+  return std::span(memory->boundaries).first(memory->tokens);
+}
+
 // ---- Model ----------------------------------------------------------------------------------------------------------
 
 void Model::reset(Context& context) const { std::ranges::fill(context.state(), 0); }
 
 void Model::step(uint8_t token, Context& context, std::span<int32_t> logits, std::span<int32_t> trace) const {
-  auto& memory = std::get<hgrnbit::Memory>(context.memory_);
-  std::get<hgrnbit::Network>(network_).forward({&token, 1}, memory, logits, trace);
+  forward({&token, 1}, context, logits, trace);
 }
 
 void Model::prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const {
-  auto& memory = std::get<hgrnbit::Memory>(context.memory_);
-  std::get<hgrnbit::Network>(network_).forward(tokens, memory, logits, {});
+  forward(tokens, context, logits, {});
+}
+
+void Model::forward(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits,
+                    std::span<int32_t> trace) const {
+  std::visit(
+      [&](const auto& network) {
+        network.forward(tokens, std::get<MemoryOf<decltype(network)>>(context.memory_), logits, trace);
+      },
+      network_);
 }
 
 std::vector<uint32_t> Model::trace_widths() const {
@@ -82,7 +101,7 @@ std::vector<KeyValue> describing_metadata(const GgufHeader& header) {
 Result<void> ModelBuilder::on_header(const GgufHeader& header) {
   Settings tokenizer(header, "tokenizer.ggml.");
   Settings general(header, "general.");
-  general.choice("architecture", {"hgrnbit"});
+  const size_t architecture = general.choice("architecture", {"hgrnbit", "hnetbit"});
   if (!general.result().ok()) return general.result();
   tokenizer.choice("model", {"byte"});
   tokenizer.integer("bos_token_id", kBos, kBos);
@@ -94,15 +113,24 @@ Result<void> ModelBuilder::on_header(const GgufHeader& header) {
   const GgufValue* name = header.find("general.name");
   info.name = name != nullptr && name->type == GgufType::kString ? name->text : info.architecture;
   info.metadata = describing_metadata(header);
-  return builder_.emplace<hgrnbit::Builder>(&model_->network_.emplace<hgrnbit::Network>()).on_header(header);
+  auto& network = model_->network_;
+  if (architecture == 0) {
+    return builder_.emplace<hgrnbit::Builder>(&network.emplace<hgrnbit::Network>()).on_header(header);
+  }
+  return builder_.emplace<hnetbit::Builder>(&network.emplace<hnetbit::Network>()).on_header(header);
 }
 
 Result<void> ModelBuilder::on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) {
-  return std::get<hgrnbit::Builder>(builder_).on_row(tensor, row, bytes);
+  if (auto* flat = std::get_if<hgrnbit::Builder>(&builder_)) return flat->on_row(tensor, row, bytes);
+  return std::get<hnetbit::Builder>(builder_).on_row(tensor, row, bytes);
 }
 
 std::shared_ptr<const Model> ModelBuilder::finish(uint64_t fingerprint, uint64_t file_bytes) {
-  std::get<hgrnbit::Builder>(builder_).finish(model_->info_);
+  if (auto* flat = std::get_if<hgrnbit::Builder>(&builder_)) {
+    flat->finish(model_->info_);
+  } else {
+    std::get<hnetbit::Builder>(builder_).finish(model_->info_);
+  }
   model_->info_.fingerprint = fingerprint;
   model_->info_.file_bytes = file_bytes;
   return std::move(model_);

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "format/gguf.h"
 #include "model/hgrnbit.h"
+#include "model/hnetbit.h"
 #include "model/info.h"
 
 namespace tern {
@@ -27,9 +28,13 @@ class Context {
   std::span<int32_t> state();
   std::span<const int32_t> state() const;
 
+  /// Of the last step() or prefill(), per token: bit s is set if a chunk of stage s begins there.
+  /// Empty for a flat model.
+  std::span<const uint8_t> boundaries() const;
+
  private:
   friend class Model;
-  std::variant<hgrnbit::Memory> memory_;
+  std::variant<hgrnbit::Memory, hnetbit::Memory> memory_;
 };
 
 /// A loaded model: constant, shared by any number of conversations and threads.
@@ -48,14 +53,17 @@ class Model {
   /// logits: empty for no prediction, [kVocab] for the last token's only, or [tokens][kVocab] for every token's.
   void prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const;
 
-  /// Width of h after each block, in the order in which the blocks run.
+  /// Width of h after each block, in the order in which the blocks run; those that a token skips leave zeros.
   std::vector<uint32_t> trace_widths() const;
 
  private:
   friend class Context;
   friend class ModelBuilder;
+  void forward(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits,
+               std::span<int32_t> trace) const;
+
   ModelInfo info_;
-  std::variant<hgrnbit::Network> network_;
+  std::variant<hgrnbit::Network, hnetbit::Network> network_;
 };
 
 /// Makes a Model from what the GGUF reader delivers.
@@ -69,7 +77,7 @@ class ModelBuilder : public GgufSink {
 
  private:
   std::shared_ptr<Model> model_ = std::make_shared<Model>();
-  std::variant<std::monostate, hgrnbit::Builder> builder_;
+  std::variant<std::monostate, hgrnbit::Builder, hnetbit::Builder> builder_;
 };
 
 }  // namespace tern

@@ -2,8 +2,19 @@
 // SPDX-License-Identifier: MIT
 #include "model/settings.h"
 
+#include <algorithm>
+
 namespace tern {
 namespace {
+
+/// Three decimals, without zeros at their end, for numbers from 1.
+std::string thousandths_text(Scale value) {
+  const int64_t thousandths = (value * Scale::from_integer(1000)).to_fixed(0);
+  std::string decimals = std::to_string(1000 + thousandths % 1000);
+  decimals[0] = '.';
+  while (decimals.ends_with('0')) decimals.pop_back();
+  return std::to_string(thousandths / 1000) + (decimals == "." ? "" : decimals);
+}
 
 /// Six significant digits as "DIGITSe-EXPONENT", for numbers from 1e-12 to 1: the library prints no floats.
 std::string decimal_text(Scale value) {
@@ -62,6 +73,53 @@ Scale Settings::real(const char* key) {
   fail(error_f(ErrorCode::kBadFile, "metadata \"%s%s\": expected a number above 0 and below 1, found the f32 bits %llu",
                prefix_.c_str(), key, static_cast<unsigned long long>(value->bits)));
   return {};
+}
+
+const GgufValue* Settings::array_in(const GgufValue* value, GgufType type, size_t least, size_t most) {
+  if (value == nullptr) return nullptr;
+  const bool is_array = value->type == GgufType::kArray;
+  if (is_array && value->item_type == type && value->bits >= least && value->bits <= most) return value;
+  const std::string count = std::to_string(least) + (most > least ? " to " + std::to_string(most) : "");
+  const std::string found = is_array ? std::to_string(value->bits) + " " + name_of(value->item_type)
+                                     : std::string("one value of type ") + name_of(value->type);
+  fail(error_f(ErrorCode::kBadFile, "metadata \"%s\": expected an array of %s %s, one per stage, found %s",
+               value->key.c_str(), count.c_str(), name_of(type), found.c_str()));
+  return nullptr;
+}
+
+std::vector<uint32_t> Settings::integers(const char* key, size_t least, size_t most, uint32_t low, uint32_t high) {
+  const GgufValue* value = header_->find(prefix_ + key);
+  if (value == nullptr) find(key, GgufType::kArray);  // says what is missing
+  value = array_in(value, GgufType::kU32, least, most);
+  if (value == nullptr) return std::vector(least, low);
+  std::vector<uint32_t> numbers;
+  std::string text;
+  for (const uint64_t item : value->items) {
+    text += (text.empty() ? "" : ", ") + std::to_string(item);
+    if (item < low || item > high) {
+      refuse(key, "numbers from " + std::to_string(low) + " to " + std::to_string(high), std::to_string(item));
+    }
+    numbers.push_back(std::clamp(static_cast<uint32_t>(item), low, high));
+  }
+  texts_.push_back({key, text});
+  return numbers;
+}
+
+void Settings::optional_reals_from_one(const char* key, size_t count) {
+  const GgufValue* value = header_->find(prefix_ + key);
+  if (value == nullptr) return;
+  value = array_in(value, GgufType::kF32, count, count);
+  if (value == nullptr) return;
+  std::string text;
+  for (size_t s = 0; s < count; ++s) {
+    const std::optional<Scale> number = Scale::from_f32_bits(static_cast<uint32_t>(value->items[s]));
+    if (!number || *number < Scale::from_integer(1)) {
+      refuse(key, "numbers of 1 or more", "a smaller one for stage " + std::to_string(s));
+      return;
+    }
+    text += (text.empty() ? "" : ", ") + thousandths_text(*number);
+  }
+  texts_.push_back({key, text});
 }
 
 size_t Settings::choice(const char* key, std::initializer_list<const char*> choices) {

@@ -24,6 +24,10 @@ class Settings {
   uint32_t integer(const char* key, uint32_t low, uint32_t high);
   /// A positive f32 below 1.
   Scale real(const char* key);
+  /// An array of u32 from low to high: `least` to `most` of them.
+  std::vector<uint32_t> integers(const char* key, size_t least, size_t most, uint32_t low, uint32_t high);
+  /// An array of `count` f32 of 1 or more that a file may leave out; they only describe the model.
+  void optional_reals_from_one(const char* key, size_t count);
   /// A text; answers its position in `choices`.
   size_t choice(const char* key, std::initializer_list<const char*> choices);
 
@@ -40,6 +44,8 @@ class Settings {
  private:
   /// Null (and a failure) unless the key is there with this type.
   const GgufValue* find(const char* key, GgufType type);
+  /// Null (and a failure) unless the value is an array of `least` to `most` numbers of this type.
+  const GgufValue* array_in(const GgufValue* value, GgufType type, size_t least, size_t most);
   void fail(const Error& error);
 
   const GgufHeader* header_;

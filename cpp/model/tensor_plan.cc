@@ -34,6 +34,15 @@ void TensorPlan::bit_linear(const std::string& name, uint32_t rows, uint32_t col
   vector(name + ".in_norm.weight", cols, &layer->norm);
 }
 
+void TensorPlan::dense(const std::string& name, uint32_t rows, uint32_t cols, DenseLinear* layer) {
+  Item weight{Kind::kDense, name + ".weight", rows, cols};
+  weight.dense = layer;
+  items_.push_back(std::move(weight));
+  Item scale{Kind::kDenseScale, name + ".scale", 1, rows};
+  scale.dense = layer;
+  items_.push_back(std::move(scale));
+}
+
 void TensorPlan::vector(const std::string& name, uint32_t cols, std::vector<NormWeight>* out) {
   Item item{Kind::kVector, name, 1, cols};
   item.numbers = out;
@@ -100,8 +109,13 @@ Result<void> TensorPlan::check(Item& item, const GgufTensor& tensor) const {
       types = "I8, F16 or F32";
       known = !is_ternary(tensor.type);
       break;
+    case Kind::kDense:
+      types = "I8";
+      known = tensor.type == GgmlType::kI8;
+      break;
     case Kind::kLowerBound:
     case Kind::kEmbeddingScale:
+    case Kind::kDenseScale:
       types = "F32";
       known = tensor.type == GgmlType::kF32;
       break;
@@ -130,8 +144,11 @@ Result<void> TensorPlan::check(Item& item, const GgufTensor& tensor) const {
 Result<void> TensorPlan::on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) {
   TERN_CHECK(tensor < item_of_.size());
   Item& item = items_[item_of_[tensor]];
-  const Result<void> stored = item.kind == Kind::kTernary ? store_ternary(item, static_cast<uint32_t>(row), bytes)
-                                                          : store_numbers(item, static_cast<uint32_t>(row), bytes);
+  const auto r = static_cast<uint32_t>(row);
+  const bool dense = item.kind == Kind::kDense;
+  const Result<void> stored = item.kind == Kind::kTernary ? store_ternary(item, r, bytes)
+                              : dense                     ? store_dense(item, r, bytes)
+                                                          : store_numbers(item, r, bytes);
   return stored.ok() ? stored : named(item.name, row, stored.error());
 }
 
@@ -151,12 +168,19 @@ Result<void> TensorPlan::store_ternary(Item& item, uint32_t row, std::span<const
   return {};
 }
 
+Result<void> TensorPlan::store_dense(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
+  if (row == 0) item.dense->weight = DenseMatrix(item.rows, item.cols);
+  item.dense->weight.set_row(row, {reinterpret_cast<const int8_t*>(bytes.data()), bytes.size()});
+  return {};
+}
+
 Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
-  if (item.kind == Kind::kEmbeddingScale) {
+  if (item.kind == Kind::kEmbeddingScale || item.kind == Kind::kDenseScale) {
+    std::vector<Scale>& scales = item.kind == Kind::kDenseScale ? item.dense->scale : embedding_scales_;
     for (uint32_t r = 0; r < item.cols; ++r) {
       const std::optional<Scale> scale = Scale::from_f32_bits(load_u32(bytes.data() + 4 * r));
       if (!scale) return error_f(ErrorCode::kBadFile, "expected finite scales >= 0, found another at column %u", r);
-      embedding_scales_.push_back(*scale);
+      scales.push_back(*scale);
     }
     return {};
   }
@@ -214,7 +238,11 @@ void TensorPlan::finish(ModelInfo& info) {
       case Kind::kLowerBound:
         info.packed_bytes += item.keep->size() * sizeof(Gate);
         break;
+      case Kind::kDense:
+        info.packed_bytes += item.dense->weight.bytes();
+        break;
       case Kind::kEmbeddingScale:
+      case Kind::kDenseScale:
         continue;  // not a parameter of its own
     }
     if (item.kind != Kind::kLowerBound) info.parameters += uint64_t{item.rows} * item.cols;

@@ -12,6 +12,7 @@
 #include "fixed/fixed.h"
 #include "format/gguf.h"
 #include "model/blocks.h"
+#include "model/chunking.h"
 #include "model/info.h"
 
 namespace tern {
@@ -24,6 +25,9 @@ class TensorPlan {
   /// Ternary matrix X.weight, stored with columns padded to whole blocks by zero weights, and its norm
   /// X.in_norm.weight.
   void bit_linear(const std::string& name, uint32_t rows, uint32_t cols, BitLinear* layer);
+
+  /// name.weight [rows][cols] of I8, and name.scale: one F32 scale per row.
+  void dense(const std::string& name, uint32_t rows, uint32_t cols, DenseLinear* layer);
 
   /// One row of F32 or F16 numbers.
   void vector(const std::string& name, uint32_t cols, std::vector<NormWeight>* out);
@@ -44,7 +48,7 @@ class TensorPlan {
   void finish(ModelInfo& info);
 
  private:
-  enum class Kind { kTernary, kVector, kTaps, kLowerBound, kEmbedding, kEmbeddingScale };
+  enum class Kind { kTernary, kVector, kTaps, kLowerBound, kEmbedding, kEmbeddingScale, kDense, kDenseScale };
 
   struct Item {
     Kind kind;
@@ -54,6 +58,7 @@ class TensorPlan {
     BitLinear* layer = nullptr;
     std::vector<NormWeight>* numbers = nullptr;  // NormWeight and Act are the same type, Q16.16
     std::vector<Gate>* keep = nullptr;
+    DenseLinear* dense = nullptr;
     GgmlType type{};
     std::optional<uint16_t> scale_bits = std::nullopt;  // of a ternary matrix
     uint64_t counts[3] = {};                            // how often each ternary code occurs
@@ -61,6 +66,7 @@ class TensorPlan {
 
   Result<void> check(Item& item, const GgufTensor& tensor) const;
   Result<void> store_ternary(Item& item, uint32_t row, std::span<const uint8_t> bytes);
+  Result<void> store_dense(Item& item, uint32_t row, std::span<const uint8_t> bytes);
   Result<void> store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes);
 
   std::vector<Item> items_;

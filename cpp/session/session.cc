@@ -51,13 +51,26 @@ void Session::reset() {
   stop_generation();
 }
 
-void Session::feed(std::span<const uint8_t> bytes) {
+void Session::feed(std::span<const uint8_t> bytes, std::span<uint8_t> boundaries) {
+  TERN_CHECK(boundaries.empty() || boundaries.size() == bytes.size());
   while (!bytes.empty()) {
     const std::span<const uint8_t> tile = bytes.first(std::min(bytes.size(), kTile));
     bytes = bytes.subspan(tile.size());
     model_->prefill(tile, context_, bytes.empty() ? std::span(logits_) : std::span<int32_t>());
+    if (!boundaries.empty()) {
+      copy_boundaries(boundaries.first(tile.size()));
+      boundaries = boundaries.subspan(tile.size());
+    }
     remember(tile);
   }
+}
+
+/// Of what the model read last; a flat model has none.
+void Session::copy_boundaries(std::span<uint8_t> to) const {
+  const std::span<const uint8_t> masks = context_.boundaries();
+  TERN_CHECK(masks.empty() || masks.size() == to.size());
+  std::ranges::fill(to, 0);
+  std::ranges::copy(masks, to.begin());
 }
 
 Result<Score> Session::score(std::span<const uint8_t> bytes) {
@@ -112,7 +125,8 @@ Result<void> Session::start(const SampleOptions& options, uint64_t max_bytes) {
   return {};
 }
 
-size_t Session::generate(std::span<uint8_t> out) {
+size_t Session::generate(std::span<uint8_t> out, std::span<uint8_t> boundaries) {
+  TERN_CHECK(boundaries.empty() || boundaries.size() == out.size());
   size_t count = 0;
   while (count < out.size() && finish_ == Finish::kNotFinished) {
     const uint8_t byte = sampler_.next(logits_);
@@ -120,10 +134,12 @@ size_t Session::generate(std::span<uint8_t> out) {
       finish_ = Finish::kEndOfText;
       break;
     }
-    out[count++] = byte;
+    out[count] = byte;
     sampler_.observe(byte);
     remember({&byte, 1});
     model_->step(byte, context_, logits_);
+    if (!boundaries.empty()) copy_boundaries(boundaries.subspan(count, 1));
+    ++count;
     if (--bytes_left_ == 0) finish_ = Finish::kMaxBytes;
   }
   return count;

@@ -60,7 +60,9 @@ class Session {
 
   /// Appends bytes to the text (any values, any length).  Work is proportional to the length, so a caller that wants
   /// to be able to stop in between passes slices, e.g. 64 bytes at a time; slicing never changes the result.
-  void feed(std::span<const uint8_t> bytes);
+  /// boundaries: empty, or as many as bytes: receives each byte's boundary mask, bit s set where a chunk of stage s
+  /// begins.  Of a flat model (info().stages == 0) every mask is 0.
+  void feed(std::span<const uint8_t> bytes, std::span<uint8_t> boundaries = {});
 
   /// Begins generating at most `max_bytes` bytes after the text so far, whose last 256 bytes count for the repetition
   /// penalty.  Replaces a generation in progress.  On an error nothing changes.
@@ -68,7 +70,8 @@ class Session {
 
   /// Writes the next bytes to `out`, at most out.size(); fewer (then finish_state() says why) when the generation
   /// ended.  The bytes become part of the text.  An end-of-text byte is neither written nor made part of the text.
-  size_t generate(std::span<uint8_t> out);
+  /// boundaries: empty, or out.size(): the written bytes' boundary masks, as feed() gives them.
+  size_t generate(std::span<uint8_t> out, std::span<uint8_t> boundaries = {});
 
   /// kMaxBytes before the first start(): nothing may be generated then.
   Finish finish_state() const { return finish_; }
@@ -96,6 +99,7 @@ class Session {
  private:
   void remember(std::span<const uint8_t> bytes);
   void stop_generation();
+  void copy_boundaries(std::span<uint8_t> to) const;
   static uint32_t rank_of(std::span<const int32_t> logits, uint8_t byte);
 
   static constexpr size_t kRecent = 256;  // the repetition penalty's window

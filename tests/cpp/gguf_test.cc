@@ -67,7 +67,7 @@ TEST(GgufReader, DeliversEveryRowWhateverTheChunkSize) {
   }
 }
 
-TEST(GgufReader, KeepsEveryMetadataTypeAndSkipsArrays) {
+TEST(GgufReader, KeepsEveryMetadataTypeAndShortArraysOfNumbers) {
   GgufWriter writer;
   writer.scalar("a.u8", GgufType::kU8, 200, 1);
   writer.scalar("a.i8", GgufType::kI8, 0xfe, 1);
@@ -89,6 +89,11 @@ TEST(GgufReader, KeepsEveryMetadataTypeAndSkipsArrays) {
   }
   writer.array("a.texts", GgufType::kString, 3, texts);
   writer.array("a.empty", GgufType::kString, 0, {});
+  writer.array("a.signed", GgufType::kI8, 2, {1, 0xff});
+  writer.array("a.longest", GgufType::kU32, GgufLimits::kKeptArrayItems,
+               std::vector<uint8_t>(4 * GgufLimits::kKeptArrayItems, 1));
+  writer.array("a.long", GgufType::kU8, GgufLimits::kKeptArrayItems + 1,
+               std::vector<uint8_t>(GgufLimits::kKeptArrayItems + 1, 1));
   writer.text("a.last", "z");
   for (const size_t chunk : {size_t{1}, SIZE_MAX}) {
     Collector sink;
@@ -111,7 +116,15 @@ TEST(GgufReader, KeepsEveryMetadataTypeAndSkipsArrays) {
     EXPECT_EQ(bits("a.i64"), ~uint64_t{1});
     EXPECT_EQ(bits("a.f64"), 0x3ff0000000000000u);
     EXPECT_EQ(bits("a.numbers"), 3u);
+    const auto items = [&](const char* key) { return header.find(key)->items; };
+    EXPECT_EQ(header.find("a.numbers")->item_type, GgufType::kU16);
+    EXPECT_EQ(items("a.numbers"), (std::vector<uint64_t>{1, 2, 3}));
+    EXPECT_EQ(items("a.signed"), (std::vector<uint64_t>{1, ~uint64_t{0}}));
+    EXPECT_EQ(items("a.longest"), std::vector<uint64_t>(GgufLimits::kKeptArrayItems, 0x01010101));
+    EXPECT_EQ(bits("a.long"), GgufLimits::kKeptArrayItems + 1);
+    EXPECT_EQ(items("a.long"), std::vector<uint64_t>());
     EXPECT_EQ(bits("a.texts"), 3u);
+    EXPECT_EQ(header.find("a.texts")->item_type, GgufType::kString);
     EXPECT_EQ(header.find("a.last")->text, "z");
     EXPECT_EQ(header.find("a.missing"), nullptr);
   }

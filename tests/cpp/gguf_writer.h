@@ -46,6 +46,11 @@ class GgufWriter {
     put(metadata_, items, 8);
     metadata_.insert(metadata_.end(), bytes.begin(), bytes.end());
   }
+  void u32s(const std::string& key, const std::vector<uint32_t>& values) {
+    std::vector<uint8_t> bytes;
+    for (const uint32_t value : values) put(bytes, value, 4);
+    array(key, GgufType::kU32, values.size(), bytes);
+  }
   void tensor(const std::string& name, GgmlType type, const std::vector<uint64_t>& shape, std::vector<uint8_t> bytes) {
     tensors_.push_back({name, type, shape, std::move(bytes)});
   }

@@ -11,62 +11,60 @@ namespace tern::test {
 
 using Vector = std::vector<double>;
 
-/// One token at a time; no code shared with the engine.
-class ReferenceModel {
+inline Vector rms_norm(const Vector& x, const Vector& w) {
+  double sum = 0;
+  for (const double v : x) sum += v * v;
+  const double rms = std::sqrt(sum / static_cast<double>(x.size()) + 1e-6);
+  Vector y(x.size());
+  for (size_t c = 0; c < x.size(); ++c) y[c] = x[c] / rms * w[c];
+  return y;
+}
+
+inline Vector bit_linear(const TernaryMatrix& m, const Vector& x) {
+  const Vector v = rms_norm(x, m.norm);
+  double largest = 1e-5;
+  for (const double value : v) largest = std::max(largest, std::abs(value));
+  Vector y(m.rows, 0);
+  for (size_t r = 0; r < m.rows; ++r) {
+    for (size_t c = 0; c < m.cols; ++c) {
+      const double code = std::clamp(std::floor(127 * v[c] / largest + 0.5), -127.0, 127.0);
+      y[r] += m.w[r * m.cols + c] * code;
+    }
+    y[r] *= m.scale * largest / 127;
+  }
+  return y;
+}
+
+/// A stack of blocks and its state, one token at a time; no code shared with the engine.
+class ReferenceStack {
  public:
-  explicit ReferenceModel(const TinyModel& model)
-      : m_(model), states_(model.layers.size()), windows_(model.layers.size()) {
-    for (Vector& s : states_) s.assign(m_.spec().recurrent, 0);
-    const size_t before = m_.spec().conv_kernel > 0 ? m_.spec().conv_kernel - 1 : 0;
-    for (auto& window : windows_) window.assign(before, Vector(m_.spec().hidden, 0));
+  ReferenceStack(const TinySpec& spec, const std::vector<TinyLayer>& layers) : spec_(spec), layers_(layers) {
+    for (const TinyLayer& layer : layers) {
+      states_.emplace_back(layer.gate_norm.size(), 0);
+      const size_t before = spec.conv_kernel > 0 ? spec.conv_kernel - 1 : 0;
+      windows_.emplace_back(before, Vector(layer.attn_norm.size(), 0));
+    }
   }
 
-  /// Logits after the token; `trace` receives h after each block.
-  Vector step(uint8_t token, std::vector<Vector>* trace = nullptr) {
-    const size_t H = m_.spec().hidden;
-    Vector h(m_.embedding.begin() + static_cast<std::ptrdiff_t>(token * H),
-             m_.embedding.begin() + static_cast<std::ptrdiff_t>((token + size_t{1}) * H));
-    for (size_t l = 0; l < m_.layers.size(); ++l) {
-      h = block(m_.layers[l], l, h);
+  /// h after the last block; `trace` receives it after each.
+  Vector step(Vector h, std::vector<Vector>* trace) {
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      h = block(layers_[l], l, h);
       if (trace) trace->push_back(h);
     }
-    return bit_linear(m_.output, rms_norm(h, m_.output_norm));
+    return h;
   }
 
  private:
   double sigmoid(double x) const {
-    if (m_.spec().sigmoid == "table") return 1 / (1 + std::exp(-x));
+    if (spec_.sigmoid == "table") return 1 / (1 + std::exp(-x));
     return std::clamp(0.2 * x + 0.5, 0.0, 1.0);
   }
   double silu(double x) const { return x * sigmoid(x); }
 
-  static Vector rms_norm(const Vector& x, const Vector& w) {
-    double sum = 0;
-    for (const double v : x) sum += v * v;
-    const double rms = std::sqrt(sum / static_cast<double>(x.size()) + 1e-6);
-    Vector y(x.size());
-    for (size_t c = 0; c < x.size(); ++c) y[c] = x[c] / rms * w[c];
-    return y;
-  }
-
-  static Vector bit_linear(const TernaryMatrix& m, const Vector& x) {
-    const Vector v = rms_norm(x, m.norm);
-    double largest = 1e-5;
-    for (const double value : v) largest = std::max(largest, std::abs(value));
-    Vector y(m.rows, 0);
-    for (size_t r = 0; r < m.rows; ++r) {
-      for (size_t c = 0; c < m.cols; ++c) {
-        const double code = std::clamp(std::floor(127 * v[c] / largest + 0.5), -127.0, 127.0);
-        y[r] += m.w[r * m.cols + c] * code;
-      }
-      y[r] *= m.scale * largest / 127;
-    }
-    return y;
-  }
-
   Vector block(const TinyLayer& layer, size_t index, const Vector& h) {
     Vector a = rms_norm(h, layer.attn_norm);
-    const size_t K = m_.spec().conv_kernel;
+    const size_t K = spec_.conv_kernel;
     if (K > 0) {
       std::vector<Vector>& window = windows_[index];
       window.push_back(a);
@@ -86,7 +84,7 @@ class ReferenceModel {
       if (!layer.lower_bound.empty()) forget = layer.lower_bound[c] + (1 - layer.lower_bound[c]) * forget;
       s[c] = forget * s[c] + silu(i[c]) * (1 - forget);
     }
-    const bool gate_normed = m_.spec().gate_norm == "gate";
+    const bool gate_normed = spec_.gate_norm == "gate";
     Vector o = rms_norm(gate_normed ? g : s, layer.gate_norm);
     for (size_t c = 0; c < o.size(); ++c) o[c] *= silu(gate_normed ? s[c] : g[c]);
     Vector out = h;
@@ -102,9 +100,29 @@ class ReferenceModel {
     return out;
   }
 
-  const TinyModel& m_;
+  TinySpec spec_;
+  const std::vector<TinyLayer>& layers_;
   std::vector<Vector> states_;
   std::vector<std::vector<Vector>> windows_;
+};
+
+inline Vector embedding_row(const TinyParts& model, uint8_t token) {
+  const auto width = static_cast<std::ptrdiff_t>(model.embedding.size() / 256);
+  return {model.embedding.begin() + token * width, model.embedding.begin() + (token + 1) * width};
+}
+
+class ReferenceModel {
+ public:
+  explicit ReferenceModel(const TinyModel& model) : m_(model), stack_(model.spec(), model.layers) {}
+
+  /// Logits after the token; `trace` receives h after each block.
+  Vector step(uint8_t token, std::vector<Vector>* trace = nullptr) {
+    return bit_linear(m_.output, rms_norm(stack_.step(embedding_row(m_, token), trace), m_.output_norm));
+  }
+
+ private:
+  const TinyModel& m_;
+  ReferenceStack stack_;
 };
 
 }  // namespace tern::test

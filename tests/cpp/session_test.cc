@@ -6,8 +6,7 @@
 #include <cmath>
 #include <thread>
 
-#include "reference_model.h"
-#include "tiny_model.h"
+#include "tiny_hnet.h"
 
 namespace tern {
 namespace {
@@ -286,6 +285,80 @@ TEST(Session, SessionsOfOneModelAreIndependentAlsoOnThreads) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(together, alone);
+}
+
+// ---- hierarchical models --------------------------------------------------------------------------------------------
+
+const std::shared_ptr<const Model>& tiny_hnet() {
+  static const std::shared_ptr<const Model> model = test::load_or_fail(test::TinyHnet(test::two_stages()).file);
+  return model;
+}
+
+TEST(Boundaries, AreTheSameHoweverTheTextIsSliced) {
+  const std::vector<uint8_t> text = every_byte_value();
+  std::vector<uint8_t> stepped;
+  Context context(*tiny_hnet());
+  std::vector<int32_t> logits(kVocab);
+  tiny_hnet()->step(kBos, context, logits);
+  for (const uint8_t byte : text) {
+    tiny_hnet()->step(byte, context, logits);
+    stepped.push_back(context.boundaries()[0]);
+  }
+  EXPECT_GT(std::ranges::count(stepped, 0), 20);  // every kind of byte occurs
+  EXPECT_GT(std::ranges::count(stepped, 1), 20);
+  EXPECT_GT(std::ranges::count(stepped, 3), 20);
+  for (const size_t slice : {size_t{1}, size_t{7}, size_t{16}, size_t{100}, size_t{256}}) {
+    Session session(tiny_hnet());
+    std::vector<uint8_t> masks(text.size(), 0xff);
+    for (size_t at = 0; at < text.size(); at += slice) {
+      const size_t size = std::min(slice, text.size() - at);
+      session.feed(std::span(text).subspan(at, size), std::span(masks).subspan(at, size));
+    }
+    EXPECT_EQ(masks, stepped);
+    EXPECT_EQ(logits_of(session), logits);
+  }
+}
+
+TEST(Boundaries, OfGeneratedBytesAreThoseOfTheSameBytesFed) {
+  Session session(tiny_hnet());
+  session.feed(test::bytes_of("Once"));
+  ASSERT_TRUE(session.start({.seed = 4}, 100).ok());
+  uint8_t out[100];
+  uint8_t masks[100];
+  const size_t size = session.generate(out, masks);
+  ASSERT_GT(size, 10u);
+  Session replay(tiny_hnet());
+  replay.feed(test::bytes_of("Once"));
+  std::vector<uint8_t> fed(size);
+  replay.feed({out, size}, fed);
+  EXPECT_EQ(std::vector<uint8_t>(masks, masks + size), fed);
+}
+
+TEST(Boundaries, OfAFlatModelAreNone) {
+  Session session(tiny_model());
+  std::vector<uint8_t> masks(40, 0xff);
+  session.feed(std::vector<uint8_t>(40, 'a'), masks);
+  EXPECT_EQ(masks, std::vector<uint8_t>(40, 0));
+}
+
+TEST(Session, OfAHierarchicalModelIsRestoredInTheMiddleOfAChunk) {
+  const std::vector<uint8_t> text = every_byte_value();
+  size_t inside = 0;
+  for (size_t at = 1; at < 60; ++at) {
+    Session session(tiny_hnet());
+    std::vector<uint8_t> masks(at);
+    session.feed(std::span(text).first(at), masks);
+    inside += masks.back() == 0;
+    const std::vector<uint8_t> saved = session.save();
+    Session other(tiny_hnet());
+    other.feed(test::bytes_of("something else"));
+    ASSERT_TRUE(other.restore(saved).ok());
+    EXPECT_EQ(other.save(), saved);
+    session.feed(std::span(text).subspan(at, 40));
+    other.feed(std::span(text).subspan(at, 40));
+    EXPECT_EQ(other.save(), session.save());
+  }
+  EXPECT_GT(inside, 5u);
 }
 
 TEST(Session, KeepsItsModelAlive) {

@@ -29,6 +29,12 @@ struct TinySpec {
   uint64_t seed = 1;
 };
 
+struct TinyWidths {
+  uint32_t hidden = 0;
+  uint32_t recurrent = 0;
+  uint32_t feed_forward = 0;
+};
+
 /// SplitMix64: the same numbers with every standard library.
 class Random {
  public:
@@ -113,48 +119,37 @@ inline std::vector<uint8_t> encode_ternary(const TernaryMatrix& m, GgmlType type
   return out;
 }
 
-/// A random model; every parameter is random, norms, convolution and bounds too, so that no factor hides as 1.
-class TinyModel {
+/// Makes random tensors and writes them to a file at once; every parameter is random, norms, convolution and bounds
+/// too, so that no factor hides as 1.
+class TinyParts {
  public:
-  explicit TinyModel(const TinySpec& spec) : spec_(spec), random_(spec.seed) {
-    write_metadata();
-    make_embedding();
-    for (uint32_t l = 0; l < spec.layers; ++l) make_layer("blk." + std::to_string(l) + ".");
-    output_norm = make_vector("output_norm.weight", spec.hidden, 0.5, 1.5);
-    output = make_matrix("output", kVocab, spec.hidden);
-    file = writer.build();
-  }
+  explicit TinyParts(const TinySpec& spec) : spec_(spec), random_(spec.seed) {}
 
   const TinySpec& spec() const { return spec_; }
 
   std::vector<double> embedding;  // [256][H]
-  std::vector<TinyLayer> layers;
-  std::vector<double> output_norm;
   TernaryMatrix output;
   GgufWriter writer;
   std::vector<uint8_t> file;
 
- private:
-  void write_metadata() {
-    writer.text("general.architecture", "hgrnbit");
+ protected:
+  /// The settings that every architecture has.
+  void write_common(const std::string& architecture) {
+    writer.text("general.architecture", architecture);
     writer.text("general.name", "tiny");
     writer.u32("general.alignment", 32);
-    writer.u32("hgrnbit.block_count", spec_.layers);
-    writer.u32("hgrnbit.embedding_length", spec_.hidden);
-    writer.u32("hgrnbit.recurrent_length", spec_.recurrent);
-    writer.u32("hgrnbit.feed_forward_length", spec_.feed_forward);
-    writer.u32("hgrnbit.vocab_size", 256);
-    writer.f32_bits("hgrnbit.norm_rms_epsilon", f32_bits(1e-6));
-    writer.u32("hgrnbit.conv_kernel", spec_.conv_kernel);
-    writer.text("hgrnbit.gate_norm", spec_.gate_norm);
-    writer.text("hgrnbit.sigmoid", spec_.sigmoid);
+    writer.u32(architecture + ".vocab_size", 256);
+    writer.f32_bits(architecture + ".norm_rms_epsilon", f32_bits(1e-6));
+    writer.u32(architecture + ".conv_kernel", spec_.conv_kernel);
+    writer.text(architecture + ".gate_norm", spec_.gate_norm);
+    writer.text(architecture + ".sigmoid", spec_.sigmoid);
     writer.text("tokenizer.ggml.model", "byte");
     writer.u32("tokenizer.ggml.bos_token_id", 254);
     writer.u32("tokenizer.ggml.eos_token_id", 255);
   }
 
-  void make_embedding() {
-    const size_t count = size_t{256} * spec_.hidden;
+  void make_embedding(uint64_t hidden) {
+    const size_t count = size_t{256} * hidden;
     std::vector<uint8_t> bytes;
     if (spec_.embedding == GgmlType::kI8) {
       std::vector<uint8_t> scales;
@@ -166,9 +161,9 @@ class TinyModel {
       for (size_t r = 0; r < 256; ++r) {
         const double scale = static_cast<float>(random_.uniform(0.005, 0.03));
         put_f32(scales, scale);
-        for (size_t c = 0; c < spec_.hidden; ++c) embedding[r * spec_.hidden + c] *= scale;
+        for (size_t c = 0; c < hidden; ++c) embedding[r * hidden + c] *= scale;
       }
-      writer.tensor("token_embd.weight", GgmlType::kI8, {spec_.hidden, 256}, bytes);
+      writer.tensor("token_embd.weight", GgmlType::kI8, {hidden, 256}, bytes);
       writer.tensor("token_embd.scale", GgmlType::kF32, {256}, scales);
       return;
     }
@@ -182,7 +177,7 @@ class TinyModel {
         put_f32(bytes, embedding.back());
       }
     }
-    writer.tensor("token_embd.weight", spec_.embedding, {spec_.hidden, 256}, bytes);
+    writer.tensor("token_embd.weight", spec_.embedding, {hidden, 256}, bytes);
   }
 
   std::vector<double> make_vector(const std::string& name, size_t count, double low, double high,
@@ -210,27 +205,53 @@ class TinyModel {
     return m;
   }
 
-  void make_layer(const std::string& blk) {
+  TinyLayer make_layer(const std::string& blk, const TinyWidths& w) {
     TinyLayer layer;
-    layer.attn_norm = make_vector(blk + "attn_norm.weight", spec_.hidden, 0.5, 1.5);
+    layer.attn_norm = make_vector(blk + "attn_norm.weight", w.hidden, 0.5, 1.5);
     if (spec_.conv_kernel > 0) {
-      layer.conv = make_vector(blk + "conv.weight", size_t{spec_.hidden} * spec_.conv_kernel, -1, 1,
-                               {spec_.conv_kernel, spec_.hidden});
+      layer.conv =
+          make_vector(blk + "conv.weight", size_t{w.hidden} * spec_.conv_kernel, -1, 1, {spec_.conv_kernel, w.hidden});
     }
-    if (spec_.lower_bounds) layer.lower_bound = make_vector(blk + "lower_bound", spec_.recurrent, 0, 0.999);
-    layer.attn_i = make_matrix(blk + "attn_i", spec_.recurrent, spec_.hidden);
-    layer.attn_f = make_matrix(blk + "attn_f", spec_.recurrent, spec_.hidden);
-    layer.attn_g = make_matrix(blk + "attn_g", spec_.recurrent, spec_.hidden);
-    layer.gate_norm = make_vector(blk + "gate_norm.weight", spec_.recurrent, 0.5, 1.5);
-    layer.attn_o = make_matrix(blk + "attn_o", spec_.hidden, spec_.recurrent);
-    layer.ffn_norm = make_vector(blk + "ffn_norm.weight", spec_.hidden, 0.5, 1.5);
-    layer.ffn_gate_up = make_matrix(blk + "ffn_gate_up", size_t{2} * spec_.feed_forward, spec_.hidden);
-    layer.ffn_down = make_matrix(blk + "ffn_down", spec_.hidden, spec_.feed_forward);
-    layers.push_back(std::move(layer));
+    if (spec_.lower_bounds) layer.lower_bound = make_vector(blk + "lower_bound", w.recurrent, 0, 0.999);
+    layer.attn_i = make_matrix(blk + "attn_i", w.recurrent, w.hidden);
+    layer.attn_f = make_matrix(blk + "attn_f", w.recurrent, w.hidden);
+    layer.attn_g = make_matrix(blk + "attn_g", w.recurrent, w.hidden);
+    layer.gate_norm = make_vector(blk + "gate_norm.weight", w.recurrent, 0.5, 1.5);
+    layer.attn_o = make_matrix(blk + "attn_o", w.hidden, w.recurrent);
+    layer.ffn_norm = make_vector(blk + "ffn_norm.weight", w.hidden, 0.5, 1.5);
+    layer.ffn_gate_up = make_matrix(blk + "ffn_gate_up", size_t{2} * w.feed_forward, w.hidden);
+    layer.ffn_down = make_matrix(blk + "ffn_down", w.hidden, w.feed_forward);
+    return layer;
+  }
+
+  std::vector<TinyLayer> make_stack(const std::string& prefix, uint32_t blocks, const TinyWidths& widths) {
+    std::vector<TinyLayer> stack;
+    for (uint32_t n = 0; n < blocks; ++n) stack.push_back(make_layer(prefix + std::to_string(n) + ".", widths));
+    return stack;
   }
 
   TinySpec spec_;
   Random random_;
+};
+
+/// A random HGRN-bit model.
+class TinyModel : public TinyParts {
+ public:
+  explicit TinyModel(const TinySpec& spec) : TinyParts(spec) {
+    write_common("hgrnbit");
+    writer.u32("hgrnbit.block_count", spec.layers);
+    writer.u32("hgrnbit.embedding_length", spec.hidden);
+    writer.u32("hgrnbit.recurrent_length", spec.recurrent);
+    writer.u32("hgrnbit.feed_forward_length", spec.feed_forward);
+    make_embedding(spec.hidden);
+    layers = make_stack("blk.", spec.layers, {spec.hidden, spec.recurrent, spec.feed_forward});
+    output_norm = make_vector("output_norm.weight", spec.hidden, 0.5, 1.5);
+    output = make_matrix("output", kVocab, spec.hidden);
+    file = writer.build();
+  }
+
+  std::vector<TinyLayer> layers;
+  std::vector<double> output_norm;
 };
 
 /// Loads a whole file in chunks of the given size.

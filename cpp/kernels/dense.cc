@@ -1,0 +1,71 @@
+// dense.cc: the int8 matrix: storage, the definition of its product, and the product in 128-bit SIMD.
+// SPDX-License-Identifier: MIT
+#include "kernels/dense.h"
+
+#include <algorithm>
+
+#if TERN_SIMD >= 1
+#include "kernels/simd.h"
+#endif
+
+namespace tern {
+
+DenseMatrix::DenseMatrix(uint32_t rows, uint32_t cols)
+    : codes_(size_t{rows} * padded_cols(cols)), rows_(rows), cols_(cols) {
+  TERN_CHECK(cols <= kMaxTernaryCols);
+}
+
+void DenseMatrix::set_row(uint32_t row, std::span<const int8_t> codes) {
+  TERN_CHECK(row < rows_ && codes.size() == cols_);
+  std::ranges::copy(codes, codes_.begin() + static_cast<std::ptrdiff_t>(size_t{row} * padded_cols(cols_)));
+}
+
+namespace scalar {
+
+void dense_matvec(const DenseView& w, const int8_t* x, int32_t* y) {
+  const size_t stride = padded_cols(w.cols);
+  for (size_t r = 0; r < w.rows; ++r) {
+    y[r] = 0;
+    for (size_t c = 0; c < w.cols; ++c) y[r] += w.codes[r * stride + c] * x[c];
+  }
+}
+
+}  // namespace scalar
+
+#if TERN_SIMD >= 1
+namespace simd128 {
+
+/// Four rows at a time, so that each load of x is used four times; the last ones of an odd count twice.
+void dense_matvec(const DenseView& w, const int8_t* x, int32_t* y) {
+  using simd::Vec;
+  const size_t stride = padded_cols(w.cols);
+  for (size_t r = 0; r < w.rows; r += 4) {
+    const int8_t* rows[4];
+    for (size_t n = 0; n < 4; ++n) rows[n] = w.codes + std::min<size_t>(r + n, w.rows - 1) * stride;
+    Vec sums[4] = {simd::zero(), simd::zero(), simd::zero(), simd::zero()};
+    for (size_t c = 0; c < stride; c += 8) {
+      const Vec codes = simd::load_i8_as_i16(x + c);
+      sums[0] = simd::add_i32(sums[0], simd::dot_i16(simd::load_i8_as_i16(rows[0] + c), codes));
+      sums[1] = simd::add_i32(sums[1], simd::dot_i16(simd::load_i8_as_i16(rows[1] + c), codes));
+      sums[2] = simd::add_i32(sums[2], simd::dot_i16(simd::load_i8_as_i16(rows[2] + c), codes));
+      sums[3] = simd::add_i32(sums[3], simd::dot_i16(simd::load_i8_as_i16(rows[3] + c), codes));
+    }
+    int32_t out[4];
+    simd::store(out, simd::sum_lanes_i32(sums[0], sums[1], sums[2], sums[3]));
+    std::copy_n(out, std::min<size_t>(4, w.rows - r), y + r);
+  }
+}
+
+}  // namespace simd128
+#endif
+
+void dense_matvec(const DenseView& w, std::span<const int8_t> x, std::span<int32_t> y) {
+  TERN_CHECK(x.size() == padded_cols(w.cols) && y.size() == w.rows);
+#if TERN_SIMD >= 1
+  simd128::dense_matvec(w, x.data(), y.data());
+#else
+  scalar::dense_matvec(w, x.data(), y.data());
+#endif
+}
+
+}  // namespace tern

@@ -1,0 +1,60 @@
+// dense_test.cc: the int8 product equals its definition in every bit, whatever the shape.
+#include "kernels/dense.h"
+
+#include <gtest/gtest.h>
+
+#include "tiny_model.h"
+
+namespace tern {
+namespace {
+
+constexpr int32_t kUntouched = 0x5a5a5a5a;
+
+void expect_every_path_is_exact(uint32_t rows, uint32_t cols, const std::vector<int8_t>& w, std::vector<int8_t> x) {
+  DenseMatrix matrix(rows, cols);
+  std::vector<int32_t> expected(rows);
+  for (uint32_t r = rows; r-- > 0;) {
+    matrix.set_row(r, std::span(w).subspan(size_t{r} * cols, cols));
+    int64_t sum = 0;
+    for (uint32_t c = 0; c < cols; ++c) sum += w[size_t{r} * cols + c] * x[c];
+    ASSERT_EQ(sum, static_cast<int32_t>(sum));
+    expected[r] = static_cast<int32_t>(sum);
+  }
+  expected.push_back(kUntouched);  // a guard behind the last row
+  x.resize(padded_cols(cols));
+
+  const auto run = [&](auto&& product) {
+    std::vector<int32_t> y(rows + 1, kUntouched);
+    product(y);
+    EXPECT_EQ(y, expected) << rows << " x " << cols;
+  };
+  run([&](std::vector<int32_t>& y) { dense_matvec(matrix.view(), x, std::span(y).first(rows)); });
+  run([&](std::vector<int32_t>& y) { scalar::dense_matvec(matrix.view(), x.data(), y.data()); });
+#if TERN_SIMD >= 1
+  run([&](std::vector<int32_t>& y) { simd128::dense_matvec(matrix.view(), x.data(), y.data()); });
+#endif
+}
+
+TEST(DenseMatvec, EveryPathEqualsTheDefinition) {
+  test::Random random(1);
+  for (const auto& [rows, cols] : std::vector<std::pair<uint32_t, uint32_t>>{
+           {1, 1}, {1, 16}, {2, 15}, {3, 17}, {4, 8}, {5, 33}, {7, 100}, {64, 48}, {130, 257}}) {
+    std::vector<int8_t> w(size_t{rows} * cols);
+    std::vector<int8_t> x(cols);
+    for (int8_t& code : w) code = static_cast<int8_t>(random.next());
+    for (int8_t& code : x) code = static_cast<int8_t>(static_cast<int>(random.below(255)) - 127);
+    expect_every_path_is_exact(rows, cols, w, x);
+  }
+}
+
+TEST(DenseMatvec, HoldsTheLargestSums) {
+  for (const int8_t weight : {int8_t{-128}, int8_t{127}}) {
+    for (const int8_t code : {int8_t{-127}, int8_t{127}}) {
+      expect_every_path_is_exact(2, kMaxTernaryCols, std::vector<int8_t>(size_t{2} * kMaxTernaryCols, weight),
+                                 std::vector<int8_t>(kMaxTernaryCols, code));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tern
