@@ -90,8 +90,9 @@ def read_run(path: Path) -> RunLog:
     columns = {name: np.array([_number(x) for x in texts]) for name, texts in _read_csv(log, NEEDED).items()}
     hours = elapsed_hours(columns.get("seconds", np.full(len(columns["step"]), np.nan)))
     run = RunLog(log.resolve().parent.name, columns, hours)
-    if (log.parent / "ternary.csv").is_file():
-        run.ternary = _read_ternary(log.parent / "ternary.csv")
+    ternary = log.parent / "ternary.csv"
+    if ternary.is_file() and ternary.read_text().count("\n") > 1:  # a short run has only the heading
+        run.ternary = _read_ternary(ternary)
     if (log.parent / "last.pt").is_file():
         run.settings = _read_settings(log.parent / "last.pt")
     return run

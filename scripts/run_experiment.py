@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""A whole experiment in one command: check the data, train, export, evaluate in PyTorch and in the engine, report.
+
+    run_experiment.py scripts/configs/tinystories-3m5.toml                 # to runs/tinystories-3m5
+    run_experiment.py my.toml --out runs/mine --license MIT --training-text "My stories (CC0)"
+
+In the run's folder: checkpoints, logs, NAME.gguf, curves.html, report.md and report.json. The same command goes on where a
+stopped one was; a finished training is only evaluated again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import analyze
+from lm import evaluation, gguf_file
+from lm.checkpoint import load_model
+from lm.curves import read_run
+from lm.data import read_text
+from lm.loop import Run, train
+from lm.text import EOS, SEPARATOR
+
+
+def check_data(run: Run) -> list[dict]:
+    """Reads every text that the run names; the first that cannot be read is an error that names it."""
+    found = []
+    for part, paths in (("train", run.data.train), ("early", run.data.early), ("held out", [run.data.valid])):
+        for path in paths:
+            tokens = read_text(path)
+            found.append({"part": part, "file": str(path), "bytes": len(tokens), "documents": count_documents(tokens)})
+    return found
+
+
+def count_documents(tokens: np.ndarray, piece: int = 1 << 24) -> int:
+    ended = sum(int((tokens[k : k + piece] == EOS).sum()) for k in range(0, len(tokens), piece))
+    return ended + int(tokens[-1] != EOS)
+
+
+def export(checkpoint: Path, out: Path, arguments: argparse.Namespace) -> dict:
+    """Writes the model file -> facts about it."""
+    model, content = load_model(checkpoint)
+    card = gguf_file.Card(
+        name=out.stem,
+        license=arguments.license,
+        training_text=arguments.training_text,
+        training_bytes=int(content["bytes_seen"]),
+    )
+    gguf_file.write(out, model, card, arguments.type)
+    facts = {"file": out.name, "bytes": out.stat().st_size, "checkpoint": checkpoint.name}
+    return facts | {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "step": content["position"]["step"],
+        "bytes_seen": content["bytes_seen"],
+        "commit": content["commit"],
+    }
+
+
+def evaluate(model: Path, checkpoint: Path, tokens: np.ndarray, arguments: argparse.Namespace) -> list[dict]:
+    """The checkpoint and the model file in PyTorch, the model file in the engine, on the same bytes."""
+    reports = [evaluation.evaluate(path, tokens, arguments.samples) for path in (checkpoint, model)]
+    if arguments.engine:
+        text = model.parent / "held_out.txt"  # as tern eval reads it
+        text.write_bytes(tokens.tobytes().replace(bytes([EOS]), f"{SEPARATOR}\n".encode()))
+        reports.append(evaluation.evaluate_in_engine(model, text, None, arguments.samples, None))
+    return reports
+
+
+def curves(folder: Path) -> str:
+    """Draws the run's curves -> the row of the comparison table."""
+    runs = [read_run(folder)]
+    (folder / "curves.html").write_text(analyze.report(runs), encoding="utf-8")
+    return analyze.markdown(analyze.comparison(runs))
+
+
+def markdown(report: dict, table: str) -> str:
+    """The report for a reader."""
+    model, texts = report["model"], report["data"]
+    lines = [f"# {model['file']}", ""]
+    lines += [
+        f"{model['parameters']:,} parameters, {model['bytes']:,} bytes; step {model['step']:,} (`{model['checkpoint']}`) "
+        f"after {model['bytes_seen'] / 1e6:.1f} MB of text; code at commit {model['commit']}."
+    ]
+    lines += ["", "## Evaluation", "", evaluation.comparison(report["evaluation"])]
+    if "fixed_against_float" in report:
+        lines += ["", f"Integers against float: {report['fixed_against_float']:+.3%} bits per byte."]
+    lines += ["", "## Training", "", table, "", "Curves: [curves.html](curves.html)", ""]
+    lines += ["## Data", "", "| part | text | bytes | documents |", "|---|---|---|---|"]
+    lines += [f"| {t['part']} | {t['file']} | {t['bytes']:,} | {t['documents']:,} |" for t in texts]
+    lines += ["", "## Settings", "", "```json", json.dumps(report["settings"], indent=2), "```", ""]
+    return "\n".join(lines)
+
+
+def experiment(arguments: argparse.Namespace) -> Path:
+    """Runs all of it -> the report for a reader."""
+    run = Run.read(arguments.config)
+    if arguments.engine and not evaluation.TERN.exists():
+        raise FileNotFoundError(
+            f"{evaluation.TERN} is missing: cmake --preset native && cmake --build --preset native, or say --no-engine"
+        )
+    folder = arguments.out or Path("runs") / arguments.config.stem
+    data = check_data(run)
+    for text in data:
+        print(f"{text['part']}: {text['file']}, {text['bytes']:,} bytes, {text['documents']:,} documents")
+    train(run, folder, resume=(folder / "last.pt").exists(), init_from=arguments.init_from)
+    checkpoint, model = folder / f"{arguments.checkpoint}.pt", folder / f"{folder.resolve().name}.gguf"
+    report = {"settings": run.to_dict(), "data": data, "model": export(checkpoint, model, arguments)}
+    tokens = np.array(read_text(run.data.valid)[: arguments.bytes])
+    report["evaluation"] = evaluate(model, checkpoint, tokens, arguments)
+    if arguments.engine:
+        float_bits, fixed_bits = (r["bits_per_byte"] for r in report["evaluation"][1:])
+        report["fixed_against_float"] = fixed_bits / float_bits - 1
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
+    (folder / "report.md").write_text(markdown(report, curves(folder)), encoding="utf-8")
+    return folder / "report.md"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path, help="a TOML file, see scripts/configs")
+    parser.add_argument("--out", type=Path, help="folder of the run (runs/NAME of the config)")
+    parser.add_argument("--init-from", type=Path, help="begin with the weights of a checkpoint")
+    parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which to export (best)")
+    parser.add_argument("--bytes", type=int, help="evaluate on the first N bytes of the held-out text only")
+    parser.add_argument("--samples", type=int, default=8, help="texts to generate and measure (8)")
+    parser.add_argument("--type", choices=sorted(gguf_file.TERNARY_TYPES), default="TQ1_0", help="of the model file")
+    parser.add_argument("--license", default="MIT", help="SPDX name of the licence of the weights")
+    parser.add_argument("--training-text", default="", help="what it was trained on, and that text's licence")
+    parser.add_argument("--no-engine", dest="engine", action="store_false", help="evaluate in PyTorch only")
+    arguments = parser.parse_args()
+    try:
+        report = experiment(arguments)
+    except (OSError, ValueError, RuntimeError, subprocess.CalledProcessError) as error:
+        print(f"run_experiment: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{report.read_text(encoding='utf-8').split('## Data')[0]}{report}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
