@@ -1,4 +1,4 @@
-"""Fused CPU version of the HGRN-bit block (cpu_kernels.cc), compiled on first use with the machine's own C++ compiler.
+"""Fused CPU version of the HGRN-bit block (folder cpu), compiled on first use with the machine's own C++ compiler.
 
 `accelerate(model)` swaps it in when the model and the machine allow, and says in one line what it did.
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .arch.hgrnbit import Block
+from .arch.hgrnbit import Block, Config
 from .ternary import weight_codes
 
-SOURCE = Path(__file__).with_name("cpu_kernels.cc")
+SOURCES = sorted(Path(__file__).with_name("cpu").iterdir())
 FLAGS = [
     "-O3",
     "-march=native",
@@ -23,6 +23,7 @@ FLAGS = [
     "-ffast-math",
     "-fopenmp",
     "-std=c++20",
+    "-Wno-psabi",
     "-shared",
     "-fPIC",
 ]
@@ -52,13 +53,16 @@ def load_library() -> ctypes.CDLL:
         if os.path.exists("/proc/cpuinfo")
         else ""
     )
-    key = hashlib.sha256((SOURCE.read_text() + " ".join(FLAGS) + cpu).encode()).hexdigest()[:16]
+    key = hashlib.sha256(("".join(x.read_text() for x in SOURCES) + " ".join(FLAGS) + cpu).encode()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ternlm"
     target = cache / f"cpu_kernels-{key}.so"
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
         partial = target.with_suffix(f".{os.getpid()}")
-        subprocess.run([os.environ.get("CXX", "g++"), *FLAGS, str(SOURCE), "-o", str(partial)], check=True)
+        subprocess.run(
+            [os.environ.get("CXX", "g++"), *FLAGS, *(str(x) for x in SOURCES if x.suffix == ".cc"), "-o", str(partial)],
+            check=True,
+        )
         partial.rename(target)
     library = ctypes.CDLL(str(target))
     library.block_saved_bytes.restype = ctypes.c_int64
@@ -77,18 +81,18 @@ def tensors_of(block: Block) -> list[Tensor]:
 class FusedBlock(torch.autograd.Function):
     library: ctypes.CDLL
     calls = 0
-    spare: list[
-        Tensor
-    ] = []  # forward's notes for backward are large: reused from step to step, not given back to the system
+    spare: list[Tensor] = []  # forward's notes for backward are large: reused, not given back to the system
 
     @staticmethod
-    def forward(ctx, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor, lengths, eps: float, taps: int, *weights):
+    def forward(
+        ctx, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor, lengths, learning: bool, c: Config, *weights
+    ):
         batch, time, hidden = h.shape
         vectors, norms, matrices = weights[:4], weights[4:10], weights[10:]
         conv = vectors[1].reshape(hidden, -1).t().contiguous()  # [K, D]
         codes = [weight_codes(w) for w in matrices]
         held = [h.contiguous(), keep.contiguous(), conv, *codes]  # alive while C++ reads them
-        p = Parameters(T=time, H=hidden, E=state.shape[1], I=matrices[5].shape[1], K=taps, eps=eps)
+        p = Parameters(T=time, H=hidden, E=c.recurrent, I=c.intermediate, K=c.conv_kernel, eps=c.eps)
         p.attn_norm, p.conv, p.keep = vectors[0].data_ptr(), conv.data_ptr(), held[1].data_ptr()
         p.gate_norm, p.ffn_norm = vectors[2].data_ptr(), vectors[3].data_ptr()
         p.in_norm = POINTERS(*(w.data_ptr() for w in norms))
@@ -96,23 +100,26 @@ class FusedBlock(torch.autograd.Function):
         p.scale = FLOATS(*(s for _, s in codes))
         size = batch * FusedBlock.library.block_saved_bytes(ctypes.byref(p))
         saved = take_spare(FusedBlock.spare, size)
-        out, state, tail = torch.empty_like(held[0]), state.clone(), tail.contiguous().clone()
+        FusedBlock.library.prefer_huge_pages(ctypes.c_void_p(saved.data_ptr()), ctypes.c_int64(saved.numel()))
+        out, state, tail = torch.empty_like(held[0]), state.contiguous().clone(), tail.contiguous().clone()
         pointers = (ctypes.c_void_p(x.data_ptr()) for x in (held[0], out, state, tail, saved))
         counts = None if lengths is None else (ctypes.c_int32 * batch)(*checked(lengths, batch, time))
         FusedBlock.library.block_forward(ctypes.byref(p), batch, counts, *pointers)
+        if not learning:
+            FusedBlock.spare.append(saved)
         ctx.parameters, ctx.counts, ctx.held, ctx.saved = p, counts, held, saved
-        ctx.save_for_backward(*weights)
+        ctx.save_for_backward(held[0], *weights)
         ctx.mark_non_differentiable(state, tail)
         return out, state, tail
 
     @staticmethod
     def backward(ctx, g_out: Tensor, _state, _tail):
-        weights = ctx.saved_tensors
+        h, *weights = ctx.saved_tensors
         g_out = g_out.contiguous()
         g_in = torch.empty_like(g_out)
         vectors = [torch.zeros_like(w) for w in (weights[0], ctx.held[2], weights[2], weights[3])]
         norms = [torch.zeros_like(w) for w in weights[4:10]]
-        matrices = [torch.zeros(w.shape[::-1]) for w in weights[10:]]
+        matrices = [torch.zeros(w.shape) for w in weights[10:]]
         grads = Gradients(*(v.data_ptr() for v in vectors))
         grads.in_norm = POINTERS(*(w.data_ptr() for w in norms))
         grads.matrix = POINTERS(*(w.data_ptr() for w in matrices))
@@ -121,13 +128,13 @@ class FusedBlock(torch.autograd.Function):
             ctypes.byref(ctx.parameters),
             g_out.shape[0],
             ctx.counts,
-            *(ctypes.c_void_p(x.data_ptr()) for x in (g_out, g_in, ctx.saved)),
+            *(ctypes.c_void_p(x.data_ptr()) for x in (h, g_out, g_in, ctx.saved)),
             ctypes.byref(grads),
             ctypes.c_uint32(FusedBlock.calls),
         )
         FusedBlock.spare.append(ctx.saved)
         vectors[1] = vectors[1].t().reshape(weights[1].shape)
-        return (g_in, None, None, None, None, None, None, *vectors, *norms, *(m.t() for m in matrices))
+        return (g_in, None, None, None, None, None, None, *vectors, *norms, *matrices)
 
 
 def take_spare(spare: list[Tensor], size: int) -> Tensor:
@@ -157,8 +164,7 @@ def fused_forward(
     block: Block, h: Tensor, keep: Tensor, state: Tensor, tail: Tensor, lengths: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same function as `Block.forward`, `lengths` included."""
-    c = block.attn.c
-    return FusedBlock.apply(h, keep, state, tail, lengths, c.eps, c.conv_kernel, *tensors_of(block))
+    return FusedBlock.apply(h, keep, state, tail, lengths, torch.is_grad_enabled(), block.attn.c, *tensors_of(block))
 
 
 def rng_state() -> int:
@@ -195,6 +201,6 @@ def accelerate(model: nn.Module) -> str:
     try:
         FusedBlock.library = load_library()
     except (OSError, subprocess.CalledProcessError) as reason:
-        return f"plain PyTorch blocks (about 20 times slower): compiling cpu_kernels.cc failed: {reason}"
+        return f"plain PyTorch blocks (about 20 times slower): compiling the fused ones failed: {reason}"
     model.block_forward = fused_forward
     return "fused CPU blocks"

@@ -4,7 +4,7 @@
 
 `scan` chooses: the loop for a few positions, a Triton kernel on a GPU when the package triton is there, and else the
 parallel version in plain PyTorch (on a CPU about 15 times faster than the loop, forward and backward, in windows of 256).
-All are float32. The fused CPU blocks of cpu_kernels.cc have their own.
+All are float32. The fused CPU blocks (folder cpu) have their own.
 
 Glossary: B batch, T time, E recurrent width; a = 1 - k and b = k * u give the linear recurrence s_t = a_t s_{t-1} + b_t.
 """

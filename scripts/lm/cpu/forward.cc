@@ -1,0 +1,169 @@
+// Forward pass of one HGRN-bit block, fused for the CPU; see block.h.
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "block.h"
+
+namespace lm {
+namespace {
+
+/// One sequence.
+struct Forward {
+  const BlockParameters& p;
+  const std::vector<Packed>& w;
+  const Saved& s;
+  const float* in;  // [T][H]
+  float* row;       // [max(H, E, I)]
+  float* result;    // [kTile][H]
+
+  // Norm of the residual stream, short convolution, SiLU; their codes for the three projections.
+  void project(int t) const {
+    const int H = p.H, K = p.K;
+    const float* h = in + size_t(t) * size_t(H);
+    float* a = s.conv_in + size_t(t + std::max(K - 1, 0)) * size_t(H);
+    const float r = s.inverse_rms[kBeforeMix][t] = inverse_rms(h, H, p.eps);
+    for (int c = 0; c < H; c += kLanes) store(a + c, load(h + c) * r * load(p.attn_norm + c));
+    const float* x = a;
+    if (K) {
+      x = row;
+      float* y = s.conv_out + size_t(t) * size_t(H);
+      const float* oldest = s.conv_in + size_t(t) * size_t(H);
+      for (int c = 0; c < H; c += kLanes) {
+        Lanes sum{};
+        for (int k = 0; k < K; ++k) sum += load(oldest + k * H + c) * load(p.conv + k * H + c);
+        store(y + c, sum);
+        store(row + c, sum * sigmoid(sum));
+      }
+    }
+    const float rx = s.inverse_rms[kBeforeProjections][t] = inverse_rms(x, H, p.eps);
+    for (int m : {kI, kF, kG}) encode(m, t, x, rx);
+  }
+
+  // The gated recurrence and the output gate.
+  void recur(int t) const {
+    const int E = p.E;
+    const size_t at = size_t(t) * size_t(E);
+    const float *i = s.i + at, *z = s.z + at, *g = s.g + at, *before = s.s + at;
+    float* after = s.s + at + E;
+    const float r = s.inverse_rms[kOfGate][t] = inverse_rms(g, E, p.eps);
+    for (int c = 0; c < E; c += kLanes) {
+      const Lanes k = load(p.keep + c) * sigmoid(-load(z + c)), u = load(i + c) * sigmoid(load(i + c));
+      const Lanes now = load(before + c) + k * (u - load(before + c));
+      store(after + c, now);
+      store(row + c, load(g + c) * r * load(p.gate_norm + c) * (now * sigmoid(now)));
+    }
+    encode(kO, t, row, s.inverse_rms[kBeforeO][t] = inverse_rms(row, E, p.eps));
+  }
+
+  void enter_mlp(int t, const float* mixed) const {
+    const int H = p.H;
+    const float* h = in + size_t(t) * size_t(H);
+    float* h1 = s.h1 + size_t(t) * size_t(H);
+    for (int c = 0; c < H; c += kLanes) store(h1 + c, load(h + c) + load(mixed + c));
+    const float r = s.inverse_rms[kBeforeMlp][t] = inverse_rms(h1, H, p.eps);
+    for (int c = 0; c < H; c += kLanes) store(row + c, load(h1 + c) * r * load(p.ffn_norm + c));
+    encode(kGateUp, t, row, s.inverse_rms[kBeforeGateUp][t] = inverse_rms(row, H, p.eps));
+  }
+
+  void gate_mlp(int t) const {
+    const int I = p.I;
+    const float *gate = s.gate_up + size_t(t) * 2 * size_t(I), *up = gate + I;
+    for (int c = 0; c < I; c += kLanes) store(row + c, load(gate + c) * sigmoid(load(gate + c)) * load(up + c));
+    encode(kDown, t, row, s.inverse_rms[kBeforeDown][t] = inverse_rms(row, I, p.eps));
+  }
+
+  void encode(int m, int t, const float* x, float r) const {
+    const int cols = w[size_t(m)].k;
+    s.scale[m][t] = quantize(x, p.in_norm[m], r, cols, s.code[m] + size_t(t) * size_t(cols));
+  }
+  void multiply(int m, int t0, int n, float* y) const {
+    const Packed& matrix = w[size_t(m)];
+    matrix.times(s.code[m] + size_t(t0) * size_t(matrix.k), s.scale[m] + t0, n, y);
+  }
+
+  void run(int T, float* out, float* state, float* tail) const {
+    const size_t H = size_t(p.H), E = size_t(p.E), past = p.K ? size_t(p.K - 1) : 0;
+    if (past) std::memcpy(s.conv_in, tail, sizeof(float) * past * H);
+    std::memcpy(s.s, state, sizeof(float) * E);
+    for (int t0 = 0; t0 < T; t0 += kTile) {
+      const int n = std::min(kTile, T - t0), end = t0 + n;
+      const size_t at = size_t(t0);
+      for (int t = t0; t < end; ++t) project(t);
+      multiply(kI, t0, n, s.i + at * E);
+      multiply(kF, t0, n, s.z + at * E);
+      multiply(kG, t0, n, s.g + at * E);
+      for (int t = t0; t < end; ++t) recur(t);
+      multiply(kO, t0, n, result);
+      for (int t = t0; t < end; ++t) enter_mlp(t, result + size_t(t - t0) * H);
+      multiply(kGateUp, t0, n, s.gate_up + at * 2 * size_t(p.I));
+      for (int t = t0; t < end; ++t) gate_mlp(t);
+      multiply(kDown, t0, n, result);
+      for (size_t c = 0; c < size_t(n) * H; c += kLanes)
+        store(out + at * H + c, load(s.h1 + at * H + c) + load(result + c));
+    }
+    std::memcpy(state, s.s + size_t(T) * E, sizeof(float) * E);
+    if (past) std::memcpy(tail, s.conv_in + size_t(T) * H, sizeof(float) * past * H);
+  }
+};
+
+struct Free {
+  void operator()(uint8_t* memory) const { std::free(memory); }
+};
+
+}  // namespace
+
+uint8_t* scratch(size_t bytes) {
+  thread_local std::unique_ptr<uint8_t, Free> memory;
+  thread_local size_t size = 0;
+  constexpr size_t kPage = size_t{2} << 20;
+  if (size < bytes) {
+    size = (bytes + kPage - 1) / kPage * kPage;
+    memory.reset(static_cast<uint8_t*>(std::aligned_alloc(kPage, size)));
+    prefer_huge_pages(memory.get(), static_cast<int64_t>(size));
+  }
+  return memory.get();
+}
+
+}  // namespace lm
+
+extern "C" {
+
+/// Asks the system for 2 MiB pages, where it knows them: the passes walk over megabytes with long strides.
+void prefer_huge_pages(void* memory, int64_t bytes) {
+#if defined(__linux__)
+  const auto page = uintptr_t{4096}, from = (reinterpret_cast<uintptr_t>(memory) + page - 1) / page * page;
+  const auto to = (reinterpret_cast<uintptr_t>(memory) + static_cast<uintptr_t>(bytes)) / page * page;
+  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);  // advice: it may fail
+#else
+  (void)memory, (void)bytes;
+#endif
+}
+
+/// Bytes that forward needs per sequence to remember what backward uses.
+int64_t block_saved_bytes(const BlockParameters* p) { return static_cast<int64_t>(lm::Saved::bytes(*p)); }
+
+/// out[B][T][H] = block(in[B][T][H]); state [B][E] and tail [B][K-1][H] are read and replaced by their values at the
+/// end. Row b holds lengths[b] tokens, 0 to T (null: T each); what follows them is not read, and is zero in out.
+void block_forward(const BlockParameters* p, int B, const int32_t* lengths, const float* in, float* out, float* state,
+                   float* tail, uint8_t* saved) {
+  using namespace lm;
+  const std::vector<Packed> w = Packed::all(*p, Packed::straight);
+  const size_t stride = Saved::bytes(*p), H = size_t(p->H), area = size_t(p->T) * H, past = p->K ? size_t(p->K - 1) : 0;
+  const size_t widest = size_t(std::max({p->H, p->E, p->I}));
+#pragma omp parallel for schedule(dynamic)
+  for (int b = 0; b < B; ++b) {
+    const size_t at = size_t(b);
+    Carver notes(saved + at * stride), local(scratch(4 * (widest + kTile * H)));
+    const Saved s(*p, notes);
+    const Forward forward{*p, w, s, in + at * area, local.floats(widest), local.floats(kTile * H)};
+    const int T = lengths ? lengths[b] : p->T;
+    forward.run(T, out + at * area, state + at * size_t(p->E), tail + at * past * H);
+    std::fill(out + at * area + size_t(T) * H, out + (at + 1) * area, 0.0f);
+  }
+}
+}

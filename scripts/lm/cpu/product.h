@@ -1,0 +1,119 @@
+// Matrix products on 8-bit integers with 32-bit sums: three quarters of the arithmetic of training.
+#pragma once
+
+#include <utility>
+
+#include "lanes.h"
+
+namespace lm {
+
+/// C[m][n] = sum_k A[m][k] * B[n][k],  A unsigned (value + 128), B signed, n a multiple of 16, k of 4.
+/// Both operands are read four k's at a time as 32-bit words:
+///   A word (m, k4) at a + m/16 * a_block + m%16 * a_m + k4 * a_k,   B words (16 n's, k4) at b + n/16 * b_block + k4 *
+///   16
+struct Operands {
+  const uint32_t* a;
+  long a_block, a_m, a_k;
+  const uint32_t* b;
+  long b_block;
+};
+
+/// out[m][n] (+)= C[m][n] * row[m], for the values of A, without the 128.
+struct Output {
+  float* out;
+  long stride;
+  const float* row;
+  bool add;
+};
+
+/// sum + the four products of unsigned bytes of a and signed bytes of b, in each lane.
+inline Ints dot4(Ints sum, Ints a, Ints b) {
+#if defined(__AVX512VNNI__)
+  return (Ints)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#else
+  for (int i = 0; i < 4; ++i) sum += (a >> 8 * i & 255) * (b << (24 - 8 * i) >> 24);
+  return sum;
+#endif
+}
+
+/// f(0), f(1) ... f(kCount - 1) with constant arguments: so that an array of accumulators stays in registers.
+template <int kCount, typename F>
+inline void each(F f) {
+  [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) {
+    (f(std::integral_constant<int, kIndex>{}), ...);
+  }(std::make_integer_sequence<int, kCount>{});
+}
+
+/// out[n] = -128 times the sum of B over k: what the 128 in A adds to each sum, taken off.
+inline void offsets(const uint32_t* b, long b_block, int n, int k4, int32_t* out) {
+  for (int block = 0; block < n / kLanes; ++block) {
+    Ints total{};
+    for (int k = 0; k < k4; ++k)
+      total = dot4(total, Ints{} + 0x01010101, load_as<Ints>(b + block * b_block + k * kLanes));
+    total *= -128;
+    std::memcpy(out + block * kLanes, &total, sizeof total);
+  }
+}
+
+template <int kRows, int kBlocks>
+__attribute__((noinline)) void tile(const Operands& p, const Output& o, int m, int block, int k4,
+                                    const int32_t* offset) {
+  Ints sum[kRows * kBlocks];
+  each<kRows * kBlocks>([&](auto i) { sum[i] = load_as<Ints>(offset + (block + i % kBlocks) * kLanes); });
+  const uint32_t* a = p.a + m / 16 * p.a_block + m % 16 * p.a_m;
+  const uint32_t* b = p.b + block * p.b_block;
+  const long a_m = p.a_m, a_k = p.a_k, b_block = p.b_block;
+  for (int k = 0; k < k4; ++k, a += a_k, b += kLanes) {
+    Ints w[kBlocks];
+    each<kBlocks>([&](auto j) { w[j] = load_as<Ints>(b + j * b_block); });
+    each<kRows>([&](auto r) {
+      const Ints x = Ints{} + static_cast<int32_t>(a[r * a_m]);
+      each<kBlocks>([&](auto j) { sum[r * kBlocks + j] = dot4(sum[r * kBlocks + j], x, w[j]); });
+    });
+  }
+  each<kRows>([&](auto r) {
+    float* out = o.out + (m + r) * o.stride + block * kLanes;
+    const float row = o.row[m + r];
+    if (o.add)
+      each<kBlocks>(
+          [&](auto j) { add_to(out + j * kLanes, __builtin_convertvector(sum[r * kBlocks + j], Lanes) * row); });
+    else
+      each<kBlocks>(
+          [&](auto j) { store(out + j * kLanes, __builtin_convertvector(sum[r * kBlocks + j], Lanes) * row); });
+  });
+}
+
+/// 6 x 4 accumulators, 4 operands and a broadcast fill the 32 registers of AVX-512; 16 = 6 + 6 + 4 rows.
+template <int kBlocks>
+void column_panel(const Operands& p, const Output& o, int m_count, int block, int k4, const int32_t* offset) {
+  int m = 0;
+  for (; m + 16 <= m_count; m += 16) {
+    tile<6, kBlocks>(p, o, m, block, k4, offset);
+    tile<6, kBlocks>(p, o, m + 6, block, k4, offset);
+    tile<4, kBlocks>(p, o, m + 12, block, k4, offset);
+  }
+  for (; m + 4 <= m_count; m += 4) tile<4, kBlocks>(p, o, m, block, k4, offset);
+  for (; m < m_count; ++m) tile<1, kBlocks>(p, o, m, block, k4, offset);
+}
+
+inline void product(const Operands& p, const Output& o, int m, int n, int k4, const int32_t* offset) {
+  int block = 0;
+  for (; block + 4 <= n / kLanes; block += 4) column_panel<4>(p, o, m, block, k4, offset);
+  for (; block < n / kLanes; ++block) column_panel<1>(p, o, m, block, k4, offset);
+}
+
+/// [k][n] bytes -> [n/16][k/4][16] words of four k's, each byte xor `flip`: the order in which `product` reads B.
+inline void interleave(const uint8_t* in, int k_count, int n, uint8_t flip, uint32_t* out) {
+  const Ints flips = Ints{} + static_cast<int32_t>(0x01010101u * flip);
+  for (int k = 0; k < k_count; k += 4) {
+    const uint8_t* row = in + size_t(k) * size_t(n);
+    for (int c = 0; c < n; c += kLanes) {
+      const Ints words = load_bytes(row + c) | load_bytes(row + n + c) << 8 | load_bytes(row + 2 * n + c) << 16 |
+                         load_bytes(row + 3 * n + c) << 24;
+      const Ints flipped = words ^ flips;
+      std::memcpy(out + size_t(c) * size_t(k_count / 4) + k * 4, &flipped, sizeof flipped);
+    }
+  }
+}
+
+}  // namespace lm
