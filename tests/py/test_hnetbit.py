@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from conftest import ROOT
 from lm import arch
 from lm.arch.hnetbit import Config, HNetBit, RouterWatch, chunks, map_states, ratio_loss, smooth
 from lm.cpu_kernels import accelerate
+from lm.settings import Run
 from make_golden import random_model
 
 ONE = Config(hidden=(24, 40), recurrent=(32, 48), intermediate=(40, 56), router=(16,), conv_kernel=3)
@@ -250,6 +252,16 @@ def test_the_settings_survive_a_checkpoint_and_a_toml_file():
     lists = {key: list(value) if isinstance(value, tuple) else value for key, value in stored.items()}
     assert arch.config_from_dict(stored) == arch.config_from_dict(lists) == TWO
     assert isinstance(arch.build(TWO), HNetBit)
+
+
+CONFIGS = sorted((ROOT / "scripts" / "configs").glob("*-hnet-*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_shipped_config_wastes_no_padding_and_can_use_the_fused_blocks(path):
+    config = Run.read(path).model
+    assert config.architecture == "hnetbit"
+    assert not [w for widths in (config.hidden, config.recurrent, config.intermediate) for w in widths if w % 256]
 
 
 def test_each_level_has_its_own_learning_rate_and_routers_a_factor_of_theirs():
