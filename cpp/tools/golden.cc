@@ -23,7 +23,8 @@ constexpr Option kOptions[] = {
     {"--prompt-file", "FILE", "the prompt is the whole file"},
     {"--generate", "SPEC", "generate after the prompt, may be repeated; SPEC is described below"},
     {"--trace", nullptr,
-     "add h after each block for every position (position 0 is BOS), [position][block][width] Q16.16"},
+     "add h after each block for every position (position 0 is BOS), [position][block][width] Q16.16; zeros where a "
+     "block did not run"},
     {"--all-logits", nullptr, "add the logits after every position, [position][256] Q16.16"},
 };
 
@@ -31,12 +32,14 @@ constexpr const char* kOutput =
     "\nSPEC: NAME=VALUE,... with the names greedy (true), temperature, top-k, top-p, min-p, repetition-penalty, seed\n"
     "and max-bytes (64), e.g. temperature=0.8,top-k=40,seed=7 or greedy,max-bytes=100\n"
     "\noutput: one JSON object with\n"
-    "  kernel, architecture, layers, width, fingerprint (16 hex digits)\n"
+    "  kernel, architecture, stages (of chunking, 0 in a flat model), fingerprint (16 hex digits)\n"
+    "  layers, width  number of blocks, width after the first\n"
     "  prompt_hex\n"
     "  logits         [256] Q16.16 after the prompt\n"
     "  logits_fnv1a   16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each byte\n"
     "  score          {bytes, bits_q32 (decimal text), top1, top5} of the prompt\n"
-    "  generations    [{options, hex, finish: max_bytes | end_of_text}]\n"
+    "  boundaries     masks of BOS and the prompt, 2 hex digits each: bit s = a chunk of stage s begins (0 if flat)\n"
+    "  generations    [{options, hex, boundaries, finish: max_bytes | end_of_text}]\n"
     "  trace, all_logits   if asked for\n"
     "exit status 1 if step by step, whole-prompt and sliced runs differ in any bit\n";
 
@@ -64,18 +67,21 @@ Result<std::vector<uint8_t>> prompt_of(const Arguments& arguments) {
 
 /// What stepping through the prompt one byte at a time gives; the reference for the faster ways.
 struct Steps {
-  std::vector<int32_t> logits;  // [1 + prompt][kVocab]
-  std::vector<int32_t> trace;   // [1 + prompt][sum of the blocks' widths]
+  std::vector<int32_t> logits;      // [1 + prompt][kVocab]
+  std::vector<int32_t> trace;       // [1 + prompt][sum of the blocks' widths]
+  std::vector<uint8_t> boundaries;  // [1 + prompt]
 };
 
 Steps run_steps(const Model& model, const std::vector<uint8_t>& prompt) {
   const std::vector<uint32_t> widths = model.trace_widths();
   const size_t row = std::accumulate(widths.begin(), widths.end(), size_t{0});
-  Steps steps{std::vector<int32_t>((prompt.size() + 1) * kVocab), std::vector<int32_t>((prompt.size() + 1) * row)};
+  Steps steps{std::vector<int32_t>((prompt.size() + 1) * kVocab), std::vector<int32_t>((prompt.size() + 1) * row), {}};
   Context context(model);
   for (size_t p = 0; p <= prompt.size(); ++p) {
     model.step(p == 0 ? kBos : prompt[p - 1], context, std::span(steps.logits).subspan(p * kVocab, kVocab),
                std::span(steps.trace).subspan(p * row, row));
+    const std::span<const uint8_t> mask = context.boundaries();
+    steps.boundaries.push_back(mask.empty() ? uint8_t{0} : mask[0]);
   }
   return steps;
 }
@@ -88,15 +94,18 @@ uint64_t fnv1a(std::span<const int32_t> words) {
   return hash;
 }
 
-/// False if any slicing of the prompt leaves other logits or another state than single steps.
+/// False if any slicing of the prompt leaves other logits, boundaries or another state than single steps.
 bool slicing_is_exact(const std::shared_ptr<const Model>& model, const std::vector<uint8_t>& prompt,
                       const Steps& steps) {
   std::vector<uint8_t> first_saved;
   for (const size_t slice : {size_t{1}, size_t{7}, prompt.size() + 1}) {
     Session session(model);
+    std::vector<uint8_t> boundaries(prompt.size());
     for (size_t at = 0; at < prompt.size(); at += slice) {
-      session.feed(std::span(prompt).subspan(at, std::min(slice, prompt.size() - at)));
+      const size_t size = std::min(slice, prompt.size() - at);
+      session.feed(std::span(prompt).subspan(at, size), std::span(boundaries).subspan(at, size));
     }
+    if (!std::ranges::equal(boundaries, std::span(steps.boundaries).subspan(1))) return false;
     if (!std::ranges::equal(session.logits(), std::span(steps.logits).last(kVocab))) return false;
     if (first_saved.empty()) first_saved = session.save();
     if (session.save() != first_saved) return false;
@@ -128,8 +137,10 @@ Result<void> write_generation(const std::shared_ptr<const Model>& model, const s
   Result<void> started = session.start(options, max_bytes);
   if (!started.ok()) return started;
   std::vector<uint8_t> out(max_bytes);
-  out.resize(session.generate(out));
-  json.open('{').key("options").text(spec).key("hex").text(to_hex(out));
+  std::vector<uint8_t> boundaries(max_bytes);
+  out.resize(session.generate(out, boundaries));
+  boundaries.resize(out.size());
+  json.open('{').key("options").text(spec).key("hex").text(to_hex(out)).key("boundaries").text(to_hex(boundaries));
   json.key("finish").text(session.finish_state() == Finish::kEndOfText ? "end_of_text" : "max_bytes").close('}');
   return {};
 }
@@ -156,6 +167,7 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   const std::vector<uint32_t> widths = model->trace_widths();
   json.key("layers").unsigned_integer(widths.size()).key("width").integer(widths.front());
   json.key("fingerprint").text(to_hex(model->info().fingerprint)).key("prompt_hex").text(to_hex(prompt));
+  json.key("stages").integer(model->info().stages).key("boundaries").text(to_hex(steps.boundaries));
   json.key("logits").integers(std::span(steps.logits).last(kVocab));
   json.key("logits_fnv1a").text(to_hex(fnv1a(steps.logits)));
   json.key("score").open('{').key("bytes").unsigned_integer(score.value().bytes);
