@@ -27,3 +27,5 @@ if __name__ == "__main__":
         train(run, arguments.out, arguments.resume, arguments.grow_from, arguments.init_from)
     except (ValueError, OSError, RuntimeError) as problem:
         sys.exit(f"train: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(f"train: stopped; the same command with --resume goes on from {arguments.out / 'last.pt'}")

@@ -14,8 +14,11 @@ from .arch.hgrnbit import BOS, EOS
 def save(path: Path, content: dict) -> None:
     """Write beside the target, then rename: a killed run never leaves half a checkpoint."""
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    torch.save(content, partial)
-    os.replace(partial, path)
+    try:
+        torch.save(content, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)  # of a save that failed, on a full disk for example
 
 
 def load(path: str | Path) -> dict:

@@ -45,8 +45,11 @@ class World:
             distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         return World(int(os.environ.get("RANK", 0)) if size > 1 else 0, size, device)
 
-    def leave(self) -> None:
+    def leave(self, done: bool) -> None:
+        """Called last. `done`: all processes came to their end, so each waits here for the others' last messages."""
         if self.size > 1:
+            if done:
+                distributed.barrier()
             distributed.destroy_process_group()
 
     @property

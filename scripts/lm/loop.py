@@ -269,7 +269,7 @@ def train(
     if last.exists() and not resume:
         raise ValueError(f"{last} exists: say --resume to go on, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    world = World.join(run.train.device)
+    world, done = World.join(run.train.device), False
     try:
         trainer = Trainer(run, out, world)
         if world.writes:
@@ -281,5 +281,7 @@ def train(
         elif init_from:
             trainer.at.bytes_before = checkpoint.initialize(trainer.model, init_from)
         trainer.fit()
+        done = True
+        del trainer  # what holds on to the processes' connection ends before it
     finally:
-        world.leave()
+        world.leave(done)

@@ -58,7 +58,11 @@ def train(folder, processes, steps, *arguments, accumulate=1):
         )
         for rank in range(processes)
     ]
-    said = [process.communicate() for process in started]
+    try:
+        said = [process.communicate(timeout=300) for process in started]  # one that waits for ever fails the test
+    finally:
+        for process in started:
+            process.kill()
     for process, (_, errors) in zip(started, said):
         assert process.returncode == 0, errors[-2000:]
     return [out for out, _ in said]
@@ -93,7 +97,7 @@ def test_a_process_on_its_own_needs_no_other():
     module = torch.nn.Linear(2, 2)
     assert alone.wrap(module, False) is module
     assert float(alone.mean(torch.tensor(3.0))) == 3
-    alone.leave()
+    alone.leave(done=True)
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch):

@@ -173,6 +173,20 @@ def test_a_new_schedule_begins_with_the_weights_of_another_run(tmp_path):
         loop.train(wider, tmp_path / "third", init_from=tmp_path / "first" / "last.pt")
 
 
+def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path / "last.pt", {"config": 1, "model": 2, "bytes_seen": 3})
+
+    def full_disk(content, path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path / "last.pt", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    assert checkpoint.load(tmp_path / "last.pt")["bytes_seen"] == 3
+
+
 def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):
     run = settings(tmp_path, total_bytes=128)
     loop.train(run, tmp_path / "run")
@@ -181,6 +195,12 @@ def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):
     checkpoint.save(tmp_path / "other.pt", content)
     with pytest.raises(ValueError, match=r"model\.architecture must be one of .*'transformer'"):
         checkpoint.load_model(tmp_path / "other.pt")
+    hierarchical = replace(run, model=HIERARCHICAL)
+    for start in ("init_from", "grow_from"):
+        with pytest.raises(ValueError, match=r"last\.pt.*hgrnbit.*hnetbit"):
+            loop.train(hierarchical, tmp_path / start, **{start: tmp_path / "run" / "last.pt"})
+    with pytest.raises(ValueError, match=r"last\.pt was trained with model\.architecture = 'hgrnbit'"):
+        loop.train(hierarchical, tmp_path / "run", resume=True)
 
 
 def test_a_deeper_model_grows_from_a_shallower_one_by_repeating_its_blocks(tmp_path):

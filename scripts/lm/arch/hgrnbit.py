@@ -191,7 +191,7 @@ class HGRNBit(nn.Module):
     def loss(self, tokens: Tensor, targets: Tensor, states: list | None = None) -> tuple[Tensor, list]:
         """Mean nats per byte.  `targets` is `tokens` one byte later: the only place where the shift happens is the loader."""
         logits, states = self.forward(tokens, states)
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten()), states
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten()), states
 
 
 Model = HGRNBit  # the name by which lm.arch finds it

@@ -295,7 +295,7 @@ class HNetBit(nn.Module):
     def loss(self, tokens: Tensor, targets: Tensor, states: list | None = None) -> tuple[Tensor, list, dict]:
         """Mean nats per byte plus the ratio loss of every stage, new states, statistics.  `targets`: one byte later."""
         logits, states, notes = self.trace(tokens, states)
-        nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        nats = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
         statistics, total = {"nats": nats.item()}, nats
         for s, (note, N) in enumerate(zip(notes, self.config.target)):
             positions = note["valid"].sum().clamp(min=1)
