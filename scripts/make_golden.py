@@ -14,12 +14,15 @@ NAME.json: what the integer engine computes; exact on every platform, through th
     logits       256 integers Q16.16: the prediction after the prompt
     logits_fnv1a 16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each prompt byte
     score        {text (bytes, hex), bytes, bits_q32 (decimal text, Q32.32), top1, top5}
+    boundaries   hierarchical models only: hex, a byte for BOS and each of the prompt; bit s = a chunk of stage s begins
     generations  [{options, bytes (hex), finish}] after the prompt; options carry the names of the npm package (greedy,
                  temperature, topK, topP, minP, repetitionPenalty, seed, maxBytes; absent: temperature 1, nothing cut),
                  finish is max_bytes or end_of_text
 NAME.float.json: what PyTorch computes in float32 for the same prompt
     positions    indices into BOS + prompt
-    layers       [layer][position][width] residual stream after each block
+    layers       [layer][position][width] residual stream after each block, in the order in which blocks run; zeros
+                 where a block did not run
+    boundaries   hierarchical models only: as in NAME.json
     logits       [position][256]
     tolerance    {layers: [L], logits}: largest allowed |engine - float| / |float|, as Euclidean norms over all of
                  `positions`. See TOLERANCE_PER_BLOCK.
@@ -38,22 +41,44 @@ import torch
 from torch import nn
 
 from lm import arch, gguf_file
-from lm.arch.hgrnbit import BOS, Config, HGRNBit
+from lm.arch import hnetbit
+from lm.arch.hgrnbit import BOS, Block, Config
 from lm.text import encode
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "golden"
 ENGINE = ROOT / "build" / "native" / "tern_golden"
 
-# Small, odd widths and every optional part once on and once off. Together 310 KB.
+# Small, odd widths and every optional part once on and once off. Together 570 KB.
 MODELS = {
     "tiny_gate": Config(hidden=64, recurrent=128, intermediate=96, layers=3, conv_kernel=4, lower_bounds=True),
     "tiny_state": Config(
         hidden=64, recurrent=64, intermediate=96, layers=3, conv_kernel=0, gate_norm="state", sigmoid="piecewise_linear"
     ),
 }
-TYPES = {"tiny_gate": "TQ1_0", "tiny_state": "TQ2_0"}
-SEEDS = {"tiny_gate": 11, "tiny_state": 12}
+HNETS = {
+    "tiny_hnet": hnetbit.Config(hidden=(40, 72), recurrent=(48, 72), intermediate=(56, 88), layers=2, router=(24,)),
+    "tiny_hnet_2_stages": hnetbit.Config(
+        hidden=(36, 36, 52),
+        recurrent=(40, 36, 56),
+        intermediate=(44, 60, 68),
+        encoder=(1, 2),
+        decoder=(2, 1),
+        layers=1,
+        router=(36, 20),
+        target=(4.0, 2.0),
+        lr_multiplier=(1.0, 1.0, 1.0),
+        decay_span=(0.0, 0.0, 0.0),
+        conv_kernel=0,
+        gate_norm="state",
+        sigmoid="piecewise_linear",
+    ),
+}
+MODELS |= HNETS
+TYPES = {"tiny_gate": "TQ1_0", "tiny_state": "TQ2_0", "tiny_hnet": "TQ1_0", "tiny_hnet_2_stages": "TQ2_0"}
+# Those of the hierarchical models leave every boundary probability of PROMPT at least 0.0025 away from 1/2: with random
+# weights, float and engine would now and then disagree on which side of it they are.
+SEEDS = {"tiny_gate": 11, "tiny_state": 12, "tiny_hnet": 19, "tiny_hnet_2_stages": 28}
 
 # Text of several scripts, a document end, and bytes that are not UTF-8; longer than four tiles of the prefill.
 PROMPT = (
@@ -127,31 +152,79 @@ def engine_golden(program: Path, model: Path, prompt: bytes, scored: bytes) -> d
         "logits": out["logits"],
         "logits_fnv1a": out["logits_fnv1a"],
         "score": {"text": scored.hex(), **score},
+        **({"boundaries": out["boundaries"]} if out.get("stages") else {}),
         "generations": [
             {"options": options, "bytes": made["hex"], "finish": made["finish"]}
+            | ({"boundaries": made["boundaries"]} if out.get("stages") else {})
             for options, made in zip(GENERATIONS, out["generations"])
         ],
     }
 
 
+def positions_of(masks: bytes, level: int) -> list[int]:
+    """Where the rows of a level are in the text: all, or those where a chunk of every stage around it begins."""
+    around = (1 << level) - 1
+    return [t for t, mask in enumerate(masks) if mask & around == around]
+
+
+def masks_of(notes: list[dict], length: int) -> bytes:
+    """The boundaries of HNetBit.trace, one row of text, as in NAME.json."""
+    masks = bytearray(length)
+    for s, note in enumerate(notes):
+        for t, begins in zip(positions_of(masks, s), note["boundary"][0].tolist()):
+            masks[t] |= begins << s
+    return bytes(masks)
+
+
 @torch.no_grad()
-def float_golden(model: HGRNBit, prompt: bytes) -> dict:
+def run_blocks(model: nn.Module, tokens: torch.Tensor, see) -> torch.Tensor:
+    """Logits [1,T,V]; after every block `see(level, h)` may give another h [1,rows,D] to go on with, or None."""
+    levels = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Block):
+            inner = len(model.stages) if name.startswith("main.") else 0
+            levels[module] = int(name.split(".")[1]) if name.startswith("stages.") else inner
+    plain = model.block_forward
+
+    def seen(block: Block, *arguments):
+        h, *states = plain(block, *arguments)
+        other = see(levels[block], h)
+        return (h if other is None else other, *states)
+
+    model.block_forward = seen
+    try:
+        return model(tokens)[0]
+    finally:
+        model.block_forward = plain
+
+
+@torch.no_grad()
+def float_golden(model: nn.Module, prompt: bytes) -> dict:
     """The content of NAME.float.json: float32, every fifth position and the last."""
     tokens = torch.tensor([[BOS, *prompt]])
-    hidden, _ = model.hidden(tokens, model.initial_states(1))
-    logits, _ = model(tokens)
-    positions = sorted({*range(0, tokens.shape[1], 5), tokens.shape[1] - 1})
+    length = tokens.shape[1]
+    masks = masks_of(model.trace(tokens)[2], length) if hasattr(model, "trace") else None
+    layers = []
+
+    def see(level: int, h: torch.Tensor) -> None:
+        at_bytes = torch.zeros(length, h.shape[2])
+        at_bytes[positions_of(masks, level) if masks else slice(None)] = h[0]
+        layers.append(at_bytes)
+
+    logits = run_blocks(model, tokens, see)[0]
+    positions = sorted({*range(0, length, 5), length - 1})
 
     def rounded(values: torch.Tensor) -> list:
-        return [[round(x, 4) for x in row] for row in values[0, positions].tolist()]
+        return [[round(x, 4) for x in row] for row in values[positions].tolist()]
 
     return {
         "positions": positions,
-        "layers": [rounded(h) for h in hidden[1:]],
+        "layers": [rounded(h) for h in layers],
         "logits": rounded(logits),
+        **({"boundaries": masks.hex()} if masks else {}),
         "tolerance": {
-            "layers": [TOLERANCE_PER_BLOCK * (block + 1) for block in range(model.config.layers)],
-            "logits": TOLERANCE_PER_BLOCK * (model.config.layers + 1),
+            "layers": [TOLERANCE_PER_BLOCK * (block + 1) for block in range(len(layers))],
+            "logits": TOLERANCE_PER_BLOCK * (len(layers) + 1),
         },
     }
 

@@ -6,7 +6,6 @@ How far it is from float32: pytest tests/py/test_golden.py -k float -s
 import hashlib
 import json
 
-import numpy as np
 import pytest
 import torch
 
@@ -47,23 +46,39 @@ def test_the_programs_that_are_compared_use_different_kernels():
     assert kernels["tern_golden"] != "scalar"
 
 
+def engine_trace(name, prompt):
+    """What the engine computes at every byte: h after each block, [position][width] per block, and the logits."""
+    engine = make_golden.run_engine(NATIVE / "tern_golden", GOLDEN / f"{name}.gguf", prompt, "--trace", "--all-logits")
+    layers = [torch.tensor(rows).double().div(65536).float() for rows in zip(*engine["trace"])]
+    return layers, torch.tensor(engine["all_logits"]).double().div(65536).float(), bytes.fromhex(engine["boundaries"])
+
+
 @pytest.mark.parametrize("name", make_golden.MODELS)
 def test_the_engine_is_within_tolerance_of_float_at_every_layer(name):
     expected = json.loads((GOLDEN / f"{name}.float.json").read_text())
-    prompt = bytes.fromhex(golden(name)["prompt"])
-    engine = make_golden.run_engine(NATIVE / "tern_golden", GOLDEN / f"{name}.gguf", prompt, "--trace", "--all-logits")
-    trace = np.array(engine["trace"])[expected["positions"]] / 65536  # [position][layer][width]
-    logits = np.array(engine["all_logits"])[expected["positions"]] / 65536
+    layers, logits, _ = engine_trace(name, bytes.fromhex(golden(name)["prompt"]))
 
     def error(found, wanted):
-        return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+        wanted = torch.tensor(wanted)
+        return float((found[expected["positions"]] - wanted).norm() / wanted.norm())
 
-    errors = [error(trace[:, n], np.array(layer)) for n, layer in enumerate(expected["layers"])]
-    head = error(logits, np.array(expected["logits"]))
+    errors = [error(found, wanted) for found, wanted in zip(layers, expected["layers"], strict=True)]
+    head = error(logits, expected["logits"])
     print(f"\n{name}: layers {' '.join(f'{e:.2%}' for e in errors)}, logits {head:.2%}")
     for n, (found, limit) in enumerate(zip(errors, expected["tolerance"]["layers"], strict=True)):
         assert found <= limit, f"block {n} is off by {found:.3%}, allowed {limit:.3%}"
     assert head <= expected["tolerance"]["logits"]
+
+
+@pytest.mark.parametrize("name", make_golden.HNETS)
+def test_engine_and_float_begin_the_same_chunks_and_not_everywhere(name):
+    stored = json.loads((GOLDEN / f"{name}.float.json").read_text())["boundaries"]
+    assert stored == golden(name)["boundaries"]
+    masks = bytes.fromhex(stored)
+    stages = len(make_golden.HNETS[name].router)
+    assert masks[0] == (1 << stages) - 1, "a text begins with a chunk of every stage"
+    counts = [len(make_golden.positions_of(masks, level)) for level in range(stages + 1)]
+    assert counts[0] > counts[1] > 10 and counts[-2] > counts[-1] > 5, f"rows per level: {counts}"
 
 
 @torch.no_grad()
@@ -73,13 +88,11 @@ def test_a_block_of_the_engine_differs_from_the_same_block_in_float_only_by_roun
 
     At most positions no int8 code differs and the outputs agree to about 1e-5 of their length (Q16.16 has 1e-5 of a
     unit). Where a code differs, the output may be off by a few codes; in the recurrent state that can last, so the
-    limit of exactness is asked of a quarter of the positions.
+    limit of exactness is asked of a quarter of the positions.  In a hierarchical model the first block after a router
+    or after the chunks came back also sees what lies between: norms, router, pad, moving average and residual.
     """
     prompt = bytes.fromhex(golden(name)["prompt"])
-    path = GOLDEN / f"{name}.gguf"
-    engine = make_golden.run_engine(NATIVE / "tern_golden", path, prompt, "--trace", "--all-logits")
-    trace, logits = (torch.tensor(engine[key]).double().div(65536).float() for key in ("trace", "all_logits"))
-    model = gguf_file.load(path)
+    layers, logits, masks = engine_trace(name, prompt)
 
     def check(what, found, wanted):
         errors = (found - wanted).norm(dim=1) / wanted.norm(dim=1)  # per position
@@ -90,12 +103,17 @@ def test_a_block_of_the_engine_differs_from_the_same_block_in_float_only_by_roun
         assert quarter < 1e-4, what
         assert worst < 0.03, what
 
-    h = model.embeddings(torch.tensor([[BOS, *prompt]]))
-    for n, (layer, keep, states) in enumerate(zip(model.layers, model.keep_table(), model.initial_states(1))):
-        wanted, _, _ = layer(h, keep, *states)
-        check(f"block {n}", trace[:, n], wanted[0])
-        h = trace[None, :, n]
-    check("head", logits, model.lm_head(model.norm(h))[0])
+    left = iter(enumerate(layers))
+
+    def see(level, wanted):
+        n, engine = next(left)
+        found = engine[make_golden.positions_of(masks, level)]
+        check(f"block {n}", found, wanted[0])
+        return found[None]
+
+    predicted = make_golden.run_blocks(gguf_file.load(GOLDEN / f"{name}.gguf"), torch.tensor([[BOS, *prompt]]), see)
+    assert next(left, None) is None, "PyTorch has fewer blocks"
+    check("head", logits, predicted[0])
 
 
 @pytest.mark.parametrize("name", make_golden.MODELS)
@@ -104,8 +122,9 @@ def test_the_float_file_is_what_pytorch_computes_from_the_model_file(name):
     model = gguf_file.load(GOLDEN / f"{name}.gguf")
     now = make_golden.float_golden(model, bytes.fromhex(golden(name)["prompt"]))
     assert now["positions"] == stored["positions"]
-    for key in ("layers", "logits"):
-        found, wanted = torch.tensor(now[key]), torch.tensor(stored[key])
+    assert now.get("boundaries") == stored.get("boundaries")
+    for found, wanted in zip([*now["layers"], now["logits"]], [*stored["layers"], stored["logits"]], strict=True):
+        found, wanted = torch.tensor(found), torch.tensor(wanted)
         assert found.shape == wanted.shape
         assert float((found - wanted).norm() / wanted.norm()) < 0.01  # another machine sums in another order
 
