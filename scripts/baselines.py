@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Bits per byte of general compressors on a text, to compare with `tern eval`: xz -9e and PPMd (7z, best order).
+"""Bits per byte of general compressors and of n-gram models on a text, to compare with `tern eval`.
 
-    baselines.py text.txt [--json]
+    baselines.py held_out.txt                                                   xz -9e and PPMd
+    baselines.py held_out.txt --train training.txt --out models/baselines.json  for the picture of plot_models.py
 
-The compressors get the very stream the model predicts (separator lines as one byte, see lm/text.py) and are divided by
-the same number of bytes. PPMd gets 256 MB of memory and the best of several orders: a fair opponent.
+All get the very stream the model predicts (separator lines as one byte, see lm/text.py) and are divided by the same
+number of bytes. PPMd gets 256 MB of memory and the best of several orders: a fair opponent. With a training text there
+are also n-gram models that were counted on it (lm/ngram.py; their download is the compressed table of counts), and PPMd
+that has read it before (its download is the compressed training text).
 """
 
 from __future__ import annotations
@@ -18,9 +21,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lm.text import encode
+from lm import ngram
+from lm.data import read_text
 
 PPMD_ORDERS = (4, 6, 8, 10, 12, 16, 24)
+GRAMS = (3, 4, 5, 6, 7)
 
 
 def xz_bytes(stream: bytes) -> int:
@@ -40,7 +45,7 @@ def ppmd_bytes(stream: bytes, order: int) -> int:
         return archive.stat().st_size
 
 
-def measure(stream: bytes) -> dict[str, float]:
+def measure(stream: bytes) -> dict:
     """-> bytes, xz and ppmd in bits per byte, and the order ppmd did best with."""
     sizes = {order: ppmd_bytes(stream, order) for order in PPMD_ORDERS}
     best = min(sizes, key=sizes.get)
@@ -52,25 +57,56 @@ def measure(stream: bytes) -> dict[str, float]:
     }
 
 
+def measure_trained(stream, training, order: int) -> list[dict]:
+    """uint8 streams -> what was fitted to the training text: name, download in bytes, bits_per_byte on the other text."""
+    points = []
+    for n in GRAMS:
+        levels = ngram.train(training, n)
+        bits = ngram.bits_per_byte(levels, stream)
+        points.append({"name": f"{n}-gram", "download": ngram.packed_bytes(levels), "bits_per_byte": round(bits, 4)})
+    first, both = (ppmd_bytes(part, order) for part in (training.tobytes(), training.tobytes() + stream.tobytes()))
+    bits = 8 * (both - first) / stream.size
+    points.append({"name": "ppmd after the training text", "download": first, "bits_per_byte": round(bits, 4)})
+    return points
+
+
+def as_points(text: Path, training: Path | None, report: dict, trained: list[dict]) -> dict:
+    """The content of models/baselines.json; a compressor downloads nothing and begins knowing nothing."""
+    points = [
+        {"name": "xz -9e", "download": 0, "bits_per_byte": round(report["xz"], 4)},
+        {"name": f"ppmd, order {report['ppmd_order']}", "download": 0, "bits_per_byte": round(report["ppmd"], 4)},
+    ]
+    names = {"text": text.name, "bytes": report["bytes"], "training_text": training.name if training else None}
+    return {**names, "points": points + trained}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text", type=Path)
+    parser.add_argument("--train", type=Path, help="a training text, for n-gram models and for PPMd to read first")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--out", type=Path, help="write all points there, as plot_models.py reads them")
     arguments = parser.parse_args()
     try:
-        stream = encode(arguments.text.read_bytes()).tobytes()
-        if not stream:
-            raise ValueError(f"{arguments.text} is empty")
-        report = measure(stream)
+        stream = read_text(arguments.text)
+        report = measure(stream.tobytes())
+        trained = measure_trained(stream, read_text(arguments.train), report["ppmd_order"]) if arguments.train else []
+        if arguments.out:
+            content = as_points(arguments.text, arguments.train, report, trained)
+            arguments.out.write_text(json.dumps(content, indent=2) + "\n")
     except (OSError, ValueError) as error:
         print(f"baselines: {error}", file=sys.stderr)
         return 1
     if arguments.json:
-        print(json.dumps(report))
+        print(json.dumps({**report, "trained": trained}))
     else:
         print(f"{report['bytes']:,} bytes")
         print(f"xz -9e          {report['xz']:.4f} bits per byte")
         print(f"ppmd, order {report['ppmd_order']:2}  {report['ppmd']:.4f} bits per byte")
+        for point in trained:
+            print(
+                f"{point['name']}: {point['bits_per_byte']:.4f} bits per byte, {point['download']:,} bytes to download"
+            )
     return 0
 
 

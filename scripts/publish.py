@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures a model file in models/ and writes its entry in models/manifest.json and the table in models/README.md.
+"""Measures a model file in models/ and writes its entry in the manifest, the table and the picture there.
 
     publish.py models/NAME.gguf --text held_out.txt [--default]
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import plot_models
 from lm import gguf_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,6 +95,8 @@ def publish(model: Path, text: Path, default: bool) -> dict:
     manifest_file.write_text(json.dumps(manifest, indent=2) + "\n")
     if (model.parent / "README.md").exists():
         write_table(model.parent / "README.md", manifest)
+    if (model.parent / "baselines.json").exists():
+        plot_models.write_picture(model.parent)
     return new
 
 

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "session/session.h"
-#include "text/utf8.h"
 #include "tools/commands.h"
 #include "tools/files.h"
 #include "tools/json.h"
@@ -25,26 +24,9 @@ constexpr Option kOptions[] = {
     {"--json", nullptr, "print one JSON object"},
 };
 
-constexpr std::string_view kSeparator = "<|endoftext|>";
 constexpr size_t kSlice = 4096;  // bytes between two updates of the progress bar
 constexpr uint64_t kSampleBytes = 512;
 constexpr std::string_view kPrompts[] = {"", "Once upon a time", "The ", "One day"};  // as in scripts/lm/samples.py
-
-/// As the model saw texts in training: a separator line is one end-of-text byte, its line end belongs to it.
-std::vector<uint8_t> with_document_ends(std::string_view text) {
-  std::vector<uint8_t> bytes;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    const size_t used = std::min(end + 1, text.size());
-    if (text.substr(0, end) == kSeparator) {
-      bytes.push_back(kEos);
-    } else {
-      bytes.insert(bytes.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(used));
-    }
-    text.remove_prefix(used);
-  }
-  return bytes;
-}
 
 void draw_progress(uint64_t done, uint64_t total) {
   constexpr uint64_t kWidth = 40;
@@ -147,25 +129,6 @@ void print_table(const Evaluation& e, double top1, double top5) {
   std::printf("repeated word 4-grams  %.4f\n", e.samples.repetition);
 }
 
-/// The tokens of a file, which may be anything: samples are measured even if they are not UTF-8.
-Result<std::vector<uint8_t>> read_tokens(const std::string& path) {
-  const Result<std::vector<uint8_t>> file = read_file(path);
-  if (!file.ok()) return file.error();
-  if (file.value().empty()) return error_f(ErrorCode::kBadFile, "%s: the file is empty", path.c_str());
-  return with_document_ends({reinterpret_cast<const char*>(file.value().data()), file.value().size()});
-}
-
-/// The tokens of a text file.  Bytes that are not UTF-8 are a mistake: the file is no text, or of another encoding.
-Result<std::vector<uint8_t>> read_text(const std::string& path) {
-  const Result<std::vector<uint8_t>> file = read_file(path);
-  if (!file.ok()) return file.error();
-  if (const size_t valid = valid_utf8_prefix(file.value()); valid < file.value().size()) {
-    return error_f(ErrorCode::kBadFile, "%s: not UTF-8 at byte %llu; convert it first", path.c_str(),
-                   static_cast<unsigned long long>(valid));
-  }
-  return read_tokens(path);
-}
-
 Result<void> run_eval(const Arguments& arguments) {
   const Result<std::string> model_path = arguments.required("--model");
   if (!model_path.ok()) return model_path.error();
@@ -177,7 +140,7 @@ Result<void> run_eval(const Arguments& arguments) {
   if (!count.ok()) return count.error();
   const Result<std::shared_ptr<const Model>> model = load_model(model_path.value());
   if (!model.ok()) return model.error();
-  Result<std::vector<uint8_t>> read = read_text(text_path.value());
+  Result<std::vector<uint8_t>> read = read_text_file(text_path.value());
   if (!read.ok()) return read.error();
   std::vector<uint8_t> text = std::move(read.value());
   text.resize(static_cast<size_t>(std::min<uint64_t>(max_bytes.value(), text.size())));

@@ -1,13 +1,38 @@
-// files.cc: reading files for the command line programs.
+// files.cc: reading files, and models and texts in them, for the command line programs.
 #include "tools/files.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 
+#include "base/vocabulary.h"
 #include "session/session.h"
+#include "text/utf8.h"
 
 namespace tern {
+namespace {
+
+constexpr std::string_view kSeparator = "<|endoftext|>";
+
+/// As the model saw texts in training: a separator line is one end-of-text byte, its line end belongs to it.
+std::vector<uint8_t> with_document_ends(std::string_view text) {
+  std::vector<uint8_t> bytes;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const size_t used = std::min(end + 1, text.size());
+    if (text.substr(0, end) == kSeparator) {
+      bytes.push_back(kEos);
+    } else {
+      bytes.insert(bytes.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(used));
+    }
+    text.remove_prefix(used);
+  }
+  return bytes;
+}
+
+}  // namespace
 
 Result<void> for_each_piece(const std::string& path, const std::function<Result<void>(std::span<const uint8_t>)>& use) {
   const auto failed = [&] { return error_f(ErrorCode::kBadFile, "%s: %s", path.c_str(), std::strerror(errno)); };
@@ -31,6 +56,23 @@ Result<std::vector<uint8_t>> read_file(const std::string& path) {
   });
   if (!read.ok()) return read.error();
   return bytes;
+}
+
+Result<std::vector<uint8_t>> read_tokens(const std::string& path) {
+  const Result<std::vector<uint8_t>> file = read_file(path);
+  if (!file.ok()) return file.error();
+  if (file.value().empty()) return error_f(ErrorCode::kBadFile, "%s: the file is empty", path.c_str());
+  return with_document_ends({reinterpret_cast<const char*>(file.value().data()), file.value().size()});
+}
+
+Result<std::vector<uint8_t>> read_text_file(const std::string& path) {
+  const Result<std::vector<uint8_t>> file = read_file(path);
+  if (!file.ok()) return file.error();
+  if (const size_t valid = valid_utf8_prefix(file.value()); valid < file.value().size()) {
+    return error_f(ErrorCode::kBadFile, "%s: not UTF-8 at byte %llu; convert it first", path.c_str(),
+                   static_cast<unsigned long long>(valid));
+  }
+  return read_tokens(path);
 }
 
 Result<std::shared_ptr<const Model>> load_model(const std::string& path) {

@@ -1,4 +1,4 @@
-// files.h: reading files for the command line programs.
+// files.h: reading files, and models and texts in them, for the command line programs.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +17,12 @@ namespace tern {
 Result<void> for_each_piece(const std::string& path, const std::function<Result<void>(std::span<const uint8_t>)>& use);
 
 Result<std::vector<uint8_t>> read_file(const std::string& path);
+
+/// The tokens of a file as models see texts: a line <|endoftext|> is the one byte kEos.  The file may be anything.
+Result<std::vector<uint8_t>> read_tokens(const std::string& path);
+
+/// The same for a text; bytes that are not UTF-8 are an error: the file is no text, or of another encoding.
+Result<std::vector<uint8_t>> read_text_file(const std::string& path);
 
 /// Streams the file into a model.  Errors begin with the path.
 Result<std::shared_ptr<const Model>> load_model(const std::string& path);
