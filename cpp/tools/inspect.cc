@@ -1,7 +1,9 @@
 // inspect.cc: `tern inspect` shows what is in a model file and what it becomes in memory.
 #include <cstdio>
 #include <string>
+#include <vector>
 
+#include "session/session.h"
 #include "tools/commands.h"
 #include "tools/files.h"
 #include "tools/json.h"
@@ -11,6 +13,7 @@ namespace {
 
 constexpr Option kOptions[] = {
     {"--model", "FILE", "the model, GGUF"},
+    {"--text", "FILE", "show where the model begins chunks in this text instead (hierarchical models)"},
     {"--json", nullptr, "print one JSON object"},
 };
 
@@ -81,11 +84,94 @@ void print_json(const ModelInfo& info) {
   std::printf("%s\n", json.result().c_str());
 }
 
+// ---- chunks ---------------------------------------------------------------------------------------------------------
+
+/// A text and where a model begins chunks in it.
+struct Chunking {
+  std::vector<uint8_t> text;
+  std::vector<uint8_t> boundaries;  // a mask per byte, see Session::feed
+  std::vector<uint64_t> chunks;     // per stage: how many begin
+};
+
+Chunking chunking_of(const std::shared_ptr<const Model>& model, std::vector<uint8_t> text) {
+  Chunking chunking{std::move(text), {}, std::vector<uint64_t>(model->info().stages)};
+  chunking.boundaries.resize(chunking.text.size());
+  Session session(model);
+  session.feed(chunking.text, chunking.boundaries);
+  for (const uint8_t mask : chunking.boundaries) {
+    for (size_t s = 0; s < chunking.chunks.size(); ++s) chunking.chunks[s] += mask >> s & 1;
+  }
+  return chunking;
+}
+
+double bytes_per_chunk(const Chunking& chunking, size_t stage) {
+  const uint64_t chunks = chunking.chunks[stage];
+  return chunks == 0 ? 0 : static_cast<double>(chunking.text.size()) / static_cast<double>(chunks);
+}
+
+/// One bar where a chunk of stage 0 begins, one more for each further stage; a chunk that begins inside a character is
+/// marked in front of it, so that UTF-8 stays readable.
+void print_chunks(const Chunking& chunking) {
+  const std::vector<uint8_t>& text = chunking.text;
+  std::string marked;
+  for (size_t at = 0; at < text.size();) {
+    size_t end = at + 1;
+    while (end < text.size() && (text[end] & 0xC0) == 0x80) ++end;  // the bytes that continue a character
+    unsigned mask = 0;
+    for (size_t byte = at; byte < end; ++byte) mask |= chunking.boundaries[byte];
+    for (; mask != 0; mask >>= 1) marked += '|';
+    for (; at < end; ++at) marked += static_cast<char>(text[at]);
+  }
+  std::fwrite(marked.data(), 1, marked.size(), stdout);
+  std::printf("\n\n%llu bytes\n", static_cast<unsigned long long>(chunking.text.size()));
+  for (size_t s = 0; s < chunking.chunks.size(); ++s) {
+    std::printf("stage %zu: %llu chunks, %.2f bytes per chunk (marked by %s)\n", s,
+                static_cast<unsigned long long>(chunking.chunks[s]), bytes_per_chunk(chunking, s),
+                std::string(s + 1, '|').c_str());
+  }
+}
+
+void print_chunks_json(const Chunking& chunking) {
+  JsonWriter json;
+  json.open('{')
+      .key("bytes")
+      .unsigned_integer(chunking.text.size())
+      .key("boundaries")
+      .text(to_hex(chunking.boundaries));
+  json.key("stages").open('[');
+  for (size_t s = 0; s < chunking.chunks.size(); ++s) {
+    json.open('{').key("chunks").unsigned_integer(chunking.chunks[s]);
+    json.key("bytes_per_chunk").real(bytes_per_chunk(chunking, s)).close('}');
+  }
+  json.close(']').close('}');
+  std::printf("%s\n", json.result().c_str());
+}
+
+Result<void> inspect_text(const Arguments& arguments, const std::shared_ptr<const Model>& model) {
+  if (model->info().stages == 0) {
+    return error_f(
+        ErrorCode::kBadOption,
+        "--text: the model has no chunk boundaries, its architecture %s is flat; expected a hierarchical one "
+        "(hnetbit)",
+        model->info().architecture.c_str());
+  }
+  Result<std::vector<uint8_t>> text = read_file(arguments.text("--text"));
+  if (!text.ok()) return text.error();
+  const Chunking chunking = chunking_of(model, std::move(text).value());
+  if (arguments.has("--json")) {
+    print_chunks_json(chunking);
+  } else {
+    print_chunks(chunking);
+  }
+  return {};
+}
+
 Result<void> run_inspect(const Arguments& arguments) {
   const Result<std::string> path = arguments.required("--model");
   if (!path.ok()) return path.error();
   const Result<std::shared_ptr<const Model>> model = load_model(path.value());
   if (!model.ok()) return model.error();
+  if (arguments.has("--text")) return inspect_text(arguments, model.value());
   if (arguments.has("--json")) {
     print_json(model.value()->info());
   } else {
@@ -96,6 +182,6 @@ Result<void> run_inspect(const Arguments& arguments) {
 
 }  // namespace
 
-const Command kInspectCommand{"inspect", "tern inspect --model FILE [--json]", kOptions, &run_inspect};
+const Command kInspectCommand{"inspect", "tern inspect --model FILE [--text FILE] [--json]", kOptions, &run_inspect};
 
 }  // namespace tern

@@ -9,7 +9,7 @@
 #include <fstream>
 #include <string>
 
-#include "tiny_model.h"
+#include "tiny_hnet.h"
 #include "tools/json.h"
 #include "tools/options.h"
 #include "tools/sample_metrics.h"
@@ -243,6 +243,47 @@ TEST_F(Program, InspectShowsSettingsMatricesAndTensors) {
   EXPECT_NE(json.out.find("\"matrices\":[{\"name\":\"blk.0.attn_i.weight\""), std::string::npos);
 }
 
+TEST_F(Program, InspectMarksWhereChunksBegin) {
+  const test::TinyHnet tiny(test::two_stages());
+  write(model_name(), tiny.file);
+  const std::string text = "Once upon a time, there was a little fox.";
+  write("chunks.txt", test::bytes_of(text));
+
+  Session session(test::load_or_fail(tiny.file));
+  std::vector<uint8_t> masks(text.size());
+  session.feed(test::bytes_of(text), masks);
+  std::string marked;
+  double chunks[2] = {};
+  for (size_t at = 0; at < text.size(); ++at) {
+    marked += masks[at] == 3 ? "||" : masks[at] == 1 ? "|" : "";
+    marked += text[at];
+    chunks[0] += masks[at] & 1;
+    chunks[1] += masks[at] >> 1 & 1;
+  }
+  ASSERT_GT(chunks[1], 0);
+  ASSERT_GT(chunks[0], chunks[1]);
+
+  const Output shown = run(tern("inspect --text " + path("chunks.txt")));
+  EXPECT_EQ(shown.status, 0) << shown.out;
+  EXPECT_TRUE(shown.out.starts_with(marked + "\n")) << shown.out;
+  const auto size = static_cast<double>(text.size());
+  char line[80];
+  std::snprintf(line, sizeof line, "stage 1: %.0f chunks, %.2f bytes per chunk", chunks[1], size / chunks[1]);
+  EXPECT_NE(shown.out.find(line), std::string::npos) << shown.out;
+
+  const Output json = run(tern("inspect --json --text " + path("chunks.txt")));
+  EXPECT_NE(json.out.find("\"boundaries\":\"" + to_hex(masks) + "\""), std::string::npos) << json.out;
+  EXPECT_NE(json.out.find("\"chunks\":" + std::to_string(static_cast<int>(chunks[0]))), std::string::npos) << json.out;
+}
+
+TEST_F(Program, InspectSaysThatAFlatModelHasNoChunks) {
+  write("flat.txt", test::bytes_of("some text"));
+  const Output refused = run(tern("inspect --text " + path("flat.txt")));
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.out.find("no chunk boundaries, its architecture hgrnbit is flat"), std::string::npos)
+      << refused.out;
+}
+
 TEST_F(Program, GoldenPrintsAnExactRecord) {
   const std::string command =
       std::string(TERN_GOLDEN) + " --model " + path(model_name()) +
@@ -251,6 +292,7 @@ TEST_F(Program, GoldenPrintsAnExactRecord) {
   EXPECT_EQ(golden.status, 0) << golden.out;
   EXPECT_NE(golden.out.find("\"prompt_hex\":\"4f6e6365ff00\""), std::string::npos);
   EXPECT_NE(golden.out.find("\"options\":\"seed=3,temperature=0.7\""), std::string::npos);
+  EXPECT_NE(golden.out.find("\"stages\":0,\"boundaries\":\"00000000000000\""), std::string::npos);  // BOS and 6 bytes
   EXPECT_EQ(run(command).out, golden.out);
   EXPECT_EQ(run(command + " --generate colour=red").status, 2);
 }
