@@ -13,13 +13,27 @@ from .ternary import BitLinear
 
 
 def orthogonalize(g: Tensor, steps: int = 5) -> Tensor:
-    """[m, n] -> a matrix with the same singular vectors and singular values near 1 (quintic Newton-Schulz)."""
+    """[m, n] -> a matrix with the same singular vectors and singular values near 1 (quintic Newton-Schulz).
+
+    Each step is x <- p x with p a polynomial of the Gram matrix x x'.  p commutes with it, so that for a long matrix
+    the steps are taken on the Gram matrix, which is small, and x is multiplied once at the end.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = g if g.shape[0] <= g.shape[1] else g.t()
     x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        gram = x @ x.t()
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    if x.shape[1] < 2 * x.shape[0]:
+        for _ in range(steps):
+            gram = x @ x.t()
+            x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    else:
+        gram, product = x @ x.t(), None
+        for step in range(steps):
+            p = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+            p.diagonal().add_(a)
+            product = p if product is None else p @ product
+            if step + 1 < steps:
+                gram = p @ gram @ p
+        x = product @ x
     return x if g.shape[0] <= g.shape[1] else x.t()
 
 

@@ -60,7 +60,13 @@ inline void store_bytes(uint8_t* to, Ints v) {
   std::memcpy(to, &bytes, sizeof bytes);
 #endif
 }
-inline Ints load_bytes(const uint8_t* from) { return __builtin_convertvector(load_as<Bytes>(from), Ints); }
+inline Ints load_bytes(const uint8_t* from) {
+#if defined(__AVX512F__)
+  return (Ints)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#else
+  return __builtin_convertvector(load_as<Bytes>(from), Ints);
+#endif
+}
 
 /// e^x to 3e-7 of its value; x is limited to [-87, 87].  x = n ln 2 + r, and the series of e^r to r^6 (|r| <= ln 2 /
 /// 2).
