@@ -1,8 +1,8 @@
 """From text files to training data: documents, repaired, each once, split into a training and a validation part.
 
 Document by document, so that the size of a text does not matter. What is written is either text with a separator line
-after each document (.txt) or the bytes that a model sees, each document ended by the byte 255 (.bin; training reads it
-without copying it into memory, and `tern eval` and scripts/evaluate.py score it as they score the text).
+after each document (.txt, which is also what `tern eval` reads) or the bytes that a model sees, each document ended by the
+byte 255 (.bin; training and scripts/evaluate.py read it without copying it into memory).
 """
 
 from __future__ import annotations

@@ -31,7 +31,6 @@ def test_a_prepared_text_is_what_training_makes_of_the_text_itself(tmp_path, sto
     (tmp_path / "a.txt").write_bytes(stories)
     written(tmp_path, corpus.separated(corpus.lines(tmp_path / "a.txt")), "out.bin")
     assert read_text(tmp_path / "out.bin").tobytes() == encode(stories).tobytes()
-    assert encode((tmp_path / "out.bin").read_bytes()).tobytes() == encode(stories).tobytes(), "as tern eval reads it"
 
 
 def test_files_and_compressed_files_are_joined_with_every_document_ended(tmp_path):
