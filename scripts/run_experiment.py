@@ -19,12 +19,14 @@ from pathlib import Path
 import numpy as np
 
 import analyze
-from lm import evaluation, gguf_file
+from lm import deviation, evaluation, gguf_file
 from lm.checkpoint import load_model
 from lm.curves import read_run
 from lm.data import read_text
 from lm.loop import Run, train
 from lm.text import EOS, SEPARATOR
+
+TRACED_BYTES = 256  # of the held-out text, for the report on single operations
 
 
 def check_data(run: Run) -> list[dict]:
@@ -89,6 +91,8 @@ def markdown(report: dict, table: str) -> str:
     lines += ["", "## Evaluation", "", evaluation.comparison(report["evaluation"])]
     if "fixed_against_float" in report:
         lines += ["", f"Integers against float: {report['fixed_against_float']:+.3%} bits per byte."]
+    if "deviation" in report:
+        lines += ["", "## Where integers differ from float", "", deviation.tables(report["deviation"])]
     lines += ["", "## Training", "", table, "", "Curves: [curves.html](curves.html)", ""]
     lines += ["## Data", "", "| part | text | bytes | documents |", "|---|---|---|---|"]
     lines += [f"| {t['part']} | {t['file']} | {t['bytes']:,} | {t['documents']:,} |" for t in texts]
@@ -99,9 +103,10 @@ def markdown(report: dict, table: str) -> str:
 def experiment(arguments: argparse.Namespace) -> Path:
     """Runs all of it -> the report for a reader."""
     run = Run.read(arguments.config)
-    if arguments.engine and not evaluation.TERN.exists():
+    missing = [path for path in (evaluation.TERN, deviation.TRACE) if not path.exists()]
+    if arguments.engine and missing:
         raise FileNotFoundError(
-            f"{evaluation.TERN} is missing: cmake --preset native && cmake --build --preset native, or say --no-engine"
+            f"{missing[0]} is missing: cmake --preset native && cmake --build --preset native, or say --no-engine"
         )
     folder = arguments.out or Path("runs") / arguments.config.stem
     data = check_data(run)
@@ -115,6 +120,8 @@ def experiment(arguments: argparse.Namespace) -> Path:
     if arguments.engine:
         float_bits, fixed_bits = (r["bits_per_byte"] for r in report["evaluation"][1:])
         report["fixed_against_float"] = fixed_bits / float_bits - 1
+        if run.model.architecture == "hgrnbit":  # the one whose operations the engine can show
+            report["deviation"] = deviation.analyse(model, folder / "held_out.txt", TRACED_BYTES)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     (folder / "report.md").write_text(markdown(report, curves(folder)), encoding="utf-8")
     return folder / "report.md"
@@ -138,7 +145,7 @@ def main() -> int:
     except (OSError, ValueError, RuntimeError, subprocess.CalledProcessError) as error:
         print(f"run_experiment: {error}", file=sys.stderr)
         return 1
-    print(f"\n{report.read_text(encoding='utf-8').split('## Data')[0]}{report}")
+    print(f"\n{report.read_text(encoding='utf-8').split('## Where')[0].split('## Data')[0]}{report}")
     return 0
 
 

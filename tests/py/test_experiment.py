@@ -65,6 +65,7 @@ def test_an_experiment_ends_in_a_model_and_a_report_and_can_be_repeated(folder):
     assert (keys["general.training_text"], report["model"]["bytes"]) == ("Stories", (out / "tiny.gguf").stat().st_size)
     text = (out / "report.md").read_text()
     assert "| `tiny/tiny.gguf` | engine |" in text and "Integers against float" in text
+    assert "Where integers differ from float" in text and report["deviation"]["operations"]
     assert (out / "curves.html").exists()
     assert str(out.relative_to(folder) / "report.md") in said
 
