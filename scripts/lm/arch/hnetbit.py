@@ -111,7 +111,10 @@ class Config:
 
 
 class Dense(nn.Module):
-    """int8 per token -> int8 matrix with one scale per row -> optional bias.  No norm inside.  Master [rows, cols]."""
+    """An int8 matrix with one scale per row, and optionally a bias.  Master [rows, cols].
+
+    The input has to be quantised to int8 per token (no norm before that); the three of a stage share it.
+    """
 
     def __init__(self, cols: int, rows: int, bias: bool):
         super().__init__()
@@ -121,7 +124,7 @@ class Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         codes, scale = embedding_codes(self.weight)
         with torch.autocast(x.device.type, enabled=False):  # the sign of a sum decides where a chunk begins
-            return F.linear(quantize_activation(x), straight_through(self.weight, codes, scale[:, None]), self.bias)
+            return F.linear(x, straight_through(self.weight, codes, scale[:, None]), self.bias)
 
 
 class Stack(nn.Module):
@@ -237,19 +240,20 @@ class HNetBit(nn.Module):
             return x, [after]
         stage, (encoder, q_last, z_last, started, decoder) = self.stages[s], states[0]
         e, encoder = self.run(stage.encoder, x, lengths, encoder)
+        codes = quantize_activation(e)
 
         position = torch.arange(x.shape[1], device=x.device)
         lengths = started.new_full(started.shape, x.shape[1], dtype=torch.long) if lengths is None else lengths
         valid, start = position < lengths[:, None], ~started[:, None] & (position == 0)  # [B,T] each
-        q = torch.cat((q_last[:, None], stage.router_q(e)), 1)  # [B,1+T,R]: q[:, t] is of the position before t
-        p, boundary = boundary_probability(q[:, :-1], stage.router_k(e))
+        q = torch.cat((q_last[:, None], stage.router_q(codes)), 1)  # [B,1+T,R]: q[:, t] is of the position before t
+        p, boundary = boundary_probability(q[:, :-1], stage.router_k(codes))
         p, boundary = p.masked_fill(start, 1.0), (boundary | start) & valid
 
         index, count, so_far = chunks(boundary)
         y, inner = self.level(s + 1, stage.widen(rows_at(e, index)), count, states[1:], notes)
         z = smooth(y[..., : x.shape[2]], p.gather(1, index), count, z_last)
         selected = torch.where(boundary, p, 1 - p)[..., None]
-        h = rows_at(z, so_far) * (1 + selected - selected.detach()) + stage.residual(e)
+        h = rows_at(z, so_far) * (1 + selected - selected.detach()) + stage.residual(codes)
         out, decoder = self.run(stage.decoder, h, lengths, decoder)
 
         notes.insert(0, {"encoded": e, "p": p, "boundary": boundary, "valid": valid, "z": z, "decoded": out})
@@ -281,7 +285,8 @@ class HNetBit(nn.Module):
         stage, (encoder, q_last, z, started, decoder), inner = self.stages[s], states[0], states[1:]
         e, encoder = self.run(stage.encoder, x[:, None], None, encoder)
         e = e[:, 0]
-        p, boundary = boundary_probability(q_last, stage.router_k(e))
+        codes = quantize_activation(e)
+        p, boundary = boundary_probability(q_last, stage.router_k(codes))
         p, boundary = p.masked_fill(~started, 1.0), boundary | ~started
         rows = boundary.nonzero()[:, 0]
         if len(rows):
@@ -289,8 +294,8 @@ class HNetBit(nn.Module):
             inner = map_states(lambda v, new: v.index_copy(0, rows, new), inner, after)
             P = p[rows, None].clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
             z = z.index_copy(0, rows, P * y[:, : z.shape[1]] + (1 - P) * z[rows])
-        out, decoder = self.run(stage.decoder, (z + stage.residual(e))[:, None], None, decoder)
-        return out[:, 0], [(encoder, stage.router_q(e), z, torch.ones_like(started), decoder), *inner]
+        out, decoder = self.run(stage.decoder, (z + stage.residual(codes))[:, None], None, decoder)
+        return out[:, 0], [(encoder, stage.router_q(codes), z, torch.ones_like(started), decoder), *inner]
 
     def loss(self, tokens: Tensor, targets: Tensor, states: list | None = None) -> tuple[Tensor, list, dict]:
         """Mean nats per byte plus the ratio loss of every stage, new states, statistics.  `targets`: one byte later."""
