@@ -73,16 +73,20 @@ def initialize(model: nn.Module, path: str | Path) -> int:
     return content["bytes_seen"]
 
 
-def load_model(path: str | Path) -> tuple[nn.Module, dict]:
-    """The model of a checkpoint, ready to evaluate or export, and the whole checkpoint.
+@torch.no_grad()
+def read_ends_as_beginnings(model: nn.Module) -> None:
+    """Gives EOS as an input the meaning of BOS, so that a text with several documents can be fed as it is.
 
-    EOS is never an input in training (see data.inputs_and_targets); here it gets the meaning of BOS, so that a text
-    with several documents can be fed as it is.
+    Training never has EOS as an input (see data.inputs_and_targets): its row of the embedding is untrained.
     """
+    if model.config.vocab_size > EOS:
+        model.embeddings.weight[EOS] = model.embeddings.weight[BOS]
+
+
+def load_model(path: str | Path) -> tuple[nn.Module, dict]:
+    """The model of a checkpoint, ready to evaluate or export, and the whole checkpoint."""
     content = load(path)
     model = arch.build(arch.config_from_dict(content["config"]["model"]))
     model.load_state_dict(content["model"])
-    with torch.no_grad():
-        if model.config.vocab_size > EOS:
-            model.embeddings.weight[EOS] = model.embeddings.weight[BOS]
+    read_ends_as_beginnings(model)
     return model.eval(), content

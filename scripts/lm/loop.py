@@ -176,6 +176,7 @@ class Trainer:
 
     def validate(self, valid) -> dict:
         """The columns of log.csv that a held-out text gives."""
+        checkpoint.read_ends_as_beginnings(self.model)
         self.model.eval()
         found = score(self.model, valid)
         self.model.train()

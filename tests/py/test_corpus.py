@@ -2,9 +2,11 @@
 
 import bz2
 import lzma
+import zipfile
 
 import pytest
 
+import prepare_data
 from lm import corpus, wiki
 from lm.corpus import Counts
 from lm.data import read_text
@@ -129,3 +131,43 @@ def test_of_a_dump_the_long_articles_are_read(tmp_path):
     found = list(wiki.documents(tmp_path / "dump.xml.bz2"))
     assert [article[0] for article in found] == ["Cat\n", "Dog\n"]
     assert "".join(found[0]).startswith("Cat\n\nCat\nA sentence about it.")
+
+
+@pytest.fixture
+def downloaded(tmp_path, monkeypatch):
+    """As if every file were there: what would be fetched lies in the folder already."""
+    monkeypatch.setattr(prepare_data, "fetch", lambda source, folder: folder / source.name)
+
+    def prepared(name):
+        prepare_data.download(name, tmp_path, share=0.5)
+        return {path.stem: set(path.read_bytes().split(b"\xff")) - {b""} for path in tmp_path.glob("*.bin")}
+
+    return prepared
+
+
+def test_of_tinystories_the_held_out_documents_are_left_out_of_the_others(tmp_path, downloaded):
+    (tmp_path / "TinyStoriesV2-GPT4-train.txt").write_text(f"one\n{END}two\n{END}one\n{END}three")
+    (tmp_path / "TinyStoriesV2-GPT4-valid.txt").write_text(f"two\n{END}")
+    assert downloaded("tinystories") == {"tinystories_train": {b"one\n", b"three\n"}, "tinystories_valid": {b"two\n"}}
+
+
+def test_of_wikitext_the_articles_of_the_three_parts_are_separate(tmp_path, downloaded):
+    with zipfile.ZipFile(tmp_path / "wikitext-2-raw-v1.zip", "w") as archive:
+        for part in ("train", "valid", "test"):
+            text = f" \n = {part} = \n \n First .\n = = Section = = \n = Both = \n"
+            archive.writestr(f"wikitext-2-raw/wiki.{part}.raw", text)
+    found = downloaded("wikitext-2")
+    assert set(found) == {"wikitext-2_train", "wikitext-2_valid", "wikitext-2_test"}
+    assert found["wikitext-2_test"] == {b" = test = \n \n First .\n = = Section = = \n", b" = Both = \n"}
+    assert found["wikitext-2_train"] == {b" = train = \n \n First .\n = = Section = = \n"}, "the other is held out"
+
+
+def test_of_simple_wikipedia_articles_are_held_out(tmp_path, downloaded):
+    text = "A sentence about it. " * 20
+    inside = "".join(f"<page><title>T{i}</title><ns>0</ns><text>{i} {text}</text></page>" for i in range(40))
+    name = "simplewiki-latest-pages-articles.xml.bz2"
+    (tmp_path / name).write_bytes(bz2.compress(f"<mediawiki>{inside}</mediawiki>".encode()))
+    found = downloaded("simplewiki")
+    train, valid = found["simplewiki_train"], found["simplewiki_valid"]
+    assert len(train) + len(valid) == 40 and not train & valid
+    assert len(valid) > 5

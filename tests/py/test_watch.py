@@ -7,8 +7,10 @@ import types
 import pytest
 import torch
 
-from lm import loop
+from lm import checkpoint, loop
+from lm.data import read_text
 from lm.events import EventFile, crc32c
+from lm.score import score
 from lm.watch import TERNARY, Table, TernaryWatch, wandb_run
 from make_golden import random_model
 from tiny_run import TINY, rows, settings
@@ -67,6 +69,9 @@ def test_a_run_writes_its_tables_samples_and_events(tmp_path):
     run = settings(tmp_path, total_bytes=6 * 128, valid_every=3, sample_every=4, ternary_every=3)
     loop.train(run, tmp_path / "run")
     log = rows(tmp_path / "run" / "log.csv")
+    model, _ = checkpoint.load_model(tmp_path / "run" / "last.pt")
+    later = score(model, read_text(run.data.valid)[: run.train.valid_bytes])["bits_per_byte"]
+    assert float(log[-1]["valid_bits"]) == pytest.approx(later, abs=1e-6), "with document ends in the text"
     assert [row["valid_bits"] != "" for row in log] == [False, False, True, False, False, True]
     last = log[-1]
     assert float(last["valid_perplexity"]) == pytest.approx(2 ** float(last["valid_bits"]))
