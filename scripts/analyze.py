@@ -3,7 +3,7 @@
 
     analyze.py runs/small runs/base --out report.html
 
-Reads log.csv of each run's folder, and ternary.csv and the settings in last.pt where they are there. The comparison
+Reads log.csv of each run's folder, and ternary.csv and the settings in run.json where they are there. The comparison
 table, best held-out score first, is printed as Markdown as well.
 """
 

@@ -21,11 +21,14 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True, help="a .gguf file of architecture hgrnbit")
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--bytes", type=int, default=512, help="only the first N bytes (512)")
+    parser.add_argument(
+        "--engine-weights", action="store_true", help="PyTorch with norms and taps rounded to Q16.16 as in the engine"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--out", type=Path, help="write the JSON there as well")
     arguments = parser.parse_args()
     try:
-        report = analyse(arguments.model, arguments.text, arguments.bytes)
+        report = analyse(arguments.model, arguments.text, arguments.bytes, arguments.engine_weights)
         if arguments.out:
             arguments.out.write_text(json.dumps(report, indent=2) + "\n")
     except (OSError, ValueError) as error:

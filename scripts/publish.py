@@ -35,7 +35,7 @@ def count_parameters(tensors: dict) -> int:
 
 
 def bits_per_byte(model: Path, text: Path) -> float:
-    command = [str(TERN), "eval", "--model", str(model), "--text", str(text), "--json"]
+    command = [str(TERN), "eval", "--model", str(model), "--text", str(text), "--samples", "0", "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["bits_per_byte"]
 
 

@@ -1,9 +1,10 @@
-"""Reads what training runs wrote (log.csv, ternary.csv, last.pt) and draws it with matplotlib."""
+"""Reads what training runs wrote (log.csv, ternary.csv, run.json) and draws it with matplotlib."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,10 +76,16 @@ def _read_ternary(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _read_settings(path: Path) -> dict[str, object]:
-    from lm import checkpoint  # loads PyTorch, which nothing else here needs
+def _read_settings(folder: Path) -> dict[str, object]:
+    """From run.json, or from the checkpoint of a run that is older than run.json."""
+    if (folder / "run.json").is_file():
+        config = json.loads((folder / "run.json").read_text(encoding="utf-8"))["settings"]
+    elif (folder / "last.pt").is_file():
+        from lm import checkpoint  # loads PyTorch, which nothing else here needs
 
-    config = checkpoint.load(path)["config"]
+        config = checkpoint.load(folder / "last.pt")["config"]
+    else:
+        return {}
     return {f"{part}.{key}": value for part, values in config.items() for key, value in values.items()}
 
 
@@ -93,8 +100,7 @@ def read_run(path: Path) -> RunLog:
     ternary = log.parent / "ternary.csv"
     if ternary.is_file() and ternary.read_text().count("\n") > 1:  # a short run has only the heading
         run.ternary = _read_ternary(ternary)
-    if (log.parent / "last.pt").is_file():
-        run.settings = _read_settings(log.parent / "last.pt")
+    run.settings = _read_settings(log.parent)
     return run
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lm import gguf_file
@@ -109,10 +109,18 @@ def bits_per_byte(logits: Tensor, tokens: Tensor) -> float:
     return float(F.cross_entropy(logits[:-1].double(), tokens[1:])) / math.log(2)
 
 
-def analyse(path: Path, text: Path, size: int) -> dict:
+@torch.no_grad()
+def round_weights(model: nn.Module) -> None:
+    """Norm weights and convolution taps as the engine holds them, Q16.16; what is left is the operations' own rounding."""
+    for name, parameter in model.named_parameters():
+        if "norm" in name or "conv" in name:
+            parameter.copy_(torch.floor(parameter.double() * 65536 + 0.5) / 65536)
+
+
+def analyse(path: Path, text: Path, size: int, engine_weights: bool = False) -> dict:
     """-> model, bytes, bits_per_byte {engine, float}, operations (ranked by `relative`), control, places (ditto).
 
-    Deviations are means of |float - fixed|; `relative` is that over the mean |fixed|, `median` the median. Per operation
+    engine_weights: see round_weights. Deviations are means of |float - fixed|; `relative` is that over the mean |fixed|, `median` the median. Per operation
     over all blocks: magnitude, alone, median, relative, effect_logits (mean |change of a logit|), effect_bits (change of
     the bits per byte); control has the two effects. Per place (block and operation): magnitude, alone, median, relative,
     accumulated, accumulated_relative.
@@ -120,6 +128,8 @@ def analyse(path: Path, text: Path, size: int) -> dict:
     blocks, head = engine_trace(path, text, size)
     engine = dict(enumerate(blocks)) | {-1: head}
     model = gguf_file.load(path)
+    if engine_weights:
+        round_weights(model)
     tokens = torch.tensor([BOS, *_fed_bytes(text, len(head["logits"]) - 1)])
     alone: dict[tuple[int, str], Tensor] = {}
     apart: dict[tuple[int, str], Tensor] = {}

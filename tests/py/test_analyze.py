@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import re
 import subprocess
 import sys
@@ -32,7 +33,11 @@ def write_run(folder, steps=60, level=2.0, lr=0.01, extra=None, ternary=True):
     if ternary:
         rows = [f"{s},{m},0.3,{z},0.4,{f}" for s in (20, 40) for m, z, f in (("a", 0.3, 0.01), ("b", 0.5, 0.001))]
         (folder / "ternary.csv").write_text("\n".join(["step,matrix,minus,zero,plus,flips", *rows]) + "\n")
-    save(folder / "last.pt", {"config": {"train": {"lr": lr, "batch": 8}}, "model": {}, "bytes_seen": 1000 * steps})
+    settings = {"train": {"lr": lr, "batch": 8}}
+    if ternary:
+        (folder / "run.json").write_text(json.dumps({"commit": "abc", "settings": settings}))
+    else:  # as it was before there was a run.json
+        save(folder / "last.pt", {"config": settings, "model": {}, "bytes_seen": 1000 * steps})
 
 
 @pytest.fixture
