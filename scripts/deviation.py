@@ -18,7 +18,7 @@ from lm.deviation import analyse, tables
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True, help="a .gguf file of architecture hgrnbit")
+    parser.add_argument("--model", type=Path, required=True, help="a .gguf file")
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--bytes", type=int, default=512, help="only the first N bytes (512)")
     parser.add_argument(

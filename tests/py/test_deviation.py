@@ -10,37 +10,48 @@ import torch
 from conftest import ROOT
 from lm import deviation, gguf_file
 from lm.arch.hgrnbit import BOS
+from lm.operations import run_model
 from make_golden import run_engine
 
 GOLDEN = ROOT / "tests" / "golden"
 TEXT = ROOT / "tests" / "data" / "stories.txt"
-NAMES = ["tiny_gate", "tiny_state"]
+FLAT = ["tiny_gate", "tiny_state"]
+NAMES = [*FLAT, "tiny_hnet", "tiny_hnet_2_stages"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_trace_is_what_the_engine_computes(name):
-    text = TEXT.read_bytes()[:40]
-    blocks, head = deviation.engine_trace(GOLDEN / f"{name}.gguf", TEXT, 40)
-    golden = run_engine(
-        deviation.TRACE.with_name("tern_golden"), GOLDEN / f"{name}.gguf", text, "--trace", "--all-logits"
-    )
-    assert torch.equal(head["logits"] * 65536, torch.tensor(golden["all_logits"]).double())
-    for n, block in enumerate(blocks):
-        assert torch.equal(block["out"] * 65536, torch.tensor(golden["trace"])[:, n].double())
-        assert torch.equal(block["h1"], block["in"] + block["mixed"])
-        assert torch.equal(block["out"], block["h1"] + block["down"])
+    text, model = TEXT.read_bytes()[:40], GOLDEN / f"{name}.gguf"
+    trace, boundaries = deviation.engine_trace(model, TEXT, 40)
+    golden = run_engine(deviation.TRACE.with_name("tern_golden"), model, text, "--trace", "--all-logits")
+    assert torch.equal(trace["head"]["logits"] * 65536, torch.tensor(golden["all_logits"]).double())
+    assert bool(boundaries) == (name not in FLAT)
+    if name in FLAT:
+        for n in range(3):
+            assert torch.equal(trace[f"blk.{n}"]["out"] * 65536, torch.tensor(golden["trace"])[:, n].double())
+    for part in trace.values():
+        if "h1" in part:
+            assert torch.equal(part["h1"], part["in"] + part["mixed"])
+            assert torch.equal(part["out"], part["h1"] + part["down"])
+
+
+def test_what_did_not_run_is_left_out_of_the_trace():
+    trace, boundaries = deviation.engine_trace(GOLDEN / "tiny_hnet_2_stages.gguf", TEXT, 40)
+    rows = [len(trace[name]["out"]) for name in ("stage.0.enc.0", "stage.1.enc.0", "main.0")]
+    assert rows == [41, int(boundaries[0].sum()), int(boundaries[1].sum())]
+    assert rows[0] > rows[1] >= rows[2] > 0
+    assert len(boundaries[1]) == rows[1], "per row of the stage, not per byte"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_operation_by_operation_is_the_forward_pass(name):
     model = gguf_file.load(GOLDEN / f"{name}.gguf")
-    tokens, seen = torch.tensor([BOS, *b"One day, "]), []
-    logits = deviation.run_model(model, tokens, lambda part, name, value: seen.append((part, name)) or value)
+    trace, boundaries = deviation.engine_trace(GOLDEN / f"{name}.gguf", TEXT, 12)
+    tokens, seen = torch.tensor([BOS, *TEXT.read_bytes()[:12]]), []
+    logits = run_model(model, tokens, boundaries, lambda part, name, value: seen.append((part, name)) or value)
     assert torch.allclose(logits, model(tokens[None])[0][0], rtol=1e-4, atol=1e-4)
-    blocks, head = deviation.engine_trace(GOLDEN / f"{name}.gguf", TEXT, 1)
-    in_trace = {(n, o) for n, block in enumerate(blocks) for o in block if o != "in" or n == 0} | {
-        (-1, o) for o in head
-    }
+    first = "blk.0" if name in FLAT else "stage.0.enc.0"
+    in_trace = {(part, o) for part, operations in trace.items() for o in operations if o != "in" or part == first}
     assert set(seen) == in_trace, "every operation of the trace is compared"
 
 
@@ -55,8 +66,8 @@ def test_given_equal_inputs_an_operation_differs_by_rounding_alone(name):
         assert place["median"] <= (4 if place["operation"] == "logits" else 1) / 65536, place
         assert place["relative"] < 0.003, place
         assert place["magnitude"] > 0, place
-    accumulated = {p["block"]: p["accumulated"] for p in report["places"] if p["operation"] == "out"}
-    assert accumulated[2] > accumulated[0] > 0
+    accumulated = [p["accumulated"] for p in report["places"] if (p["part"], p["operation"]) == ("head", "logits")]
+    assert accumulated[0] > 0
 
 
 def test_with_the_engines_own_norm_weights_the_ternary_layers_only_round_their_results():
@@ -75,7 +86,9 @@ def test_the_report_ranks_and_says_so(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "r.json").read_text())
-    assert {o["operation"] for o in report["operations"]} == set(deviation.OPERATIONS)
+    assert len(report["operations"]) == 15 and {o["operation"] for o in report["operations"]} < set(
+        deviation.OPERATIONS
+    )
     for ranked in (report["operations"], report["places"]):
         shares = [entry["relative"] for entry in ranked]
         assert shares == sorted(shares, reverse=True)
