@@ -120,8 +120,7 @@ def experiment(arguments: argparse.Namespace) -> Path:
     if arguments.engine:
         float_bits, fixed_bits = (r["bits_per_byte"] for r in report["evaluation"][1:])
         report["fixed_against_float"] = fixed_bits / float_bits - 1
-        if run.model.architecture == "hgrnbit":  # the one whose operations the engine can show
-            report["deviation"] = deviation.analyse(model, folder / "held_out.txt", TRACED_BYTES)
+        report["deviation"] = deviation.analyse(model, folder / "held_out.txt", TRACED_BYTES)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     (folder / "report.md").write_text(markdown(report, curves(folder)), encoding="utf-8")
     return folder / "report.md"
