@@ -1,4 +1,4 @@
-"""Fused CPU version of the HGRN-bit block (folder cpu), compiled on first use with the machine's own C++ compiler.
+"""Fused CPU versions of the HGRN-bit block, of RMSNorm (folder cpu), compiled on first use with the machine's own C++ compiler.
 
 `accelerate(model)` swaps it in when the model and the machine allow, and says in one line what it did.
 """
@@ -7,13 +7,15 @@ import ctypes
 import hashlib
 import os
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .arch.hgrnbit import Block, Config
-from .ternary import weight_codes
+from .ternary import BitLinear, RMSNorm, straight_through, weight_codes
 
 SOURCES = sorted(Path(__file__).with_name("cpu").iterdir())
 FLAGS = [
@@ -102,9 +104,8 @@ class FusedBlock(torch.autograd.Function):
         saved = take_spare(FusedBlock.spare, size)
         FusedBlock.library.prefer_huge_pages(ctypes.c_void_p(saved.data_ptr()), ctypes.c_int64(saved.numel()))
         out, state, tail = torch.empty_like(held[0]), state.contiguous().clone(), tail.contiguous().clone()
-        pointers = (ctypes.c_void_p(x.data_ptr()) for x in (held[0], out, state, tail, saved))
         counts = None if lengths is None else (ctypes.c_int32 * batch)(*checked(lengths, batch, time))
-        FusedBlock.library.block_forward(ctypes.byref(p), batch, counts, *pointers)
+        FusedBlock.library.block_forward(ctypes.byref(p), batch, counts, *pointers(held[0], out, state, tail, saved))
         if not learning:
             FusedBlock.spare.append(saved)
         ctx.parameters, ctx.counts, ctx.held, ctx.saved = p, counts, held, saved
@@ -128,13 +129,38 @@ class FusedBlock(torch.autograd.Function):
             ctypes.byref(ctx.parameters),
             g_out.shape[0],
             ctx.counts,
-            *(ctypes.c_void_p(x.data_ptr()) for x in (h, g_out, g_in, ctx.saved)),
+            *pointers(h, g_out, g_in, ctx.saved),
             ctypes.byref(grads),
             ctypes.c_uint32(FusedBlock.calls),
         )
         FusedBlock.spare.append(ctx.saved)
         vectors[1] = vectors[1].t().reshape(weights[1].shape)
         return (g_in, None, None, None, None, None, None, *vectors, *norms, *matrices)
+
+
+def pointers(*tensors: Tensor):
+    return (ctypes.c_void_p(x.data_ptr()) for x in tensors)
+
+
+class FusedNorm(torch.autograd.Function):
+    """RMSNorm of x [..., n], float32; if `quantized`, rounded as for a ternary layer."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, eps: float, quantized: bool) -> Tensor:
+        x = x.contiguous()
+        y, inverse_rms = torch.empty_like(x), x.new_empty(x.shape[:-1])
+        sizes = inverse_rms.numel(), x.shape[-1], ctypes.c_float(eps), int(quantized)
+        FusedBlock.library.norm_forward(*sizes, *pointers(x, weight, y, inverse_rms))
+        ctx.save_for_backward(x, weight, inverse_rms)
+        return y
+
+    @staticmethod
+    def backward(ctx, g: Tensor):
+        x, weight, inverse_rms = ctx.saved_tensors
+        g, g_x, g_weight = g.contiguous(), torch.empty_like(x), torch.zeros_like(weight)
+        sizes = inverse_rms.numel(), x.shape[-1]
+        FusedBlock.library.norm_backward(*sizes, *pointers(x, weight, g, inverse_rms, g_x, g_weight))
+        return g_x, g_weight, None, None
 
 
 def take_spare(spare: list[Tensor], size: int) -> Tensor:
@@ -167,6 +193,16 @@ def fused_forward(
     return FusedBlock.apply(h, keep, state, tail, lengths, torch.is_grad_enabled(), block.attn.c, *tensors_of(block))
 
 
+def fused_norm(norm: RMSNorm, x: Tensor) -> Tensor:
+    return FusedNorm.apply(x.float(), norm.weight, norm.eps, False)
+
+
+def fused_linear(linear: BitLinear, x: Tensor) -> Tensor:
+    """The products stay with PyTorch: in 8 bits the gradients of a cross entropy, one large and 255 small, are noisy."""
+    x = FusedNorm.apply(x.float(), linear.norm.weight, linear.norm.eps, True)
+    return F.linear(x, straight_through(linear.weight, *weight_codes(linear.weight)))
+
+
 def rng_state() -> int:
     """What the next stochastic rounding of gradients is seeded with: a checkpoint stores it to resume exactly."""
     return FusedBlock.calls
@@ -189,12 +225,22 @@ def obstacle(block: Block) -> str | None:
     return None
 
 
+def outermost(module: nn.Module):
+    """The blocks, ternary layers and norms of a model, but not what is inside one of them."""
+    for child in module.children():
+        if isinstance(child, Block | BitLinear | RMSNorm):
+            yield child
+        else:
+            yield from outermost(child)
+
+
 def accelerate(model: nn.Module) -> str:
     """Let `model.block_forward`, by which any architecture calls its HGRN-bit blocks, be the fused version if it can.
 
-    Returns which it is, and why.
+    Then its other norms and ternary layers (the head) are fused as well.  Returns which it is, and why.
     """
-    for block in (m for m in model.modules() if isinstance(m, Block)):
+    parts = list(outermost(model))
+    for block in (part for part in parts if isinstance(part, Block)):
         reason = obstacle(block)
         if reason:
             return f"plain PyTorch blocks: {reason}"
@@ -203,4 +249,9 @@ def accelerate(model: nn.Module) -> str:
     except (OSError, subprocess.CalledProcessError) as reason:
         return f"plain PyTorch blocks (about 20 times slower): compiling the fused ones failed: {reason}"
     model.block_forward = fused_forward
+    for part in parts:
+        if isinstance(part, RMSNorm) and part.weight.numel() % 16 == 0:
+            part.forward = partial(fused_norm, part)
+        elif isinstance(part, BitLinear) and part.weight.shape[1] % 16 == 0:
+            part.forward = partial(fused_linear, part)
     return "fused CPU blocks"

@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from lm.arch.hgrnbit import Config
 from lm.cpu_kernels import accelerate, rng_state, set_rng_state, take_spare
+from lm.ternary import BitLinear, RMSNorm
 from make_golden import random_model
 
 CONFIGS = {
@@ -148,6 +150,40 @@ def test_a_restored_random_state_gives_the_same_gradients_again(pair):
     name = "layers.0.mlp.down_proj.weight"
     assert not torch.equal(first[name], other[name])
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.fixture(params=[(48, 64), (64, 256)], ids=["48x64", "64x256"])
+def head(request):
+    """A norm and a ternary layer after it, twice: plain, fused."""
+    cols, rows = request.param
+    torch.manual_seed(3)
+    plain = nn.Sequential(RMSNorm(cols, 1e-6), BitLinear(cols, rows, 1e-6))
+    for norm in (plain[0], plain[1].norm):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+    fused = copy.deepcopy(plain)
+    accelerate(fused)
+    assert all("forward" in vars(part) for part in fused)
+    return plain, fused
+
+
+def through_head(model, x):
+    x = x.clone().requires_grad_()
+    model.zero_grad()
+    y = model(x)
+    g = torch.randn(y.shape, generator=torch.Generator().manual_seed(9)) * torch.linspace(0, 1, y.shape[1])[:, None]
+    (y * g).sum().backward()
+    return y.detach(), {"input": x.grad, **{name: p.grad.clone() for name, p in model.named_parameters()}}
+
+
+def test_a_fused_norm_and_head_have_the_output_and_the_gradients_of_the_plain_ones(head):
+    plain, fused = head
+    x = torch.randn(3, 373, plain[0].weight.numel(), generator=torch.Generator().manual_seed(6))
+    x[1, 7] = 0  # padding looks like this
+    expected, want = through_head(plain, x)
+    found, got = through_head(fused, x)
+    assert relative_error(found, expected) < 0.003  # sums in another order; see 0.01 above
+    for name in want:
+        assert relative_error(got[name], want[name]) < 0.003, name
 
 
 @pytest.mark.parametrize(

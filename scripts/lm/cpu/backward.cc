@@ -18,13 +18,13 @@ struct Worker {
   float* row[2];           // [max(H, E, I)]
   float *gc, *ga;          // [kTile + K - 1][H] gradients of the convolution's output, of its input
   float* carry;            // [E] gradient of the state
-  float *step, *inverse;   // [max rows] for the weight gradients
-  int32_t* offset;
-  uint8_t* code;
-  uint32_t *packed_g, *packed_x;
+  uint8_t* code;           // [kTile][max rows]
+  WeightGradient weight;
 
-  Worker(const BlockParameters& p, Carver& carve) {
+  Worker(const BlockParameters& p, Carver& carve)
+      : weight(carve, size_t(p.T), size_t(std::max({p.H, p.E, 2 * p.I})), size_t(std::max({p.H, p.E, p.I}))) {
     const Shape shape(p);
+    const size_t before = carve.used();
     const size_t T = whole_fours(p.T), H = size_t(p.H), E = size_t(p.E), I = size_t(p.I), K = size_t(p.K);
     const size_t cols = std::max({H, E, I}), rows = std::max({H, E, 2 * I});
     grads.attn_norm = carve.floats(H);
@@ -33,7 +33,7 @@ struct Worker {
     grads.ffn_norm = carve.floats(H);
     for (int m = 0; m < kMatrices; ++m) grads.in_norm[m] = carve.floats(size_t(shape.cols[m]));
     for (int m = 0; m < kMatrices; ++m) grads.matrix[m] = carve.floats(size_t(shape.rows[m]) * size_t(shape.cols[m]));
-    grads_floats = carve.used() / sizeof(float);
+    grads_floats = (carve.used() - before) / sizeof(float);
     for (int m = 0; m < kMatrices; ++m) {
       gy[m] = m == kDown ? nullptr : carve.floats(T * size_t(shape.rows[m]));
       top[m] = carve.floats(size_t(shape.rows[m]));
@@ -44,12 +44,7 @@ struct Worker {
     gc = carve.floats((kTile + K) * H);
     ga = carve.floats(kTile * H);
     carry = carve.floats(E);
-    step = carve.floats(rows);
-    inverse = carve.floats(rows);
-    offset = reinterpret_cast<int32_t*>(carve.words(cols));
     code = carve.bytes(kTile * rows);
-    packed_g = carve.words(T * rows / 4);
-    packed_x = carve.words(T * cols / 4);
   }
 };
 
@@ -70,8 +65,7 @@ struct GradientRow {
   }
 };
 
-/// One sequence, backwards.  A norm y = x * r * w has, with g the gradient of y and n the width:
-/// dw += g * x * r,   dx = r * (w*g) - x * r^3/n * sum(w*g*x).   The last factor is called shrink.
+/// One sequence, backwards; the formula of the norms is at `shrink` in linear.h.
 struct Backward {
   const BlockParameters& p;
   const std::vector<Packed>& w;  // transposed
@@ -81,8 +75,6 @@ struct Backward {
   float* g_in;
   int T;
   Random random;
-
-  float shrink(Lanes dot, float r, int n) const { return sum(dot) * r * r * r / static_cast<float>(n); }
 
   // Gradient at the normed input of matrix m, for tokens t0 .. t0+n: gx [n][cols].
   void input_gradient(int m, int t0, int n, const float* gy, float* gx) {
@@ -254,39 +246,6 @@ struct Backward {
       store(to + c, load(g1 + c) + r * (load(ga + c) * load(norm + c)) - load(h + c) * less);
   }
 
-  // gy * scale of the input codes, one step for each column, rounded by chance: [rows/16][T/4][16] words of four
-  // tokens.
-  void pack_gradient(int m, int rows, const float* gy) {
-    const int padded = static_cast<int>(whole_fours(T));  // the tokens that are missing get zero gradient
-    for (int first = 0; first < T; first += 16)
-      for (int c = 0; c < rows; c += kLanes)
-        for (int t = first; t < std::min(first + 16, padded); t += 4) {
-          const Ints bits[2] = {random.next(), random.next()};
-          Ints words{};
-          for (int j = 0; j < 4; ++j) {
-            const Lanes g = t + j < T ? load(gy + size_t(t + j) * size_t(rows) + c) * s.scale[m][t + j] : Lanes{};
-            const Ints v = t + j < T ? round_by_chance(g * load(k.inverse + c), bits[j / 2] >> 16 * (j % 2))
-                                     : Ints{} + (128 << 16);
-            words |= (v >> 16) << 8 * j;
-          }
-          std::memcpy(k.packed_g + size_t(c) * size_t(padded / 4) + t * 4, &words, sizeof words);
-        }
-  }
-
-  // matrix += gy^T (codes * scale), over the whole sequence
-  void weight_gradient(int m, int rows, int cols, const float* gy) {
-    const int padded = static_cast<int>(whole_fours(T)), k4 = padded / 4;
-    for (int c = 0; c < rows; ++c) {
-      k.inverse[c] = k.top[m][c] > 0 ? 127.0f * 65536 / k.top[m][c] : 0.0f;
-      k.step[c] = k.top[m][c] / 127.0f;
-    }
-    pack_gradient(m, rows, gy);
-    interleave(s.code[m], padded, cols, 128, k.packed_x);
-    offsets(k.packed_x, padded * 4, cols, k4, k.offset);
-    product({k.packed_g, padded * 4, 1, 16, k.packed_x, padded * 4}, {k.grads.matrix[m], cols, k.step, true}, rows,
-            cols, k4, k.offset);
-  }
-
   void run() {
     const int H = p.H, E = p.E, I = p.I, K = p.K, past = K ? K - 1 : 0;
     const Shape shape(p);
@@ -312,7 +271,9 @@ struct Backward {
       }
       for (int t = 0; t < n; ++t) enter_mix(t0 + t, k.ga + t * H);
     }
-    for (int m = 0; m < kMatrices; ++m) weight_gradient(m, shape.rows[m], shape.cols[m], m == kDown ? g_out : k.gy[m]);
+    for (int m = 0; m < kMatrices; ++m)
+      k.weight.add(k.grads.matrix[m], m == kDown ? g_out : k.gy[m], k.top[m], s.code[m], s.scale[m], T, shape.rows[m],
+                   shape.cols[m], random);
   }
 };
 
@@ -331,7 +292,7 @@ extern "C" {
 void block_backward(const BlockParameters* p, int B, const int32_t* lengths, const float* in, const float* g_out,
                     float* g_in, const uint8_t* saved, const BlockGradients* grads, uint32_t seed) {
   using namespace lm;
-  const std::vector<Packed> w = Packed::all(*p, Packed::transposed);
+  const std::vector<Packed> w = pack_all(*p, Packed::transposed);
   const size_t stride = Saved::bytes(*p), H = size_t(p->H), area = size_t(p->T) * H;
 #pragma omp parallel
   {

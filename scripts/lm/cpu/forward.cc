@@ -1,11 +1,6 @@
 // Forward pass of one HGRN-bit block, fused for the CPU; see block.h.
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "block.h"
 
@@ -111,38 +106,11 @@ struct Forward {
   }
 };
 
-struct Free {
-  void operator()(uint8_t* memory) const { std::free(memory); }
-};
-
 }  // namespace
-
-uint8_t* scratch(size_t bytes) {
-  thread_local std::unique_ptr<uint8_t, Free> memory;
-  thread_local size_t size = 0;
-  constexpr size_t kPage = size_t{2} << 20;
-  if (size < bytes) {
-    size = (bytes + kPage - 1) / kPage * kPage;
-    memory.reset(static_cast<uint8_t*>(std::aligned_alloc(kPage, size)));
-    prefer_huge_pages(memory.get(), static_cast<int64_t>(size));
-  }
-  return memory.get();
-}
 
 }  // namespace lm
 
 extern "C" {
-
-/// Asks the system for 2 MiB pages, where it knows them: the passes walk over megabytes with long strides.
-void prefer_huge_pages(void* memory, int64_t bytes) {
-#if defined(__linux__)
-  const auto page = uintptr_t{4096}, from = (reinterpret_cast<uintptr_t>(memory) + page - 1) / page * page;
-  const auto to = (reinterpret_cast<uintptr_t>(memory) + static_cast<uintptr_t>(bytes)) / page * page;
-  if (to > from) madvise(reinterpret_cast<void*>(from), to - from, MADV_HUGEPAGE);  // advice: it may fail
-#else
-  (void)memory, (void)bytes;
-#endif
-}
 
 /// Bytes that forward needs per sequence to remember what backward uses.
 int64_t block_saved_bytes(const BlockParameters* p) { return static_cast<int64_t>(lm::Saved::bytes(*p)); }
@@ -152,7 +120,7 @@ int64_t block_saved_bytes(const BlockParameters* p) { return static_cast<int64_t
 void block_forward(const BlockParameters* p, int B, const int32_t* lengths, const float* in, float* out, float* state,
                    float* tail, uint8_t* saved) {
   using namespace lm;
-  const std::vector<Packed> w = Packed::all(*p, Packed::straight);
+  const std::vector<Packed> w = pack_all(*p, Packed::straight);
   const size_t stride = Saved::bytes(*p), H = size_t(p->H), area = size_t(p->T) * H, past = p->K ? size_t(p->K - 1) : 0;
   const size_t widest = size_t(std::max({p->H, p->E, p->I}));
 #pragma omp parallel for schedule(dynamic)
