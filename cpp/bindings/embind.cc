@@ -79,7 +79,13 @@ struct ScoreResult {
 Session* open(const LoadedModel& model) { return new Session(checked(model)); }
 Status start(Session& session, SampleOptions options, uint64_t max) { return status_of(session.start(options, max)); }
 void feed(Session& session, uint32_t size) { session.feed(in_buffer(size)); }
-uint32_t generate(Session& session, uint32_t size) { return static_cast<uint32_t>(session.generate(in_buffer(size))); }
+
+/// Leaves the bytes at the front of the buffer and their boundary masks from `size` on.
+uint32_t generate(Session& session, uint32_t size) {
+  const std::span<uint8_t> both = in_buffer(2 * size);
+  return static_cast<uint32_t>(session.generate(both.first(size), both.last(size)));
+}
+
 uint32_t finish_state(const Session& session) { return static_cast<uint32_t>(session.finish_state()); }
 Status restore(Session& session, uint32_t size) { return status_of(session.restore(in_buffer(size))); }
 
@@ -120,6 +126,7 @@ EMSCRIPTEN_BINDINGS(tern) {
   value_object<ModelInfo>("ModelInfo")
       .field("architecture", &ModelInfo::architecture)
       .field("name", &ModelInfo::name)
+      .field("stages", &ModelInfo::stages)
       .field("parameters", &ModelInfo::parameters)
       .field("fileBytes", &ModelInfo::file_bytes)
       .field("packedBytes", &ModelInfo::packed_bytes)

@@ -13,10 +13,15 @@ export async function everyCall(): Promise<void> {
   const bytes: ReadableStream<Uint8Array> = generation.bytes;
   const result: GenerateResult = await generation.stop();
 
+  const stages: number = model.info.stages;
+  const boundaries: Uint8Array | null = (await model.generate('x', { trace: { boundaries: stages > 0 } })).boundaries;
+  // @ts-expect-error nothing else is traced
+  model.stream('x', { trace: { gates: true } });
+
   const score: Score = await model.score(new Uint8Array(3));
   const session = model.session();
   await session.restore(await session.save());
-  void [info, text, bytes, result, score];
+  void [info, text, bytes, result, score, boundaries];
 
   for (const source of [new URL('https://a.b'), new Request('a'), new Blob(), new ArrayBuffer(1), new Uint8Array(1)]) {
     await load(source);

@@ -37,17 +37,19 @@ describe.each(kBuilds)('the %s build', (kernel, path) => {
   test.each(goldens())('gives the bytes and bits of %s', async (_, golden) => {
     const model = loadInto(await startBuild(path), modelOf(golden));
     expect(model.info.fingerprint).toBe(golden.fingerprint);
-    for (const { options, bytes, finish } of golden.generations) {
+    const flat = model.info.stages === 0;
+    for (const { options, bytes, finish, boundaries } of golden.generations) {
       const session = model.open();
       session.feed(fromHex(golden.prompt));
       const sample = toEngineOptions(options);
       session.start(sample);
-      const written = session.generate(sample.maxBytes);
-      expect({ options, bytes: toHex(written), finish: session.finish }).toEqual({
+      const written = session.generateWithBoundaries(sample.maxBytes);
+      expect({ options, bytes: toHex(written.bytes), finish: session.finish }).toEqual({
         options,
         bytes,
         finish: finish.replaceAll('_', '-'),
       });
+      expect(toHex(written.boundaries)).toBe(flat ? '00'.repeat(written.bytes.length) : boundaries);
       session.close();
     }
     const session = model.open();

@@ -5,13 +5,15 @@ import { describe, expect, test } from 'vitest';
 import type { JobHandle } from '../../web/src/client.js';
 import { deferred } from '../../web/src/deferred.js';
 import { Generation, kAhead, type Chunk } from '../../web/src/generation.js';
-import type { Finish, Outcome } from '../../web/src/protocol.js';
+import type { Finish, Outcome, Written } from '../../web/src/protocol.js';
 import { toBytes } from '../../web/src/utf8.js';
 
 interface Script {
   size?: number;
   finish?: Finish;
   prompt?: 'given' | 'pending';
+  /** Reports a chunk at each of these bytes. */
+  boundariesAt?: string;
 }
 
 /** An engine that writes `source` in chunks of `size` bytes, as far as it is allowed to. */
@@ -26,9 +28,12 @@ class ScriptedEngine {
   readonly #source: Uint8Array;
   readonly #size: number;
   readonly #finish: Finish;
-  #onBytes: (bytes: Uint8Array<ArrayBuffer>) => void = () => undefined;
+  readonly #boundariesAt: string | null;
+  #onWritten: (written: Written) => void = () => undefined;
 
-  constructor(source: string | Uint8Array, { size = 64, finish = 'max-bytes', prompt = 'given' }: Script = {}) {
+  constructor(source: string | Uint8Array, script: Script = {}) {
+    const { size = 64, finish = 'max-bytes', prompt = 'given', boundariesAt = null } = script;
+    this.#boundariesAt = boundariesAt;
     this.#source = typeof source === 'string' ? toBytes(source) : source;
     this.#size = size;
     this.#finish = finish;
@@ -36,8 +41,9 @@ class ScriptedEngine {
     const ignore = (): void => undefined;
     this.generation = new Generation({
       seed: 7n,
+      boundaries: boundariesAt !== null,
       prepare: () => ({ outcome: this.prompt.promise, allow: ignore, stop: ignore }),
-      begin: (credit, onBytes) => this.#begin(credit, onBytes),
+      begin: (credit, onWritten) => this.#begin(credit, onWritten),
       release: () => this.released++,
     });
   }
@@ -46,8 +52,8 @@ class ScriptedEngine {
     this.#done.reject(error);
   }
 
-  #begin(credit: number, onBytes: (bytes: Uint8Array<ArrayBuffer>) => void): JobHandle {
-    this.#onBytes = onBytes;
+  #begin(credit: number, onWritten: (written: Written) => void): JobHandle {
+    this.#onWritten = onWritten;
     this.#write(credit);
     return {
       outcome: this.#done.promise,
@@ -63,7 +69,11 @@ class ScriptedEngine {
     this.allowed = credit;
     while (this.written < Math.min(credit, this.#source.length)) {
       const end = Math.min(this.written + this.#size, credit, this.#source.length);
-      this.#onBytes(this.#source.slice(this.written, end));
+      const bytes = this.#source.slice(this.written, end);
+      const marks = this.#boundariesAt;
+      const boundaries =
+        marks === null ? null : bytes.map((byte) => (marks.includes(String.fromCharCode(byte)) ? 1 : 0));
+      this.#onWritten({ bytes, boundaries });
       this.written = end;
     }
     if (this.written < this.#source.length) return;
@@ -187,8 +197,37 @@ describe('a generation', () => {
     expect((await generation.result).text).toBe('fox \uFFFD');
   });
 
+  test('carries the boundaries beside the bytes, in every chunk and in the result', async () => {
+    const { generation } = new ScriptedEngine('fox 🦊 and fox', { size: 5, boundariesAt: ' ' });
+    const masks: number[] = [];
+    for await (const { bytes, boundaries } of generation) {
+      expect(boundaries?.length).toBe(bytes.length);
+      masks.push(...(boundaries ?? []));
+    }
+    const { bytes, boundaries } = await generation.result;
+    expect(boundaries).toEqual(Uint8Array.from(masks));
+    expect(masks).toEqual(Array.from(bytes, (byte) => (byte === 32 ? 1 : 0)));
+  });
+
+  test('has no boundaries unless they were asked for', async () => {
+    const { generation } = new ScriptedEngine('fox');
+    for await (const chunk of generation) expect(chunk.boundaries).toBeNull();
+    expect((await generation.result).boundaries).toBeNull();
+  });
+
+  test('has boundaries also where nothing was written, and for the end of a text that breaks off', async () => {
+    const nothing = new ScriptedEngine('fox', { prompt: 'pending', boundariesAt: ' ' });
+    expect((await nothing.generation.stop()).boundaries).toEqual(new Uint8Array(0));
+    const cut = toBytes('fox 🦊').subarray(0, -2);
+    const { generation } = new ScriptedEngine(cut, { finish: 'end-of-text', boundariesAt: ' ' });
+    let last: Chunk | null = null;
+    for await (const chunk of generation) last = chunk;
+    expect(last).toMatchObject({ text: '\uFFFD', boundaries: new Uint8Array(0) });
+  });
+
   test('reports seeds above 2^53 exactly', () => {
     const plan = {
+      boundaries: false,
       prepare: () => null,
       begin: () => ({ outcome: deferred<Outcome>().promise, allow: () => undefined, stop: () => undefined }),
       release: () => undefined,

@@ -9,7 +9,8 @@ export interface Golden {
   readonly fingerprint: string;
   readonly prompt: string;
   readonly score: { text: string; bytes: number; bits_q32: string; top1: number; top5: number };
-  readonly generations: { options: GenerateOptions; bytes: string; finish: string }[];
+  /** boundaries: a mask per byte, in the files of hierarchical models. */
+  readonly generations: { options: GenerateOptions; bytes: string; finish: string; boundaries?: string }[];
 }
 
 const kRoot = new URL('../../', import.meta.url);

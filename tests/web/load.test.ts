@@ -200,6 +200,43 @@ describe('a model', () => {
   });
 });
 
+describe('boundaries', () => {
+  const hierarchical = goldens().filter(([, golden]) => golden.generations.some(({ boundaries }) => boundaries));
+
+  test('are refused where a model has none', async () => {
+    expect(model.info.stages).toBe(0);
+    const asked = { trace: { boundaries: true } };
+    expect(() => model.stream('x', asked)).toThrow(expect.objectContaining({ code: 'bad-option' }));
+    await using session = model.session();
+    expect(() => session.stream(asked)).toThrow(expect.objectContaining({ code: 'bad-option' }));
+    expect((await model.generate('x', { maxBytes: 5, trace: {} })).boundaries).toBeNull();
+  });
+
+  test('are tested with hierarchical models', () => {
+    expect(hierarchical.length).toBeGreaterThan(0);
+  });
+
+  test.each(hierarchical)('come with the bytes of %s, chunk by chunk, also in a session', async (_, golden) => {
+    await using chunked = await load(modelOf(golden));
+    expect(chunked.info.stages).toBeGreaterThan(0);
+    for (const { options, bytes, boundaries } of golden.generations) {
+      const masks: number[] = [];
+      const traced = { ...options, trace: { boundaries: true } };
+      const generation = chunked.stream(fromHex(golden.prompt), traced);
+      for await (const chunk of generation) {
+        expect(chunk.boundaries?.length).toBe(chunk.bytes.length);
+        masks.push(...(chunk.boundaries ?? []));
+      }
+      expect(toHex(Uint8Array.from(masks))).toBe(boundaries);
+      expect(toHex((await generation.result).bytes)).toBe(bytes);
+
+      await using session = chunked.session();
+      await session.feed(fromHex(golden.prompt));
+      expect((await session.stream(traced).result).boundaries).toEqual(Uint8Array.from(masks));
+    }
+  });
+});
+
 describe('a session', () => {
   test('continues where it is, like one long prompt', async () => {
     const whole = await model.generate('Once upon a time', { seed: 5, maxBytes: 60 });

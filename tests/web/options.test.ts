@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { TernError } from '../../web/src/errors.js';
-import { toEngineOptions, type GenerateOptions } from '../../web/src/options.js';
+import { toEngineOptions, wantsBoundaries, type GenerateOptions } from '../../web/src/options.js';
 
 /** What a caller without types can pass. */
 function fromJavaScript(json: string): GenerateOptions {
@@ -18,6 +18,29 @@ function errorOf(options: GenerateOptions): unknown {
     return error;
   }
 }
+
+describe('boundaries', () => {
+  test('are reported when asked for, of a model that has them', () => {
+    expect(wantsBoundaries({}, 0)).toBe(false);
+    expect(wantsBoundaries({}, 2)).toBe(false);
+    expect(wantsBoundaries({ trace: {} }, 2)).toBe(false);
+    expect(wantsBoundaries({ trace: { boundaries: false } }, 0)).toBe(false);
+    expect(wantsBoundaries({ trace: { boundaries: true } }, 1)).toBe(true);
+    expect(errorOf({ trace: { boundaries: true } })).toBeNull();
+  });
+
+  test.each<[GenerateOptions, number, RegExp]>([
+    [{ trace: { boundaries: true } }, 0, /^trace.boundaries: this model is flat and has no chunks/],
+    [fromJavaScript('{"trace": 1}'), 1, /^trace must be an object, found 1$/],
+    [fromJavaScript('{"trace": null}'), 1, /^trace must be an object, found null$/],
+    [fromJavaScript('{"trace": {"boundaries": 1}}'), 1, /^trace.boundaries must be true or false, found 1$/],
+    [fromJavaScript('{"trace": {"gate": true}}'), 1, /^unknown option trace.gate; known is boundaries$/],
+  ])('that cannot be reported are refused (%#)', (options, stages, message) => {
+    expect(() => wantsBoundaries(options, stages)).toThrow(
+      expect.objectContaining({ code: 'bad-option', message: expect.stringMatching(message) }),
+    );
+  });
+});
 
 describe('options', () => {
   test('left out are temperature 1 with nothing cut, 1024 bytes and a seed of 32 bits', () => {

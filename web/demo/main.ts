@@ -50,6 +50,7 @@ async function begin(): Promise<void> {
     return;
   }
   showFacts(text('facts'), factsOf(model.info, file));
+  view.showChunkMeter(model.info.stages);
   view.announce('The model is ready.');
   connectRequests((count) => (text('requests').textContent = String(count)));
   const shared = fromLink(location.href);

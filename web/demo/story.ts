@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import type { Chunk, GenerateOptions, Generation, Model } from 'ternlm';
+import { Chunking, type Piece } from './chunks.js';
 
 /** The model is asked for this much at most; the page itself pauses much earlier. */
 const kMostBytes = 100_000;
@@ -15,7 +16,8 @@ const kReadingPace = 45;
 export type StoryEnd = 'paused' | 'finished';
 
 export interface StoryEvents {
-  onText(text: string): void;
+  /** mask: 0, or which stages of the model begin a chunk with this text. */
+  onText(text: string, mask: number): void;
   onProgress(story: Story): void;
   onEnd(how: StoryEnd): void;
   onProblem(error: unknown): void;
@@ -29,6 +31,8 @@ export class Story {
   /** Milliseconds from the request to the first byte; null before it. */
   firstByteMs: number | null = null;
   length = 0;
+  /** Of a hierarchical model. */
+  readonly chunking: Chunking | null;
   readonly #generation: Generation;
   readonly #chunks: AsyncIterator<Chunk, void>;
   readonly #events: StoryEvents;
@@ -41,7 +45,13 @@ export class Story {
 
   constructor(model: Model, prompt: string, options: GenerateOptions, events: StoryEvents) {
     this.prompt = prompt;
-    this.#generation = model.stream(prompt, { ...options, maxBytes: kMostBytes });
+    const { stages } = model.info;
+    this.chunking = stages > 0 ? new Chunking(stages) : null;
+    this.#generation = model.stream(prompt, {
+      ...options,
+      maxBytes: kMostBytes,
+      trace: { boundaries: stages > 0 },
+    });
     this.#chunks = this.#generation[Symbol.asyncIterator]();
     this.seed = this.#generation.seed;
     this.options = { ...options, seed: this.seed };
@@ -105,20 +115,32 @@ export class Story {
     void this.#generation.stop().catch(() => undefined);
   }
 
-  async #take({ text, bytes }: Chunk, slowly: () => boolean): Promise<void> {
+  async #take(chunk: Chunk, slowly: () => boolean): Promise<void> {
+    const { bytes } = chunk;
     this.firstByteMs ??= performance.now() - this.#asked;
     this.bytes.push(bytes);
     this.length += bytes.length;
     this.#arrivals.push({ at: performance.now(), length: this.length });
+    const pieces = this.#piecesOf(chunk);
     this.#events.onProgress(this);
+    for (const piece of pieces) await this.#show(piece, slowly);
+  }
+
+  /** The end of a text that breaks off inside a character has no bytes of its own. */
+  #piecesOf({ text, bytes, boundaries }: Chunk): Piece[] {
+    if (!this.chunking || !boundaries || bytes.length === 0) return [{ text, mask: 0 }];
+    return this.chunking.push(bytes, boundaries);
+  }
+
+  async #show({ text, mask }: Piece, slowly: () => boolean): Promise<void> {
     let shown = 0;
     for (const character of slowly() ? text : '') {
       if (!this.#running || !slowly()) break;
-      this.#events.onText(character);
+      this.#events.onText(character, shown === 0 ? mask : 0);
       shown += character.length;
       await delay(1000 / kReadingPace);
     }
-    if (!this.#discarded) this.#events.onText(text.slice(shown));
+    if (!this.#discarded && shown < text.length) this.#events.onText(text.slice(shown), shown === 0 ? mask : 0);
   }
 }
 

@@ -3,6 +3,7 @@
 
 import { megabytes } from './card.js';
 import { button, element, text } from './dom.js';
+import type { Piece } from './chunks.js';
 import { atReadingPace } from './settings.js';
 import type { Story } from './story.js';
 
@@ -23,7 +24,7 @@ const loading = text('loading');
 const bar = element('loading-bar', HTMLProgressElement);
 const announcement = text('announce');
 
-let waiting = ''; // text for the next frame
+let waiting: Piece[] = []; // text for the next frame
 let unspoken = ''; // text since the last whole sentence
 
 export function showPhase(phase: Phase): void {
@@ -62,15 +63,17 @@ export function showProblem(title: string, explanation: string, retry: string): 
 export function clearStory(prompt: string): void {
   text('begin').textContent = prompt;
   written.textContent = '';
-  waiting = '';
+  waiting = [];
   unspoken = '';
   showNote('');
 }
 
 /** Text arrives many times per frame and is shown once per frame; a screen reader gets whole sentences. */
-export function addText(more: string): void {
-  if (waiting === '') requestAnimationFrame(flush);
-  waiting += more;
+export function addText(more: string, mask: number): void {
+  if (waiting.length === 0) requestAnimationFrame(flush);
+  const last = waiting.at(-1);
+  if (last && mask === 0) last.text += more;
+  else waiting.push({ text: more, mask });
   unspoken += more;
   const end = Math.max(
     ...['. ', '! ', '? ', '.\n', '!\n', '?\n', '."', '!"', '?"'].map((mark) => unspoken.lastIndexOf(mark)),
@@ -93,11 +96,18 @@ export function showMeters(story: Story): void {
   if (firstByteMs !== null)
     text('first-byte').textContent = firstByteMs < 10 ? firstByteMs.toFixed(1) : String(Math.round(firstByteMs));
   text('count').textContent = story.length.toLocaleString('en');
+  const lengths = story.chunking?.bytesPerChunk ?? [];
+  text('chunk-length').textContent = lengths.map((length) => length?.toFixed(1) ?? '–').join(' · ');
   text('seed-shown').textContent = String(story.seed);
 }
 
+/** Chunks are a matter of hierarchical models only. */
+export function showChunkMeter(stages: number): void {
+  text('chunk-meter').hidden = stages === 0;
+}
+
 export function clearMeters(): void {
-  for (const id of ['speed', 'first-byte']) text(id).textContent = '–';
+  for (const id of ['speed', 'first-byte', 'chunk-length']) text(id).textContent = '–';
   text('count').textContent = '0';
 }
 
@@ -106,8 +116,17 @@ export function showNote(note: string): void {
 }
 
 function flush(): void {
-  written.append(waiting);
-  waiting = '';
+  for (const { text: piece, mask } of waiting) {
+    if (mask === 0) {
+      (written.lastElementChild ?? written).append(piece);
+    } else {
+      const chunk = document.createElement('span');
+      chunk.className = mask > 1 ? 'chunk outer' : 'chunk';
+      chunk.append(piece);
+      written.append(chunk);
+    }
+  }
+  waiting = [];
   // At reading pace the page follows the pen; at full speed it stays where the reader reads.
   if (atReadingPace()) caret.scrollIntoView({ block: 'nearest' });
 }

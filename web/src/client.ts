@@ -11,6 +11,7 @@ import {
   type Reply,
   type Request,
   type Task,
+  type Written,
 } from './protocol.js';
 
 export type Runtime = 'auto' | 'worker' | 'main';
@@ -38,7 +39,7 @@ export interface JobHandle {
 
 export interface JobOptions {
   signal?: AbortSignal | undefined;
-  onBytes?: (bytes: Uint8Array<ArrayBuffer>) => void;
+  onWritten?: (written: Written) => void;
 }
 
 type Post = (request: Request, transfer: Transferable[]) => void;
@@ -49,7 +50,7 @@ interface Link {
 }
 
 interface PendingJob extends Deferred<Outcome> {
-  readonly onBytes: ((bytes: Uint8Array<ArrayBuffer>) => void) | undefined;
+  readonly onWritten: ((written: Written) => void) | undefined;
 }
 
 export class Client {
@@ -106,9 +107,9 @@ export class Client {
     this.#link.post({ type: 'shut', session }, []);
   }
 
-  run(session: number, task: Task, { signal, onBytes }: JobOptions = {}): JobHandle {
+  run(session: number, task: Task, { signal, onWritten }: JobOptions = {}): JobHandle {
     const id = ++this.#lastId;
-    const pending = { ...deferred<Outcome>(), onBytes };
+    const pending = { ...deferred<Outcome>(), onWritten };
     const stop = (): void => this.#link.post({ type: 'abort', job: id }, []);
     const onAbort = (): void => {
       if (!signal || !this.#jobs.delete(id)) return;
@@ -209,8 +210,8 @@ export class Client {
       case 'loaded':
         this.#step.resolve(reply);
         return;
-      case 'bytes':
-        this.#jobs.get(reply.job)?.onBytes?.(reply.bytes);
+      case 'written':
+        this.#jobs.get(reply.job)?.onWritten?.(reply.written);
         return;
       case 'done':
         this.#settle(reply.job)?.resolve(reply.outcome);

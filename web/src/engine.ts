@@ -151,6 +151,7 @@ export class EngineModel {
     this.info = {
       architecture: text(info.architecture),
       name: text(info.name),
+      stages: info.stages,
       parameters: Number(info.parameters),
       fileBytes: Number(info.fileBytes),
       packedBytes: Number(info.packedBytes),
@@ -199,11 +200,15 @@ export class EngineSession {
 
   /** At most `count` bytes; fewer when the generation ended. */
   generate(count: number): Uint8Array<ArrayBuffer> {
-    return guarded(() => {
-      view(this.#module, count);
-      const produced = this.#session.generate(count);
-      return view(this.#module, produced).slice();
-    });
+    return this.#write(count, (both, produced) => both.slice(0, produced));
+  }
+
+  /** The same, with the mask of each byte: bit s is set where a chunk of stage s begins. */
+  generateWithBoundaries(count: number): { bytes: Uint8Array<ArrayBuffer>; boundaries: Uint8Array<ArrayBuffer> } {
+    return this.#write(count, (both, produced) => ({
+      bytes: both.slice(0, produced),
+      boundaries: both.slice(count, count + produced),
+    }));
   }
 
   get finish(): Finish | null {
@@ -233,6 +238,15 @@ export class EngineSession {
 
   close(): void {
     this.#session.delete();
+  }
+
+  /** The engine leaves the bytes at the front of the buffer and their masks from `count` on. */
+  #write<T>(count: number, pick: (both: Uint8Array<ArrayBuffer>, produced: number) => T): T {
+    return guarded(() => {
+      view(this.#module, 2 * count);
+      const produced = this.#session.generate(count);
+      return pick(view(this.#module, 2 * count), produced);
+    });
   }
 }
 

@@ -6,13 +6,15 @@
 
 import type { JobHandle } from './client.js';
 import { deferred } from './deferred.js';
-import type { Finish } from './protocol.js';
+import type { Finish, Written } from './protocol.js';
 import { Utf8Carry } from './utf8.js';
 
 /** A piece of the output: the bytes, and the characters they completed (none, when they end inside one). */
 export interface Chunk {
   readonly text: string;
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** With `trace.boundaries`: a mask for each of the bytes, bit s set where a chunk of stage s begins. Else null. */
+  readonly boundaries: Uint8Array<ArrayBuffer> | null;
 }
 
 export interface Timings {
@@ -29,6 +31,8 @@ export interface Timings {
 export interface GenerateResult {
   readonly text: string;
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** As in a chunk, for all bytes. */
+  readonly boundaries: Uint8Array<ArrayBuffer> | null;
   readonly finish: Finish;
   /** The seed that was used: with the same prompt and options it gives the same bytes again. */
   readonly seed: number | bigint;
@@ -38,10 +42,12 @@ export interface GenerateResult {
 /** What a generation needs from its surroundings. */
 export interface Plan {
   readonly seed: bigint;
+  /** Boundaries come with the bytes. */
+  readonly boundaries: boolean;
   /** Feeds the prompt, if there is one. */
   prepare(): JobHandle | null;
   /** Begins the output. */
-  begin(credit: number, onBytes: (bytes: Uint8Array<ArrayBuffer>) => void): JobHandle;
+  begin(credit: number, onWritten: (written: Written) => void): JobHandle;
   /** Called once, whatever happened. */
   release(): void;
 }
@@ -140,27 +146,28 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   }
 
   async #output(): Promise<Finish> {
-    this.#job = this.#plan.begin(this.#credit, (bytes) => this.#take(bytes));
+    this.#job = this.#plan.begin(this.#credit, (written) => this.#take(written));
     const outcome = await this.#job.outcome;
     return outcome.kind === 'generate' ? outcome.finish : 'stopped';
   }
 
-  #take(bytes: Uint8Array<ArrayBuffer>): void {
+  #take({ bytes, boundaries }: Written): void {
     if (this.#length === 0) this.#firstByteMs = performance.now() - this.#started;
     this.#length += bytes.length;
-    this.#chunks.push({ text: this.#utf8.push(bytes), bytes });
+    this.#chunks.push({ text: this.#utf8.push(bytes), bytes, boundaries });
     this.#announce();
   }
 
   #end(finish: Finish): void {
     const tail = this.#utf8.finish(finish !== 'end-of-text');
-    if (tail !== '') this.#chunks.push({ text: tail, bytes: new Uint8Array(0) });
+    if (tail !== '') this.#chunks.push({ text: tail, bytes: new Uint8Array(0), boundaries: this.#masks([]) });
     const totalMs = performance.now() - this.#started;
     const outputMs = totalMs - this.#firstByteMs;
     this.#outcome = 'ended';
     this.#done.resolve({
       text: this.#chunks.map((chunk) => chunk.text).join(''),
-      bytes: concatenate(this.#chunks, this.#length),
+      bytes: concatenate(this.#chunks.map((chunk) => chunk.bytes)),
+      boundaries: this.#masks(this.#chunks.flatMap(({ boundaries }) => boundaries ?? [])),
       finish,
       seed: this.seed,
       timings: {
@@ -170,6 +177,10 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
         bytesPerSecond: this.#length > 1 && outputMs > 0 ? ((this.#length - 1) * 1000) / outputMs : 0,
       },
     });
+  }
+
+  #masks(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> | null {
+    return this.#plan.boundaries ? concatenate(parts) : null;
   }
 
   /** The i-th chunk, as soon as it is there; null after the last. */
@@ -216,12 +227,12 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   }
 }
 
-function concatenate(chunks: readonly Chunk[], length: number): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(length);
+function concatenate(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
   let at = 0;
-  for (const { bytes } of chunks) {
-    all.set(bytes, at);
-    at += bytes.length;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
   }
   return all;
 }

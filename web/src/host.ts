@@ -139,8 +139,12 @@ export class Host {
     const job = lane.jobs[0];
     if (!job) return;
     try {
-      const outcome = job.step(lane.session, this.#paces, (bytes) => {
-        this.#reply({ type: 'bytes', job: job.id, bytes }, [bytes.buffer]);
+      const outcome = job.step(lane.session, this.#paces, (written) => {
+        const { bytes, boundaries } = written;
+        this.#reply({ type: 'written', job: job.id, written }, [
+          bytes.buffer,
+          ...(boundaries ? [boundaries.buffer] : []),
+        ]);
       });
       if (!outcome) return;
       lane.jobs.shift();

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import type { EngineSession } from './engine.js';
-import { unreachable, type Outcome, type ScoreSum, type Task } from './protocol.js';
+import { unreachable, type Outcome, type ScoreSum, type Task, type Written } from './protocol.js';
 
 /** Length of a slice: below half of the 20 ms within which an abort must take effect, since two may lie in between. */
 export const kSliceMs = 8;
@@ -61,7 +61,7 @@ export class Job {
   }
 
   /** Works for one slice. Null: there is more to do. */
-  step(session: EngineSession, paces: Paces, emit: (bytes: Uint8Array<ArrayBuffer>) => void): Outcome | null {
+  step(session: EngineSession, paces: Paces, emit: (written: Written) => void): Outcome | null {
     const { task } = this;
     switch (task.kind) {
       case 'reset':
@@ -82,7 +82,7 @@ export class Job {
           : { kind: task.kind, score: this.#score, position: session.position };
       case 'generate':
         if (this.#progress === 0) session.start(task.options);
-        this.#write(session, paces.write, emit);
+        this.#write(session, task.boundaries, paces.write, emit);
         return session.finish && { kind: task.kind, finish: session.finish, position: session.position };
       default:
         return unreachable(task);
@@ -97,13 +97,16 @@ export class Job {
     this.#progress += slice.length;
   }
 
-  #write(session: EngineSession, pace: Pace, emit: (bytes: Uint8Array<ArrayBuffer>) => void): void {
+  #write(session: EngineSession, traced: boolean, pace: Pace, emit: (written: Written) => void): void {
     const count = Math.min(pace.bytes, this.#credit - this.#progress);
     const start = performance.now();
-    const bytes = session.generate(count);
+    const written = traced
+      ? session.generateWithBoundaries(count)
+      : { bytes: session.generate(count), boundaries: null };
+    const { bytes } = written;
     if (bytes.length === pace.bytes) pace.learn(bytes.length, performance.now() - start);
     this.#progress += bytes.length;
-    if (bytes.length > 0) emit(bytes);
+    if (bytes.length > 0) emit(written);
   }
 }
 

@@ -6,7 +6,7 @@ import { openSource, type Fetch, type Source } from './download.js';
 import { TernError, describe } from './errors.js';
 import { Generation, type GenerateResult, type Plan } from './generation.js';
 import { Sha256Check } from './integrity.js';
-import { toEngineOptions, type GenerateOptions } from './options.js';
+import { toEngineOptions, wantsBoundaries, type GenerateOptions } from './options.js';
 import type { FileInfo } from './protocol.js';
 import { Session, toScore, type Score } from './session.js';
 import { toBytes, type Input } from './utf8.js';
@@ -108,15 +108,17 @@ export class Model implements AsyncDisposable {
   /** Continues the prompt. Wrong options throw here, before anything runs. */
   stream(prompt: Input, options: GenerateOptions = {}): Generation {
     const engineOptions = toEngineOptions(options);
+    const boundaries = wantsBoundaries(options, this.info.stages);
     const bytes = toBytes(prompt).slice();
     const client = this.#open();
     const session = client.open();
     const { signal } = options;
     const plan: Plan = {
       seed: engineOptions.seed,
+      boundaries,
       prepare: () => client.run(session, { kind: 'feed', bytes }, { signal }),
-      begin: (credit, onBytes) =>
-        client.run(session, { kind: 'generate', options: engineOptions, credit }, { signal, onBytes }),
+      begin: (credit, onWritten) =>
+        client.run(session, { kind: 'generate', options: engineOptions, boundaries, credit }, { signal, onWritten }),
       release: () => client.shut(session),
     };
     return new Generation(plan);
@@ -140,7 +142,7 @@ export class Model implements AsyncDisposable {
 
   /** A conversation that is kept: feed, stream, feed again, save. Close it when done. */
   session(): Session {
-    return Session.open(this.#open());
+    return Session.open(this.#open(), this.info.stages);
   }
 
   /** Ends what is running and gives all memory back. Closing twice is fine. */

@@ -22,8 +22,15 @@ export interface SampleOptions {
   maxBytes?: number;
 }
 
+/** What to report besides the text. */
+export interface TraceOptions {
+  /** Where the model begins chunks, for each byte. Only hierarchical models have chunks: `model.info.stages` above 0. */
+  boundaries?: boolean;
+}
+
 export interface GenerateOptions extends SampleOptions {
   signal?: AbortSignal;
+  trace?: TraceOptions;
 }
 
 /** The same options as the engine takes them: Q16 is 16 bits after the binary point. */
@@ -48,6 +55,7 @@ const kKnown = new Set<string>([
   'seed',
   'maxBytes',
   'signal',
+  'trace',
 ]);
 const kOne = 65536;
 const kSeedLimit = 1n << 64n;
@@ -78,6 +86,24 @@ export function toEngineOptions(options: GenerateOptions = {}): EngineOptions {
     seed: toSeed(options.seed ?? randomSeed()),
     maxBytes: toInteger('maxBytes', options.maxBytes ?? 1024, 1, 1_000_000_000),
   };
+}
+
+/** Whether boundaries are to be reported. A flat model (no stages) has none, and asking for them is an error. */
+export function wantsBoundaries({ trace = {} }: GenerateOptions, stages: number): boolean {
+  const given: unknown = trace;
+  if (typeof given !== 'object' || given === null) throw bad('trace', 'an object', given);
+  for (const name of Object.keys(trace)) {
+    if (name !== 'boundaries') throw new TernError('bad-option', `unknown option trace.${name}; known is boundaries`);
+  }
+  const { boundaries = false } = trace;
+  if (typeof boundaries !== 'boolean') throw bad('trace.boundaries', 'true or false', boundaries);
+  if (boundaries && stages === 0) {
+    throw new TernError(
+      'bad-option',
+      'trace.boundaries: this model is flat and has no chunks; expected a hierarchical one (info.stages above 0)',
+    );
+  }
+  return boundaries;
 }
 
 function bad(name: string, expected: string, found: unknown): TernError {

@@ -19,6 +19,8 @@ export interface EngineInfo {
 export interface FileInfo {
   readonly architecture: string;
   readonly name: string;
+  /** Stages of chunking in a hierarchical model; 0 for a flat one, which has no chunk boundaries. */
+  readonly stages: number;
   readonly parameters: number;
   readonly fileBytes: number;
   /** Weights in memory. */
@@ -40,11 +42,23 @@ export interface ScoreSum {
   readonly top5: number;
 }
 
+/** A slice of a generation. */
+export interface Written {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** A boundary mask per byte, if they were asked for. */
+  readonly boundaries: Uint8Array<ArrayBuffer> | null;
+}
+
 /** One piece of work on one session; pieces of the same session run in order. */
 export type Task =
   | { readonly kind: 'reset' }
   | { readonly kind: 'feed'; readonly bytes: Uint8Array<ArrayBuffer> }
-  | { readonly kind: 'generate'; readonly options: EngineOptions; readonly credit: number }
+  | {
+      readonly kind: 'generate';
+      readonly options: EngineOptions;
+      readonly boundaries: boolean;
+      readonly credit: number;
+    }
   | { readonly kind: 'score'; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly kind: 'save' }
   | { readonly kind: 'restore'; readonly bytes: Uint8Array<ArrayBuffer> };
@@ -73,7 +87,7 @@ export type Reply =
   | { readonly type: 'ready'; readonly engine: EngineInfo }
   | { readonly type: 'taken'; readonly expected: number }
   | { readonly type: 'loaded'; readonly info: FileInfo }
-  | { readonly type: 'bytes'; readonly job: number; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly type: 'written'; readonly job: number; readonly written: Written }
   | { readonly type: 'done'; readonly job: number; readonly outcome: Outcome }
   | { readonly type: 'job-failed'; readonly job: number; readonly error: ErrorData }
   | { readonly type: 'failed'; readonly error: ErrorData };

@@ -4,7 +4,7 @@
 import type { Client } from './client.js';
 import { TernError } from './errors.js';
 import { Generation } from './generation.js';
-import { toEngineOptions, type GenerateOptions } from './options.js';
+import { toEngineOptions, wantsBoundaries, type GenerateOptions } from './options.js';
 import type { Outcome, Task } from './protocol.js';
 import { toBytes, type Input } from './utf8.js';
 
@@ -24,17 +24,19 @@ export interface Score {
 export class Session implements AsyncDisposable {
   readonly #client: Client;
   readonly #id: number;
+  readonly #stages: number;
   #position = 0;
   #closed = false;
 
-  private constructor(client: Client) {
+  private constructor(client: Client, stages: number) {
     this.#client = client;
+    this.#stages = stages;
     this.#id = client.open();
   }
 
   /** Called by Model.session(). */
-  static open(client: Client): Session {
-    return new Session(client);
+  static open(client: Client, stages: number): Session {
+    return new Session(client, stages);
   }
 
   /** Bytes of text as of the last finished call. */
@@ -50,13 +52,15 @@ export class Session implements AsyncDisposable {
   /** Continues the text; the output becomes part of it. After stop() exactly the bytes of its result were added. */
   stream(options: GenerateOptions = {}): Generation {
     const engineOptions = toEngineOptions(options);
+    const boundaries = wantsBoundaries(options, this.#stages);
     const client = this.#open();
     return new Generation({
       seed: engineOptions.seed,
+      boundaries,
       prepare: () => null,
-      begin: (credit, onBytes) => {
-        const task: Task = { kind: 'generate', options: engineOptions, credit };
-        const job = client.run(this.#id, task, { signal: options.signal, onBytes });
+      begin: (credit, onWritten) => {
+        const task: Task = { kind: 'generate', options: engineOptions, boundaries, credit };
+        const job = client.run(this.#id, task, { signal: options.signal, onWritten });
         void job.outcome.then((outcome) => (this.#position = outcome.position)).catch(() => undefined);
         return job;
       },

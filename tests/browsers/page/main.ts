@@ -75,12 +75,14 @@ async function checkVariant(variant: 'simd' | 'relaxed', list: readonly Listed[]
     await check(`the ${variant} variant gives the bytes and bits of ${name}`, async () => {
       const model = loadInto(engine, new Uint8Array(await (await fetch(url)).arrayBuffer()));
       expectSame(model.info.fingerprint, golden.fingerprint, 'fingerprint');
-      for (const { options, bytes, finish } of golden.generations) {
+      for (const { options, bytes, finish, boundaries } of golden.generations) {
         const session = model.open();
         session.feed(fromHex(golden.prompt));
         const sample = toEngineOptions(options);
         session.start(sample);
-        expectSame(toHex(session.generate(sample.maxBytes)), bytes, JSON.stringify(options));
+        const written = session.generateWithBoundaries(sample.maxBytes);
+        expectSame(toHex(written.bytes), bytes, JSON.stringify(options));
+        if (model.info.stages > 0) expectSame(toHex(written.boundaries), boundaries, 'boundaries');
         expectSame(session.finish, toFinish(finish), 'finish');
         session.close();
       }
@@ -100,11 +102,15 @@ async function checkPackage(runtime: 'worker' | 'main', list: readonly Listed[])
       const model = await load(url, { runtime });
       expectSame(model.info.runtime.thread, runtime, 'thread');
       notes[`runtime ${runtime}`] = model.info.runtime;
-      const all = golden.generations.map(({ options }) => model.generate(fromHex(golden.prompt), options));
+      const trace = { boundaries: model.info.stages > 0 };
+      const all = golden.generations.map(({ options }) =>
+        model.generate(fromHex(golden.prompt), { ...options, trace }),
+      );
       for (const [i, result] of (await Promise.all(all)).entries()) {
         const expected = golden.generations[i];
         expectSame(toHex(result.bytes), expected?.bytes, JSON.stringify(expected?.options));
         expectSame(result.finish, toFinish(expected?.finish ?? ''), 'finish');
+        expectSame(result.boundaries && toHex(result.boundaries), expected?.boundaries ?? null, 'boundaries');
       }
       await model.close();
     });
