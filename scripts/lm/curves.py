@@ -192,8 +192,10 @@ def draw_columns(runs: list[RunLog], names: list[str]) -> bytes:
 def draw_ternary(runs: list[RunLog]) -> bytes:
     """Share of zeros (mean and range over the matrices) and share of codes that a step flips, against steps."""
     figure, panels, pyplot = _figure(2)
-    for n, run in enumerate(run for run in runs if run.ternary):
+    for n, run in enumerate(runs):
         t = run.ternary
+        if not t:
+            continue
         panels[0].plot(t["step"], t["zero"], color=f"C{n}", label=run.name)
         panels[0].fill_between(t["step"], t["zero_low"], t["zero_high"], color=f"C{n}", alpha=0.15, linewidth=0)
         panels[1].plot(t["step"], t["flips"], color=f"C{n}", label=run.name)
