@@ -104,6 +104,7 @@ export function showMeters(story: Story): void {
 /** Chunks are a matter of hierarchical models only. */
 export function showChunkMeter(stages: number): void {
   text('chunk-meter').hidden = stages === 0;
+  document.body.classList.toggle('chunked', stages > 0);
 }
 
 export function clearMeters(): void {
