@@ -20,6 +20,10 @@ constexpr int64_t round_shift(int64_t x, int bits) { return (x + ((int64_t{1} <<
 static_assert(round_shift(-1, 1) == 0 && round_shift(1, 1) == 1 && round_shift(-3, 1) == -1 &&
               round_shift(-7, 0) == -7);
 
+/// round_shift() without a wider sum, so that compilers vectorise it.  1 <= bits <= 31.
+constexpr int32_t round_shift_32(int32_t x, int bits) { return (x >> bits) + (x >> (bits - 1) & 1); }
+static_assert(round_shift_32(-1, 1) == 0 && round_shift_32(0x7FFFFFFF, 4) == 0x8000000);
+
 /// The nearest value an Integer can hold; nothing in the engine wraps.
 template <class Integer>
 constexpr Integer saturate(int64_t x) {
@@ -59,6 +63,11 @@ using Bits = Fixed<uint64_t, 32>;  ///< Q32.32: information in bits
 
 /// Saturating sum, the residual connection.
 constexpr Act add(Act a, Act b) { return {saturate<int32_t>(int64_t{a.raw} + b.raw)}; }
+
+/// Saturating product.
+constexpr Act multiply(Act a, Act b) {
+  return {saturate<int32_t>(round_shift(int64_t{a.raw} * b.raw, Act::kFractionBits))};
+}
 
 /// The same numbers as raw integers, for interfaces that do not know Fixed (logits, kernels).
 template <class Raw, int F>

@@ -25,7 +25,11 @@ Gate sigmoid_piecewise_linear(Act x) {
   return {static_cast<uint32_t>(((from_end << (kBits + 1)) + 5) / 10)};
 }
 
-Act silu(Act x) { return {static_cast<int32_t>(round_shift(int64_t{x.raw} * sigmoid(x).raw, Gate::kFractionBits))}; }
+Act silu(Act x) { return silu(x, Sigmoid::kTable); }
+
+Act silu(Act x, Sigmoid kind) {  // within |x|, so that it fits
+  return {static_cast<int32_t>(round_shift(int64_t{x.raw} * sigmoid(x, kind).raw, Gate::kFractionBits))};
+}
 
 uint32_t exp2_negative(uint32_t x_q24) {
   constexpr int kStepBits = 24 - 8;  // step 1/256

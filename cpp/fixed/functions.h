@@ -24,6 +24,9 @@ inline Gate sigmoid(Act x, Sigmoid kind) { return kind == Sigmoid::kTable ? sigm
 /// x * sigmoid(x), always with the table.  Error below 2.8e-5 for |x| <= 16, below 1.2e-7 * |x| + 2^-17 beyond.
 Act silu(Act x);
 
+/// x * sigmoid(x) with the sigmoid of the given kind.
+Act silu(Act x, Sigmoid kind);
+
 /// 2^-x for x in Q8.24 (0 .. 256), result Q0.31: 2^31 for 0, 0 from about 32 on.
 /// Table of 256 steps per octave, linear interpolation: error below 1e-6 of the result plus 2^-31.
 uint32_t exp2_negative(uint32_t x_q24);

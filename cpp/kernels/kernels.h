@@ -117,13 +117,28 @@ struct KernelLevel {
   void (*matmul)(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y);
 };
 
-/// All levels in this build, slowest (scalar, the definition) first.
+/// All levels in this build, in the order of kernels.inc; scalar, the definition, first.
 std::span<const KernelLevel> kernel_levels();
 
-/// The level in use: the last of kernel_levels() that is exact on this machine.
+/// The level in use: at first the last of kernel_levels() that is exact on this machine.
 const char* kernel_level();
 
-/// Known-answer test of the relaxed dot product: false where signed/unsigned or saturation rules would change a result.
-bool relaxed_dot_is_exact();
+/// What probe() found out about a level.
+struct LevelProbe {
+  const char* name;
+  bool exact;             ///< only such a level is ever used
+  uint32_t kmacs_per_ms;  ///< products with a 512 x 512 matrix, thousands of weights per millisecond; 0: not measured
+  bool in_use;
+};
+
+/// Tests all levels and, given a clock, measures the exact ones for a few milliseconds each and uses the fastest from
+/// then on.  All give the same numbers, so it can be called at any time, though not while another thread computes.
+///   microseconds  a clock that may wrap, or nullptr
+std::vector<LevelProbe> probe(uint32_t (*microseconds)());
+
+// Known-answer tests of the relaxed dot product: false where signed/unsigned or saturation rules would change a result.
+bool relaxed_dot_is_exact();        ///< with codes of 7 bits, as WebAssembly promises where engines agree
+bool relaxed_dot_takes_unsigned();  ///< codes of 8 bits count as unsigned: x86 with VNNI
+bool relaxed_dot_takes_signed();    ///< codes of 8 bits count as signed: ARM with SDOT
 
 }  // namespace tern

@@ -16,8 +16,13 @@ namespace tern {
 #include "kernels/kernels.inc"
 #undef TERN_LEVEL
 
+/// All products go there from now on; `level` must live on.  The bench passes levels of its own.
+void use_level(const KernelLevel& level);
+
 inline constexpr size_t kGroupBytes = kTileCols;       ///< 16 columns of four rows
 inline constexpr size_t kTileBytes = 2 * kGroupBytes;  ///< 16 columns of eight rows
+
+inline constexpr uint32_t kGroupRows = 4;  ///< rows in a byte
 
 /// Copies the sums of a tile's rows that exist, `first` being the tile's first row.
 inline void store_rows(const int32_t (&sums)[kTileRows], uint32_t first, const TernaryView& w, int32_t* y) {

@@ -15,17 +15,20 @@
 
 namespace tern::simd {
 
-// Lanes are named in the operation, as in WebAssembly.  Loads and stores need no alignment.
+// Lanes are named in the operation, as in WebAssembly.  Loads and stores need no alignment, but
+// load_aligned() needs 16 bytes: SSE adds straight from such memory.
 #if defined(__wasm_simd128__)
 
 using Vec = v128_t;
 
 inline Vec load(const void* p) { return wasm_v128_load(p); }
+inline Vec load_aligned(const void* p) { return wasm_v128_load(p); }
 inline void store(void* p, Vec v) { wasm_v128_store(p, v); }
 inline Vec zero() { return wasm_i32x4_splat(0); }
 inline Vec splat_i8(int8_t x) { return wasm_i8x16_splat(x); }
 inline Vec splat_i16(int16_t x) { return wasm_i16x8_splat(x); }
 inline Vec bit_and(Vec a, Vec b) { return wasm_v128_and(a, b); }
+inline Vec add_i8(Vec a, Vec b) { return wasm_i8x16_add(a, b); }
 inline Vec add_i32(Vec a, Vec b) { return wasm_i32x4_add(a, b); }
 inline Vec add_i16(Vec a, Vec b) { return wasm_i16x8_add(a, b); }
 template <int kBits>
@@ -65,11 +68,13 @@ inline Vec dot_add_i8_i7(Vec x, Vec codes, Vec sum) { return wasm_i32x4_relaxed_
 using Vec = __m128i;
 
 inline Vec load(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+inline Vec load_aligned(const void* p) { return _mm_load_si128(static_cast<const __m128i*>(p)); }
 inline void store(void* p, Vec v) { _mm_storeu_si128(static_cast<__m128i*>(p), v); }
 inline Vec zero() { return _mm_setzero_si128(); }
 inline Vec splat_i8(int8_t x) { return _mm_set1_epi8(x); }
 inline Vec splat_i16(int16_t x) { return _mm_set1_epi16(x); }
 inline Vec bit_and(Vec a, Vec b) { return _mm_and_si128(a, b); }
+inline Vec add_i8(Vec a, Vec b) { return _mm_add_epi8(a, b); }
 inline Vec add_i32(Vec a, Vec b) { return _mm_add_epi32(a, b); }
 inline Vec add_i16(Vec a, Vec b) { return _mm_add_epi16(a, b); }
 template <int kBits>
@@ -108,11 +113,13 @@ inline int8x16_t as_i8(Vec v) { return vreinterpretq_s8_s32(v); }
 inline Vec from_i16(int16x8_t v) { return vreinterpretq_s32_s16(v); }
 
 inline Vec load(const void* p) { return vreinterpretq_s32_u8(vld1q_u8(static_cast<const uint8_t*>(p))); }
+inline Vec load_aligned(const void* p) { return load(p); }
 inline void store(void* p, Vec v) { vst1q_u8(static_cast<uint8_t*>(p), as_u8(v)); }
 inline Vec zero() { return vdupq_n_s32(0); }
 inline Vec splat_i8(int8_t x) { return vreinterpretq_s32_s8(vdupq_n_s8(x)); }
 inline Vec splat_i16(int16_t x) { return from_i16(vdupq_n_s16(x)); }
 inline Vec bit_and(Vec a, Vec b) { return vandq_s32(a, b); }
+inline Vec add_i8(Vec a, Vec b) { return vreinterpretq_s32_s8(vaddq_s8(as_i8(a), as_i8(b))); }
 inline Vec add_i32(Vec a, Vec b) { return vaddq_s32(a, b); }
 inline Vec add_i16(Vec a, Vec b) { return from_i16(vaddq_s16(as_i16(a), as_i16(b))); }
 template <int kBits>

@@ -3,6 +3,7 @@
 #include "model/blocks.h"
 
 #include "base/check.h"
+#include "kernels/rows.h"
 
 namespace tern {
 
@@ -41,17 +42,11 @@ void rms_norm(MatrixView<const Act> x, std::span<const NormWeight> w, Scale epsi
 }
 
 void add_to(MatrixView<Act> h, MatrixView<const Act> x) {
-  for (size_t t = 0; t < h.rows; ++t) {
-    const std::span<Act> sum = h.row(t);
-    const std::span<const Act> more = x.row(t);
-    for (size_t c = 0; c < sum.size(); ++c) sum[c] = add(sum[c], more[c]);
-  }
+  for (size_t t = 0; t < h.rows; ++t) rows::add(h.row(t), x.row(t));
 }
 
-Act multiply(Act a, Act b) { return {saturate<int32_t>(round_shift(int64_t{a.raw} * b.raw, Act::kFractionBits))}; }
-
-Act silu(Act x, Sigmoid kind) {
-  return {saturate<int32_t>(round_shift(int64_t{x.raw} * sigmoid(x, kind).raw, Gate::kFractionBits))};
+void silu_product(MatrixView<const Act> gate, MatrixView<const Act> x, Sigmoid kind, MatrixView<Act> y) {
+  for (size_t t = 0; t < y.rows; ++t) rows::silu_product(gate.row(t), x.row(t), kind, y.row(t));
 }
 
 void short_convolution(std::span<const NormWeight> taps, MatrixView<const Act> window, Sigmoid kind,
@@ -59,45 +54,22 @@ void short_convolution(std::span<const NormWeight> taps, MatrixView<const Act> w
   const size_t count = taps.size() / y.cols;
   TERN_CHECK(count * y.cols == taps.size() && window.cols == y.cols && window.rows == y.rows + count - 1);
   for (size_t t = 0; t < y.rows; ++t) {
-    const std::span<Act> out = y.row(t);
-    for (size_t c = 0; c < y.cols; ++c) {
-      int64_t sum = 0;  // |tap| < 2^12 and at most 8 of them: below 2^62
-      for (size_t k = 0; k < count; ++k) {
-        sum += int64_t{taps[k * y.cols + c].raw} * window.data[(t + k) * window.stride + c].raw;
-      }
-      out[c] = silu({saturate<int32_t>(round_shift(sum, NormWeight::kFractionBits))}, kind);
-    }
+    // |tap| < 2^12 and at most 8 of them: the sum is below 2^62.
+    rows::convolution(taps, window.row(t).data(), window.stride, kind, y.row(t));
   }
 }
 
 void gated_recurrence(MatrixView<const Act> i, MatrixView<const Act> z, std::span<const Gate> keep, Sigmoid kind,
                       std::span<State> s, MatrixView<State> states) {
-  constexpr int kFiner = State::kFractionBits - Act::kFractionBits;
   TERN_CHECK(i.cols == s.size() && z.cols == s.size() && states.cols == s.size());
   TERN_CHECK(keep.empty() || keep.size() == s.size());
-  for (size_t t = 0; t < i.rows; ++t) {
-    const std::span<const Act> input = i.row(t);
-    const std::span<const Act> gate = z.row(t);
-    const std::span<State> after = states.row(t);
-    for (size_t c = 0; c < s.size(); ++c) {
-      const Act minus_z{saturate<int32_t>(-int64_t{gate[c].raw})};
-      int64_t k = sigmoid(minus_z, kind).raw;
-      if (!keep.empty()) k = round_shift(k * keep[c].raw, Gate::kFractionBits);
-      const int64_t u = saturate<int32_t>(int64_t{silu(input[c], kind).raw} * (1 << kFiner));
-      // |u - s| < 2^32 and k <= 2^31: with the half added the product stays below 2^63.
-      s[c].raw = saturate<int32_t>(s[c].raw + round_shift(k * (u - s[c].raw), Gate::kFractionBits));
-      after[c] = s[c];
-    }
-  }
+  for (size_t t = 0; t < i.rows; ++t) rows::recurrence(i.row(t), z.row(t), keep, kind, s, states.row(t));
 }
 
 void gated_product(MatrixView<const Act> gate_up, Sigmoid kind, MatrixView<Act> y) {
   TERN_CHECK(gate_up.cols == 2 * y.cols && gate_up.rows == y.rows);
   for (size_t t = 0; t < y.rows; ++t) {
-    const std::span<const Act> gate = gate_up.row(t).first(y.cols);
-    const std::span<const Act> up = gate_up.row(t).subspan(y.cols);
-    const std::span<Act> out = y.row(t);
-    for (size_t c = 0; c < y.cols; ++c) out[c] = multiply(silu(gate[c], kind), up[c]);
+    rows::silu_product(gate_up.row(t).first(y.cols), gate_up.row(t).subspan(y.cols), kind, y.row(t));
   }
 }
 

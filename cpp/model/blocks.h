@@ -49,10 +49,8 @@ void rms_norm(MatrixView<const Act> x, std::span<const NormWeight> w, Scale epsi
 /// h += x.
 void add_to(MatrixView<Act> h, MatrixView<const Act> x);
 
-Act multiply(Act a, Act b);
-
-/// x * sigmoid(x) with the model's sigmoid.
-Act silu(Act x, Sigmoid kind);
+/// y = silu(gate) * x; y may be gate or x.
+void silu_product(MatrixView<const Act> gate, MatrixView<const Act> x, Sigmoid kind, MatrixView<Act> y);
 
 /// Causal depthwise convolution followed by silu: y[t][c] = silu(sum over k of taps[k][c] * window[t + k][c]).
 ///   taps    [K][width], oldest first; K <= kMaxTaps, |tap| < 2^kTapBits, so that the sum is exact

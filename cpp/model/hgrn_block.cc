@@ -18,25 +18,23 @@ void copy(MatrixView<const Act> from, MatrixView<Act> to) {
 }
 
 /// o = RMSNorm(normed) * silu(other).  The state is normed in its own, finer format: RMSNorm(16 s) with 256 epsilon.
-void output_gate(const BlockConfig& config, std::span<const NormWeight> norm, MatrixView<const Act> g,
+/// g may be changed.
+void output_gate(const BlockConfig& config, std::span<const NormWeight> norm, MatrixView<Act> g,
                  MatrixView<const tern::State> states, MatrixView<Act> o) {
   constexpr int kFiner = tern::State::kFractionBits - Act::kFractionBits;
   const Scale state_epsilon{config.epsilon.mantissa, config.epsilon.exponent + 2 * kFiner};
+  const bool coarse = config.gate_norm == GateNorm::kGate;
   for (size_t t = 0; t < o.rows; ++t) {
-    const std::span<const Act> gate = g.row(t);
     const std::span<const tern::State> s = states.row(t);
     const std::span<Act> out = o.row(t);
-    if (config.gate_norm == GateNorm::kGate) {
-      rms_norm(gate, norm, config.epsilon, out);
-      for (size_t c = 0; c < out.size(); ++c) {
-        const Act state{static_cast<int32_t>(round_shift(s[c].raw, kFiner))};
-        out[c] = multiply(out[c], silu(state, config.sigmoid));
-      }
-    } else {
-      for (size_t c = 0; c < out.size(); ++c) out[c].raw = s[c].raw;
-      rms_norm(out, norm, state_epsilon, out);
-      for (size_t c = 0; c < out.size(); ++c) out[c] = multiply(out[c], silu(gate[c], config.sigmoid));
-    }
+    for (size_t c = 0; c < out.size(); ++c) out[c].raw = coarse ? round_shift_32(s[c].raw, kFiner) : s[c].raw;
+  }
+  if (config.gate_norm == GateNorm::kGate) {
+    rms_norm(g, norm, config.epsilon, g);
+    silu_product(o, g, config.sigmoid, o);
+  } else {
+    rms_norm(o, norm, state_epsilon, o);
+    silu_product(g, o, config.sigmoid, o);
   }
 }
 

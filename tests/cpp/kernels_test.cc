@@ -7,7 +7,12 @@
 #include <cmath>
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
+
+#if TERN_SIMD >= 1
+#include "kernels/masked_matvec.h"
+#endif
 
 namespace tern {
 namespace {
@@ -212,6 +217,70 @@ TEST(TernaryProducts, AreExactForRealisticShapes) {
   check_all_levels(Case(256, 1408, 16, Fill::kRandom, Fill::kRandom, 0, random));
 }
 
+// Tiles of 16 tokens, blocks of 512 rows, spans of 256 columns and pairs of 16 columns all end in the middle.
+TEST(TernaryProducts, AreExactWhereEveryKindOfBlockEnds) {
+  Random random(kSeed + 9);
+  for (const size_t tokens : {6u, 9u, 15u, 16u, 17u, 33u}) {
+    for (const uint32_t cols : {5u, 16u, 250u, 256u, 272u, 530u}) {
+      check_all_levels(Case(21, cols, tokens, Fill::kRandom, Fill::kRandom, tokens % 3, random));
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+  for (const uint32_t rows : {511u, 512u, 513u, 1030u}) {
+    check_all_levels(Case(rows, 40, 16, Fill::kRandom, Fill::kRandom, 0, random));
+  }
+  for (const Fill activations : {Fill::kLowest, Fill::kHighest, Fill::kAlternating}) {
+    for (const Fill weights : {Fill::kLowest, Fill::kHighest, Fill::kAlternating}) {
+      check_all_levels(Case(9, 1040, 16, weights, activations, 0, random));
+    }
+  }
+}
+
+#if TERN_SIMD >= 1
+// The machine of the test need not have such dot products, so they are computed here.
+template <bool kSigned>
+struct EmulatedDot {
+  static simd::Vec dot(simd::Vec x, simd::Vec codes, simd::Vec sum) {
+    int8_t a[16];
+    uint8_t u[16];
+    uint32_t lanes[4];  // wraps
+    simd::store(a, x);
+    simd::store(u, codes);
+    simd::store(lanes, sum);
+    for (int i = 0; i < 16; ++i) {
+      lanes[i / 4] += static_cast<uint32_t>(a[i] * (kSigned ? static_cast<int8_t>(u[i]) : int32_t{u[i]}));
+    }
+    return simd::load(lanes);
+  }
+};
+
+template <bool kSigned>
+void nested_matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
+  masked_matvec<NestedDots<kSigned, EmulatedDot<kSigned>>>(w, x, sum_x, y);
+}
+
+template <bool kSigned>
+void nested_matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
+  for (size_t t = 0; t < x.rows; ++t) nested_matvec<kSigned>(w, x.row(t).data(), sum_x[t], y.row(t).data());
+}
+
+TEST(NestedDots, AreExactWithUnsignedAndWithSignedCodes) {
+  const KernelLevel levels[] = {{"unsigned", nullptr, nested_matvec<false>, nested_matmul<false>},
+                                {"signed", nullptr, nested_matvec<true>, nested_matmul<true>}};
+  Random random(kSeed + 10);
+  for (const KernelLevel& level : levels) {
+    Case(21, 130, 2, Fill::kRandom, Fill::kRandom, 0, random).check(level);
+    for (const Fill weights : {Fill::kLowest, Fill::kHighest, Fill::kAlternating}) {
+      for (const Fill activations : {Fill::kLowest, Fill::kHighest, Fill::kAlternating}) {
+        Case(9, 1040, 1, weights, activations, 0, random).check(level);
+      }
+    }
+    Case(8, kMaxTernaryCols, 1, Fill::kHighest, Fill::kHighest, 0, random).check(level);
+    Case(8, kMaxTernaryCols, 1, Fill::kHighest, Fill::kLowest, 0, random).check(level);
+  }
+}
+#endif
+
 TEST(TernaryProducts, GoThroughTheDispatcher) {
   Random random(kSeed + 5);
   const Case c(20, 40, 3, Fill::kRandom, Fill::kRandom, 0, random);
@@ -243,8 +312,34 @@ TEST(KernelLevels, StartWithScalarAndUseTheLastExactOne) {
   }
   EXPECT_STREQ(kernel_level(), best);
 #if TERN_SIMD == 2 && (defined(__SSE4_1__) || defined(__ARM_NEON))
-  EXPECT_STREQ(best, "relaxed") << "the emulated dot product is exact";
+  EXPECT_STREQ(best, "relaxed_pairs") << "the emulated dot product is exact for 7 bits";
 #endif
+}
+
+TEST(KernelLevels, ProbingUsesTheFastestExactOne) {
+  const std::string before = kernel_level();
+  for (const LevelProbe& level : probe(nullptr)) {
+    EXPECT_EQ(level.kmacs_per_ms, 0u);
+    EXPECT_EQ(level.in_use, level.name == before);
+  }
+  // A clock that runs slower and slower, so that each measurement looks faster than the one before; it wraps.
+  static uint32_t now = 0xFFFFF000, step = 190;
+  const auto probed = probe([] { return now += step -= step > 20; });
+  ASSERT_EQ(probed.size(), kernel_levels().size());
+  uint32_t most = 0, in_use = 0;
+  for (size_t i = 0; i < probed.size(); ++i) {
+    EXPECT_STREQ(probed[i].name, kernel_levels()[i].name);
+    EXPECT_EQ(probed[i].exact, kernel_levels()[i].is_exact());
+    EXPECT_EQ(probed[i].kmacs_per_ms > 0, probed[i].exact);
+    most = std::max(most, probed[i].kmacs_per_ms);
+    if (!probed[i].in_use) continue;
+    ++in_use;
+    EXPECT_TRUE(probed[i].exact);
+    EXPECT_STREQ(kernel_level(), probed[i].name);
+    EXPECT_EQ(probed[i].kmacs_per_ms, most);
+  }
+  EXPECT_EQ(in_use, 1u);
+  EXPECT_EQ(kernel_level(), before) << "the last exact one";
 }
 
 // ---- Norms and quantisation ----

@@ -69,7 +69,8 @@ function loadInto(engine: Engine, file: Uint8Array): EngineModel {
 async function checkVariant(variant: 'simd' | 'relaxed', list: readonly Listed[]): Promise<void> {
   const engine = await Engine.startVariant(variant, null, '');
   await check(`the ${variant} variant runs its own kernel`, async () => {
-    expectSame(engine.info.kernel, variant === 'simd' ? 'simd128' : 'relaxed', 'kernel');
+    // Which form of the relaxed kernel it is depends on the machine.
+    expectSame(engine.info.kernel.split('_')[0], variant === 'simd' ? 'simd128' : 'relaxed', 'kernel');
   });
   for (const { name, golden, url } of list) {
     await check(`the ${variant} variant gives the bytes and bits of ${name}`, async () => {
