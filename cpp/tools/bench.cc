@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/lab/lab.h"
+#include "kernels/levels.h"
 #include "session/session.h"
 #include "tools/files.h"
 #include "tools/json.h"
@@ -176,6 +178,36 @@ void bench_activations(double seconds, uint32_t cols) {
   print(line);
 }
 
+// Kernels that lost, measured on a matrix as wide as both of their layouts allow, and checked.
+void bench_lab(double seconds) {
+  constexpr uint32_t kRows = 2048, kCols = 1920;
+  const PackedTernary matrix = random_matrix(kRows, kCols);
+  std::vector<uint8_t> codes(size_t{kRows} * kCols);
+  for (uint32_t r = 0; r < kRows; ++r) matrix.unpack_row(r, std::span(codes).subspan(size_t{r} * kCols, kCols));
+  uint32_t random = 1;
+  int32_t sum = 0;
+  std::vector<int8_t> x(kCols);
+  for (int8_t& value : x) sum += value = static_cast<int8_t>(static_cast<int>(next_random(random) % 255) - 127);
+  std::vector<int32_t> expected(kRows), y(kRows);
+  ternary_matvec(matrix.view(), x, sum, expected);
+
+  const auto measure = [&](const char* name, auto matvec) {
+    const double rate = best_rate(seconds, static_cast<double>(kRows) * kCols, [&] {
+      matvec();
+      g_sink = static_cast<uint64_t>(y[0]);
+    });
+    TERN_CHECK(y == expected);
+    JsonWriter line;
+    line.open('{').key("bench").text("lab_matvec").key("kernel").text(name);
+    line.key("rows").unsigned_integer(kRows).key("cols").unsigned_integer(kCols).key("gmac_per_s").real(rate / 1e9);
+    print(line);
+  };
+  lab::BitPlanes planes(kRows, kCols, codes);
+  measure("bit_planes", [&] { planes.matvec(x, y); });
+  const lab::BaseThree digits(kRows, kCols, codes);
+  measure("base_three", [&] { digits.matvec(x, sum, y); });
+}
+
 constexpr std::string_view kPrompt =
     "Once upon a time, there was a little girl named Lily. She loved to play outside. ";
 
@@ -209,6 +241,71 @@ double prefill_rate(double seconds, const std::shared_ptr<const Model>& model) {
   });
 }
 
+// A level that computes nothing, but gives numbers of the size of products: a step with it takes as long as everything
+// that is not a product.
+void no_matvec(const TernaryView& w, const int8_t*, int32_t, int32_t* y) {
+  for (uint32_t r = 0; r < w.rows; ++r) y[r] = static_cast<int32_t>(r * 2654435761u) >> 19;
+}
+
+void no_matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
+  for (size_t t = 0; t < x.rows; ++t) no_matvec(w, x.row(t).data(), sum_x[t], y.row(t).data());
+}
+
+constexpr KernelLevel kNoProducts = {"none", nullptr, no_matvec, no_matmul};
+
+const KernelLevel& level_in_use() {
+  return *std::ranges::find_if(kernel_levels(),
+                               [](const KernelLevel& l) { return std::string_view(l.name) == kernel_level(); });
+}
+
+// Seconds per byte of the activations' way into the products of all matrices, and of the sums' way back.
+struct ConversionSeconds {
+  double quantize = 0, rescale = 0;
+};
+
+ConversionSeconds conversion_seconds(double seconds, const ModelInfo& info) {
+  size_t widest = 0, tallest = 0;
+  for (const MatrixInfo& m : info.matrices) {
+    widest = std::max<size_t>(widest, padded_cols(m.cols));
+    tallest = std::max<size_t>(tallest, m.rows);
+  }
+  uint32_t random = 1;
+  std::vector<Act> x(widest), y(tallest);
+  std::vector<int32_t> acc(tallest);
+  for (Act& a : x) a.raw = static_cast<int32_t>(next_random(random)) - 32768;
+  for (int32_t& a : acc) a = static_cast<int32_t>(next_random(random)) - 32768;
+  const std::vector<NormWeight> norm(widest, NormWeight::from_real(1));
+  std::vector<int8_t> codes(widest);
+  const auto time_of = [&](auto work) {
+    return 1 / best_rate(seconds, 1, [&] {
+             for (const MatrixInfo& m : info.matrices) work(m);
+           });
+  };
+  ConversionSeconds result;
+  result.quantize = time_of([&](const MatrixInfo& m) {
+    const QuantizedRow q = quantize_activations(std::span(x).first(m.cols), std::span(norm).first(m.cols),
+                                                Scale::from_integer(1), std::span(codes).first(padded_cols(m.cols)));
+    g_sink = static_cast<uint64_t>(q.sum);
+  });
+  result.rescale = time_of([&](const MatrixInfo& m) {
+    rescale(std::span(acc).first(m.rows), Scale::from_integer(1, -10), std::span(y).first(m.rows));
+    g_sink = static_cast<uint64_t>(y[0].raw);
+  });
+  return result;
+}
+
+/// Shares of the time per byte; `other`: norms, convolution, recurrence, gates, sampling.  Rates in bytes per second.
+void bench_breakdown(const char* what, const std::string& path, ConversionSeconds conversion, double rate,
+                     double rate_without_products) {
+  const double rest = rate / rate_without_products;
+  const double quantize = conversion.quantize * rate, rescale = conversion.rescale * rate;
+  JsonWriter line;
+  line.open('{').key("bench").text("breakdown").key("of").text(what).key("level").text(kernel_level());
+  line.key("model").text(path).key("products").real(1 - rest).key("quantize").real(quantize);
+  line.key("rescale").real(rescale).key("other").real(rest - quantize - rescale);
+  print(line);
+}
+
 void bench_model(double seconds, const std::string& path, const std::shared_ptr<const Model>& model) {
   double macs = 0;  // per byte
   for (const MatrixInfo& m : model->info().matrices) macs += static_cast<double>(m.rows) * m.cols;
@@ -219,8 +316,16 @@ void bench_model(double seconds, const std::string& path, const std::shared_ptr<
     line.key("gmac_per_s").real(rate * macs / 1e9);
     print(line);
   };
-  report("decode", decode_rate(seconds, model));
-  report("prefill", prefill_rate(seconds, model));
+  const double decode = decode_rate(seconds, model), prefill = prefill_rate(seconds, model);
+  report("decode", decode);
+  report("prefill", prefill);
+  const KernelLevel& level = level_in_use();
+  use_level(kNoProducts);
+  const double decode_rest = decode_rate(seconds, model), prefill_rest = prefill_rate(seconds, model);
+  use_level(level);
+  const ConversionSeconds conversion = conversion_seconds(seconds, model->info());
+  bench_breakdown("decode", path, conversion, decode, decode_rest);
+  bench_breakdown("prefill", path, conversion, prefill, prefill_rest);
 }
 
 Result<void> bench(std::span<char* const> words) {
@@ -244,6 +349,7 @@ Result<void> bench(std::span<char* const> words) {
       bench_products(seconds, level, shape, 32);
     }
   }
+  bench_lab(seconds);
   bench_activations(seconds, 512);
   return {};
 }
