@@ -120,7 +120,7 @@ std::vector<Act> difference(std::span<const Act> a, std::span<const Act> b) {
 }
 
 /// One block on one token.  Most is in the scratch memory afterwards; the residual stream between the halves is what
-/// the second half was added to.
+/// the second half was added to.  g is computed once more, for the output gate may have normed it in place.
 void trace_block(const hgrn::BlockConfig& config, const hgrn::Block& block, const hgrn::BlockState& state,
                  MatrixView<Act> h, hgrn::Scratch& scratch, Trace& trace) {
   const size_t H = config.hidden, E = config.recurrent, I = config.feed_forward;
@@ -129,6 +129,8 @@ void trace_block(const hgrn::BlockConfig& config, const hgrn::Block& block, cons
   rms_norm(h.row(0), block.attn_norm, config.epsilon, attn_norm);
   hgrn::run_block(config, block, state, h, scratch);
   const std::vector<Act> between = difference(h.row(0), scratch.out.first(H));
+  const MatrixView<const Act> mixed_in(config.conv_kernel > 0 ? scratch.a.data() : attn_norm.data(), 1, H);
+  bit_linear(block.attn_g, mixed_in, tile_rms(mixed_in, config.epsilon), scratch.bit_linear, {scratch.g.data(), 1, E});
 
   trace.add("in", in);
   trace.add("attn_norm", attn_norm);
