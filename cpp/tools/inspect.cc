@@ -99,7 +99,9 @@ Chunking chunking_of(const std::shared_ptr<const Model>& model, std::vector<uint
   Session session(model);
   session.feed(chunking.text, chunking.boundaries);
   for (const uint8_t mask : chunking.boundaries) {
-    for (size_t s = 0; s < chunking.chunks.size(); ++s) chunking.chunks[s] += (mask >> s & 1) != 0 ? 1 : 0;
+    for (size_t s = 0; s < chunking.chunks.size(); ++s) {
+      if ((mask >> s & 1) != 0) ++chunking.chunks[s];
+    }
   }
   return chunking;
 }
