@@ -102,7 +102,11 @@ def markdown(report: dict, table: str) -> str:
 
 def experiment(arguments: argparse.Namespace) -> Path:
     """Runs all of it -> the report for a reader."""
-    run = Run.read(arguments.config)
+    run = Run.read(arguments.config, arguments.set)
+    if not getattr(run.model, "ternary", True):
+        raise ValueError(
+            "model.ternary = false has no model file: train it with scripts/train.py, and use it as train.teacher"
+        )
     missing = [path for path in (evaluation.TERN, deviation.TRACE) if not path.exists()]
     if arguments.engine and missing:
         raise FileNotFoundError(
@@ -130,6 +134,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="a TOML file, see scripts/configs")
     parser.add_argument("--out", type=Path, help="folder of the run (runs/NAME of the config)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="changes a setting, as often as wanted"
+    )
     parser.add_argument("--init-from", type=Path, help="begin with the weights of a checkpoint")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best", help="which to export (best)")
     parser.add_argument("--bytes", type=int, help="evaluate on the first N bytes of the held-out text only")

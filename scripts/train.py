@@ -15,6 +15,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, help="a TOML file, see scripts/configs")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="changes a setting, as often as wanted"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
@@ -23,7 +26,7 @@ if __name__ == "__main__":
     start.add_argument("--init-from", type=Path, help="begin a new schedule with the weights of a checkpoint")
     arguments = parser.parse_args()
     try:
-        run = Run.read(arguments.config)
+        run = Run.read(arguments.config, arguments.set)
         train(run, arguments.out, arguments.resume, arguments.grow_from, arguments.init_from)
     except (ValueError, OSError, RuntimeError) as problem:
         sys.exit(f"train: {problem}")

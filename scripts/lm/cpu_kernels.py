@@ -218,6 +218,8 @@ def obstacle(block: Block) -> str | None:
     c = block.attn.c
     if block.attn_norm.weight.device.type != "cpu":
         return "the fused ones are for the CPU"
+    if not c.ternary:
+        return "the fused ones know ternary weights only"
     if c.lower_bounds or c.gate_norm != "gate" or c.sigmoid != "table":
         return "the fused ones know neither learned lower bounds, nor gate_norm=state, nor piecewise sigmoid"
     if any(width % 16 for width in (c.hidden, c.recurrent, c.intermediate)):

@@ -1,7 +1,7 @@
 """Text as bytes: `<|endoftext|>` lines become byte 255, and a batch is rows of consecutive bytes of shuffled documents."""
 
 import lzma
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -48,13 +48,31 @@ class Documents:
             begins = np.concatenate(([0], ends[:-1]))
             tables.append(np.stack([np.full(len(ends), number), begins, ends], 1))
         self.table = np.concatenate(tables).astype(np.int64)  # [documents, 3]: text, begin, end
-        self.bytes = sum(len(text) for text in self.texts)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def in_order(self, order: np.ndarray) -> "InOrder":
         return InOrder(self, self.table[order])
+
+    def drawn(self, weights: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+        """Numbers of documents [n] in order: those of text k weights[k] times, the fraction by documents drawn at random.
+
+        They have at least the bytes of `drawn_bytes`, and at most one document of each text more.
+        """
+        chosen, random = [], np.random.default_rng(seed)
+        for text, weight in enumerate(weights):
+            own = np.flatnonzero(self.table[:, 0] == text)
+            whole, fraction = int(weight), weight - int(weight)
+            chosen += [own] * whole
+            if fraction > 0:
+                shuffled = random.permutation(own)
+                read = np.cumsum(self.table[shuffled, 2] - self.table[shuffled, 1])
+                chosen.append(shuffled[: int(np.searchsorted(read, fraction * len(self.texts[text]))) + 1])
+        return np.sort(np.concatenate(chosen))
+
+    def drawn_bytes(self, weights: np.ndarray) -> int:
+        return sum(int(weight * len(text)) for weight, text in zip(weights, self.texts))
 
 
 class InOrder:
@@ -96,26 +114,31 @@ def hide(inputs: Tensor, share: float, seed: tuple[int, ...]) -> Tensor:
 
 
 class Stream:
-    """Endless batches: every epoch shuffles the documents and deals the result to B rows, each read in order."""
+    """Endless batches: every epoch shuffles the documents and deals the result to B rows, each read in order.
 
-    def __init__(self, paths: list[str], batch: int, length: int, seed: int):
+    weights: how often an epoch reads a text, by its path; 1 for those that are not in it.
+    """
+
+    def __init__(
+        self, paths: list[str], batch: int, length: int, seed: int, weights: Mapping[str, float] | None = None
+    ):
         if not paths:
             raise ValueError("data.train is empty: name at least one text file")
         self.documents = Documents(paths)
         self.batch, self.length, self.seed = batch, length, seed
-        self.row = self.documents.bytes // batch  # bytes of a row in an epoch
+        self.weights = np.array([(weights or {}).get(path, 1.0) for path in paths])
+        epoch_bytes = self.documents.drawn_bytes(self.weights)
+        self.row = epoch_bytes // batch  # bytes of a row in an epoch
         self.steps_per_epoch = (self.row - 1) // length
         if self.steps_per_epoch < 1:
-            raise ValueError(
-                f"{', '.join(paths)}: {self.documents.bytes} bytes are too few for one batch of {batch} x {length}"
-            )
+            raise ValueError(f"{', '.join(paths)}: {epoch_bytes} bytes are too few for one batch of {batch} x {length}")
 
     def batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, targets) from the given step on, so that a resumed run reads what an uninterrupted one would."""
         while True:
             epoch, first = divmod(step, self.steps_per_epoch)
-            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.documents))
-            shuffled = self.documents.in_order(order)
+            drawn = self.documents.drawn(self.weights, (self.seed, epoch, 1))
+            shuffled = self.documents.in_order(np.random.default_rng((self.seed, epoch)).permutation(drawn))
             begins = np.arange(self.batch) * self.row
             for k in range(first, self.steps_per_epoch):
                 window = [shuffled[int(b) + k * self.length : int(b) + (k + 1) * self.length + 1] for b in begins]

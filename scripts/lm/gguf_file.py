@@ -93,6 +93,8 @@ def write(path: Path, model: nn.Module, card: Card, ternary_type: str) -> None:
     """Writes the model with its card; TQ1_0 is the smallest on disk, TQ2_0 the simplest to decode."""
     if ternary_type not in TERNARY_TYPES:
         raise ValueError(f"the ternary type must be one of {', '.join(TERNARY_TYPES)}, found {ternary_type!r}")
+    if not getattr(model.config, "ternary", True):
+        raise ValueError("a model with model.ternary = false has no file format: it is there to teach (train.teacher)")
     # The writer opens the file only at the end: a failed export leaves no half-written model behind.
     writer = gguf.GGUFWriter(path, model.config.architecture)
     _add_keys(writer, model.config, card, ternary_type)

@@ -4,25 +4,20 @@ import contextlib
 import json
 import math
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from . import arch, checkpoint, cpu_kernels, states
-from .data import Stream, hide, read_text
+from . import arch, checkpoint, cpu_kernels, dropout, states
+from .data import Stream, hide
 from .distributed import World
 from .optim import make_optimizers, schedule
-from .score import score
+from .report import Report
 from .settings import Data, Run, Train, refuse_changes
-from .watch import TernaryWatch, Watch, sample
 
-__all__ = ["Data", "Run", "Train", "sample", "train"]
-
-PROMPT, SAMPLE_BYTES = b"Once upon a time", 300
+__all__ = ["Data", "Run", "Train", "train"]
 
 
 def commit() -> str:
@@ -42,6 +37,7 @@ class Position:
     phase_begun: int = 0  # the step at which the current choice of files began
     best: float = math.inf
     states: list | None = None  # of the whole batch; None in a run that has not begun
+    teacher_states: list | None = None  # likewise, of the teacher
 
 
 class LossOf(nn.Module):
@@ -67,8 +63,19 @@ class Trainer:
                 f"train.accumulate must divide the {self.rows} rows of a process, got {run.train.accumulate}"
             )
         self.how = cpu_kernels.accelerate(self.model)
+        self.teacher = self.hire() if run.train.teacher else None
+        if run.train.hidden_dropout:
+            dropout.drop_hidden(self.model, run.train.hidden_dropout)
         self.loss_of = world.wrap(LossOf(self.model), getattr(self.model, "skips_parameters", False))
         self.parts: list = [None] * run.train.accumulate  # carried states of each part of this process's rows
+
+    def hire(self):
+        """The teacher; its module is imported only here, because it needs the package gguf."""
+        from .teacher import Teacher
+
+        t = self.run.train
+        how = (t.teacher_weight, t.teacher_temperature)
+        return Teacher(t.teacher, self.run.model, self.world.device, *how, parts=t.accumulate)
 
     def describe(self) -> None:
         """Prints what is trained, how and from which code, and writes it to run.json."""
@@ -80,7 +87,8 @@ class Trainer:
             "device": self.world.device,
             "torch": torch.__version__,
         }
-        print(" · ".join(f"{key} {value}" for key, value in facts.items()), self.how, self.run, sep="\n")
+        how = [self.how, self.teacher.describe()] if self.teacher else [self.how]
+        print(" · ".join(f"{key} {value}" for key, value in facts.items()), *how, self.run, sep="\n")
         (self.out / "run.json").write_text(json.dumps({**facts, "settings": self.run.to_dict()}, indent=2) + "\n")
 
     def restore(self, path: Path) -> None:
@@ -93,13 +101,21 @@ class Trainer:
             torch.set_rng_state(saved["random"])
             cpu_kernels.set_rng_state(saved["rounding"])
         self.at = Position(**saved["position"])
+        self.parts = self.own_parts(self.at.states)
+        if self.teacher:
+            self.teacher.states = self.own_parts(self.at.teacher_states)
+
+    def own_parts(self, of_all) -> list:
+        """The states of each part of this process's rows, from those of the whole batch."""
         count = self.rows // len(self.parts)
-        own = [states.rows(self.at.states, self.first + k * count, count) for k in range(len(self.parts))]
-        self.parts = [states.mapped(part, lambda x: x.to(self.world.device)) for part in own]
+        own = [states.rows(of_all, self.first + k * count, count) for k in range(len(self.parts))]
+        return [states.mapped(part, lambda x: x.to(self.world.device)) for part in own]
 
     def save(self, *names: str) -> None:
         """Writes the checkpoint under each of the names. All processes have to call it."""
         self.at.states = self.world.gathered(states.joined(self.parts))
+        if self.teacher:
+            self.at.teacher_states = self.world.gathered(states.joined(self.teacher.states))
         if not self.world.writes:
             return
         content = {
@@ -120,44 +136,51 @@ class Trainer:
         return self.at.bytes_seen > self.run.train.total_bytes - self.run.train.decay_bytes
 
     def batches(self):
-        """(inputs, targets) of this process's rows for ever, from where the run is; the early files end where the decay begins."""
+        """(inputs, what the model is shown of them, targets) of this process's rows for ever, from where the run is.
+
+        The early files end where the decay begins.
+        """
         data, t = self.run.data, self.run.train
         while True:
             late = self.decaying() or not data.early
             files = [*data.train] if late else [*data.train, *data.early]
-            stream = Stream(files, t.batch, t.length, t.seed + late)
+            stream = Stream(files, t.batch, t.length, t.seed + late, data.weights)
             for inputs, targets in stream.batches(self.at.step - self.at.phase_begun):
                 if not late and self.decaying():
                     self.at.phase_begun = self.at.step
                     break
-                inputs = hide(inputs, t.byte_dropout, (t.seed, self.at.step))
-                yield tuple(x[self.first : self.first + self.rows].to(self.world.device) for x in (inputs, targets))
+                shown = hide(inputs, t.byte_dropout, (t.seed, self.at.step))
+                whole = (inputs, shown, targets)
+                yield tuple(x[self.first : self.first + self.rows].to(self.world.device) for x in whole)
 
     def autocast(self):
         if self.run.train.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.world.device.split(":")[0], dtype=torch.bfloat16)
 
-    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[float, dict]:
+    def gradients(self, inputs: Tensor, shown: Tensor, targets: Tensor) -> tuple[float, dict]:
         """Leaves the batch's gradient in the parameters -> (mean nats per byte, the model's statistics of its last part)."""
         parts, nats, statistics = len(self.parts), torch.zeros((), device=self.world.device), {}
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        for k, (x, y) in enumerate(zip(inputs.chunk(parts), targets.chunk(parts))):
+        for k, (whole, x, y) in enumerate(zip(*(rows.chunk(parts) for rows in (inputs, shown, targets)))):
+            lesson = self.teacher.lesson(k, whole) if self.teacher else None
             with self.world.communicates(self.loss_of, k == parts - 1):
                 with self.autocast():
-                    loss, after, *extra = self.loss_of(x, y, self.parts[k])
+                    loss, after, found = self.loss_of(x, y, self.parts[k], lesson)
                 (loss / parts).backward()
             self.parts[k] = states.detached(after)
-            statistics = dict(extra[0]) if extra else {}
-            nats += torch.as_tensor(statistics.pop("nats", loss), device=self.world.device).detach() / parts
+            statistics = dict(found)
+            nats += statistics.pop("nats") / parts
         return float(self.world.mean(nats)), {name: float(value) for name, value in statistics.items()}
 
-    def update(self, inputs: Tensor, targets: Tensor) -> dict:
+    def update(self, inputs: Tensor, shown: Tensor, targets: Tensor) -> dict:
         """One step of the optimizers -> its row of log.csv, as far as it is known."""
         t = self.run.train
         factor = schedule(self.at.bytes_seen, t)
-        nats, statistics = self.gradients(inputs, targets)
+        if t.hidden_dropout:
+            dropout.seed(t.seed, self.at.step, self.first)
+        nats, statistics = self.gradients(inputs, shown, targets)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), t.clip or math.inf))
         if not math.isfinite(norm):
             raise RuntimeError(
@@ -173,16 +196,6 @@ class Trainer:
         row = {"step": self.at.step, "bytes_seen": self.at.bytes_seen, "train_bits": f"{nats / math.log(2):.5f}"}
         row |= {"gradient_norm": f"{norm:.4f}", "lr_factor": f"{factor:.5f}"}
         return row | {name: f"{value:.5g}" for name, value in statistics.items()}
-
-    def validate(self, valid) -> dict:
-        """The columns of log.csv that a held-out text gives."""
-        checkpoint.read_ends_as_beginnings(self.model)
-        self.model.eval()
-        found = score(self.model, valid)
-        self.model.train()
-        names = {"valid_bits": "bits_per_byte", "valid_perplexity": "perplexity"}
-        names |= {"valid_top1": "top1", "valid_top5": "top5"}
-        return {column: found[name] for column, name in names.items()}
 
     def fit(self) -> None:
         """Trains to total_bytes. Process 0 watches, scores and writes; the others only compute."""
@@ -202,60 +215,6 @@ class Trainer:
                 self.save(*(name for name, wanted in names if wanted))
         if report:
             report.close()
-
-
-class Report:
-    """What process 0 does besides training: scores, samples, logs and the progress bar."""
-
-    def __init__(self, trainer: Trainer):
-        t, self.trainer = trainer.run.train, trainer
-        self.valid = read_text(trainer.run.data.valid)[: t.valid_bytes]
-        self.ternary, self.watch, self.running = TernaryWatch(trainer.model), None, None
-        self.began = self.step_began = time.time()
-        self.bar = tqdm(
-            **{"total": t.total_bytes, "initial": trainer.at.bytes_seen, "unit": "B", "unit_scale": True},
-            **{"smoothing": 0.02, "mininterval": 5},
-        )
-
-    def before_step(self) -> None:
-        every = self.trainer.run.train.ternary_every
-        self.counted = every > 0 and (self.trainer.at.step + 1) % every == 0
-        if self.counted:
-            self.ternary.remember()
-        self.step_began = time.time()
-
-    def after_step(self, row: dict, validate: bool) -> bool:
-        """Completes and writes the row of log.csv; whether the held-out text has never been predicted as well."""
-        trainer, improved = self.trainer, False
-        t, at, now = trainer.run.train, trainer.at, time.time()
-        if self.watch is None:  # only now it is known which statistics the model has
-            self.watch = Watch(trainer.out, trainer.run, at.step - 1, tuple(row)[5:])
-        rate = t.batch * t.length / (now - self.step_began)
-        row |= {"bytes_per_second": f"{rate:.0f}", "seconds": f"{now - self.began:.1f}"}
-        bits = float(row["train_bits"])
-        self.running = bits if self.running is None else 0.98 * self.running + 0.02 * bits
-        self.bar.update(at.bytes_seen - self.bar.n)
-        self.bar.set_postfix_str(f"{self.running:.3f} bits/byte", refresh=False)
-        if validate:
-            row |= trainer.validate(self.valid)
-            improved = row["valid_bits"] < at.best
-            at.best = min(at.best, row["valid_bits"])
-            scores = f"train {self.running:.4f} · held out {row['valid_bits']:.4f} bits/byte · {row['lr_factor']} lr"
-            tqdm.write(f"step {at.step} · {at.bytes_seen / 1e6:.1f} MB · {scores}")
-        self.watch.step(row)
-        if self.counted:
-            self.watch.matrices(at.step, self.ternary.rows())
-        if t.sample_every and at.step % t.sample_every == 0:
-            text = sample(trainer.model, PROMPT, SAMPLE_BYTES)
-            self.watch.sample(at.step, text)
-            tqdm.write(text)
-        self.watch.flush()
-        return improved
-
-    def close(self) -> None:
-        self.bar.close()
-        if self.watch is not None:
-            self.watch.close()
 
 
 def train(

@@ -1,7 +1,8 @@
 """The settings of a training run: one TOML file with [model], [data] and [train]; a key nobody knows is an error."""
 
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from .arch import config_from_dict, config_to_dict
@@ -9,9 +10,21 @@ from .arch import config_from_dict, config_to_dict
 
 @dataclass(frozen=True)
 class Data:
-    train: list[str]  # text files, see data.read_text; one that is named twice is read twice as often
+    train: list[str]  # text files, see data.read_text
     valid: str  # held-out text file
     early: list[str] = ()  # more text files, left out during the last `decay_bytes` (noisier text)
+    weights: dict[str, float] = field(
+        default_factory=dict
+    )  # how often an epoch reads a text: 1 unless it is named here;
+    # 2.5: every document twice, and half of them, drawn anew for every epoch, once more
+
+    def __post_init__(self):
+        for name, weight in self.weights.items():
+            if name not in (*self.train, *self.early):
+                known = ", ".join((*self.train, *self.early))
+                raise ValueError(f'data.weights names "{name}", which is not in data.train or data.early: {known}')
+            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1000:
+                raise ValueError(f'data.weights of "{name}" must be above 0 and at most 1000, got {weight!r}')
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,10 @@ class Train:
     final_factor: float = 0.0  # what the schedule ends at, as a factor on the learning rates
     clip: float = 1.0  # largest Euclidean norm of the gradient; 0 = no clipping
     byte_dropout: float = 0.0  # share of the input bytes that the model is not shown (arXiv 1511.06349, word dropout)
+    hidden_dropout: float = 0.0  # share of the elements of a block's output that are left out (lm/dropout.py)
+    teacher: str = ""  # .pt or .gguf whose predictions are learned besides the text (lm/teacher.py)
+    teacher_weight: float = 0.5  # of the distance to them in the loss; the text has the rest
+    teacher_temperature: float = 1.0  # both predictions are softened by it before they are compared
     precision: str = "float32"  # "bf16": autocast for what runs in plain PyTorch
     device: str = "auto"  # "cpu", "cuda", or "auto": cuda where there is one
     seed: int = 1
@@ -49,9 +66,16 @@ class Train:
         for name in ("total_bytes", "batch", "length", "accumulate", "valid_bytes", "valid_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("final_factor", "byte_dropout"):
+        for name in ("final_factor", "byte_dropout", "hidden_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 0 and less than 1, got {getattr(self, name)}")
+        for name in ("matrix_weight_decay", "clip", "warmup_bytes", "decay_bytes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
+        if not 0 <= self.teacher_weight <= 1:
+            raise ValueError(f"train.teacher_weight must be from 0 to 1, got {self.teacher_weight}")
+        if self.teacher_temperature <= 0:
+            raise ValueError(f"train.teacher_temperature must be above 0, got {self.teacher_temperature}")
         if self.length % 4:
             raise ValueError(f"train.length must be a multiple of 4 (the fused blocks need it), got {self.length}")
         if self.batch % self.accumulate:
@@ -82,10 +106,14 @@ class Run:
     train: Train
 
     @staticmethod
-    def read(path: str | Path) -> "Run":
-        """Reads a TOML file; ValueError names the file and the section or key that is wrong."""
+    def read(path: str | Path, changes: Sequence[str] = ()) -> "Run":
+        """Reads a TOML file and applies changes such as "train.lr=1e-3"; ValueError names the file and what is wrong."""
         try:
-            return Run.from_dict(tomllib.loads(Path(path).read_text()))
+            values = tomllib.loads(Path(path).read_text())
+            for change in changes:
+                section, key, value = parse_change(change)
+                values.setdefault(section, {})[key] = value
+            return Run.from_dict(values)
         except ValueError as fault:
             what = "not TOML: " if isinstance(fault, tomllib.TOMLDecodeError) else ""
             raise ValueError(f"{path}: {what}{fault}") from None
@@ -110,6 +138,18 @@ class Run:
     def to_dict(self) -> dict:
         """{model, data, train} of plain values: what a checkpoint keeps and `from_dict` reads."""
         return {"model": config_to_dict(self.model), "data": asdict(self.data), "train": asdict(self.train)}
+
+
+def parse_change(change: str) -> tuple[str, str, object]:
+    """ "train.lr=1e-3" -> ("train", "lr", 0.001). The value is TOML, or else a text, so that a word needs no quotes."""
+    name, equals, value = change.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot and section and key):
+        raise ValueError(f"a change is SECTION.KEY=VALUE, for example train.lr=1e-3, got {change!r}")
+    try:
+        return section, key, tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        return section, key, value.strip()
 
 
 def refuse_changes(before: dict, now: dict, where: object) -> None:

@@ -13,9 +13,20 @@ FLOOR = 1e-5  # smallest scale a quantiser divides by
 
 
 def weight_codes(w: Tensor) -> tuple[Tensor, float]:
-    """[rows, cols] float -> (codes int8 in {-1, 0, 1}, scale): w is approximated by scale * codes.  Absmean, scale in fp16."""
+    """[rows, cols] float -> (codes int8 in {-1, 0, 1}, scale): w is approximated by scale * codes.  Absmean, scale in fp16.
+
+    A parameter keeps its codes until it changes: every operation in place, as an optimizer's step, raises `_version`,
+    and another memory has another address. Else sampling would spend half of its time on quantising the same weights
+    for each byte.
+    """
+    state, kept = (w._version, w.data_ptr()), getattr(w, "codes", None)
+    if kept is not None and kept[0] == state:
+        return kept[1:]
     scale = w.detach().float().abs().mean().clamp(min=FLOOR).half().float()
-    return (w.detach() / scale).round_().clamp_(-1, 1).to(torch.int8), float(scale)
+    codes, scale = (w.detach() / scale).round_().clamp_(-1, 1).to(torch.int8), float(scale)
+    if isinstance(w, nn.Parameter):
+        w.codes = (state, codes, scale)
+    return codes, scale
 
 
 def embedding_codes(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,14 +91,20 @@ class RMSNorm(nn.Module):
 
 
 class BitLinear(nn.Module):
-    """RMSNorm -> int8 per token -> ternary matrix -> scales.  Master weights are float32 [rows, cols]."""
+    """RMSNorm -> int8 per token -> ternary matrix -> scales.  Master weights are float32 [rows, cols].
 
-    def __init__(self, cols: int, rows: int, eps: float):
+    ternary=False: the masters themselves and nothing rounded, for a model that teaches another one.
+    """
+
+    def __init__(self, cols: int, rows: int, eps: float, ternary: bool = True):
         super().__init__()
+        self.ternary = ternary
         self.weight = nn.Parameter(torch.empty(rows, cols).normal_(0, cols**-0.5))
         self.norm = RMSNorm(cols, eps)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.ternary:
+            return F.linear(self.norm(x), self.weight)
         x = quantize_activation(self.norm(x))
         return F.linear(x, straight_through(self.weight, *weight_codes(self.weight)))
 

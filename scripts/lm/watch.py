@@ -9,10 +9,8 @@ import importlib
 import os
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from .arch.hgrnbit import BOS, EOS
 from .events import EventFile
 from .ternary import BitLinear, weight_codes
 
@@ -65,7 +63,7 @@ class TernaryWatch:
     """The share of -1, 0 and +1 in each ternary matrix, and the share that one step changed."""
 
     def __init__(self, model: nn.Module):
-        self.matrices = {name: m.weight for name, m in model.named_modules() if isinstance(m, BitLinear)}
+        self.matrices = {name: m.weight for name, m in model.named_modules() if isinstance(m, BitLinear) and m.ternary}
         self.before: dict[str, Tensor] = {}
 
     def remember(self) -> None:
@@ -81,23 +79,6 @@ class TernaryWatch:
             flips = float((codes != self.before[name]).float().mean())
             rows.append({"matrix": name, **shares, "flips": flips})
         return rows
-
-
-@torch.no_grad()
-def sample(model: nn.Module, prompt: bytes, length: int, temperature: float = 0.8, seed: int = 0) -> str:
-    """The prompt and up to `length` bytes after it, as text."""
-    device = next(model.parameters()).device
-    generator, out = torch.Generator().manual_seed(seed), bytearray(prompt)
-    logits, states = model(torch.tensor([[BOS, *prompt]], device=device))
-    logits = logits[:, -1]
-    for _ in range(length):
-        shares = (logits[0].float().cpu() / temperature).softmax(0)
-        byte = int(torch.multinomial(shares, 1, generator=generator))
-        if byte == EOS:
-            break
-        out.append(byte)
-        logits, states = model.step(torch.tensor([byte], device=device), states)
-    return out.decode("utf-8", "replace")
 
 
 def wandb_run(project: str, name: str, settings: dict):

@@ -54,7 +54,7 @@ def test_the_fused_forward_pass_equals_the_plain_one(pair, time):
 
 def gradients(model, tokens):
     model.zero_grad()
-    loss, _ = model.loss(tokens[:, :-1], tokens[:, 1:])
+    loss, _, _ = model.loss(tokens[:, :-1], tokens[:, 1:])
     loss.backward()
     return {name: p.grad.clone() for name, p in model.named_parameters()}
 

@@ -23,6 +23,12 @@ TEXTS = "[data]\ntrain = ['a']\nvalid = 'b'\n"
         (TEXTS + "[train]\ntotal_bytes = 1\nschedule = 'step'\n", r"train\.schedule must be .wsd. or .cosine."),
         (TEXTS + "[train]\ntotal_bytes = 1\nbatch = 6\naccumulate = 4\n", r"train\.batch .* train\.accumulate"),
         (TEXTS + "[train]\ntotal_bytes = 1\nbyte_dropout = 1.0\n", r"train\.byte_dropout"),
+        (TEXTS + "[train]\ntotal_bytes = 1\nhidden_dropout = -0.1\n", r"train\.hidden_dropout"),
+        (TEXTS + "[train]\ntotal_bytes = 1\nmatrix_weight_decay = -1\n", r"train\.matrix_weight_decay must not be neg"),
+        (TEXTS + "[train]\ntotal_bytes = 1\nteacher_weight = 1.5\n", r"train\.teacher_weight must be from 0 to 1"),
+        (TEXTS + "[train]\ntotal_bytes = 1\nteacher_temperature = 0\n", r"train\.teacher_temperature must be above 0"),
+        (TEXTS + "weights = { c = 2 }\n[train]\ntotal_bytes = 1\n", r"data\.weights names .c., which is not in .*: a"),
+        (TEXTS + "weights = { a = -2 }\n[train]\ntotal_bytes = 1\n", r"data\.weights of .a. must be above 0"),
         ("[model\n", "not TOML"),
     ],
 )
@@ -30,6 +36,17 @@ def test_a_wrong_config_file_is_refused_by_name(tmp_path, text, fault):
     (tmp_path / "run.toml").write_text(text)
     with pytest.raises(ValueError, match=rf"run\.toml: .*{fault}"):
         Run.read(tmp_path / "run.toml")
+
+
+def test_single_settings_can_be_changed_on_the_command_line(tmp_path):
+    (tmp_path / "run.toml").write_text(TEXTS + "[train]\ntotal_bytes = 1\n")
+    changes = ["train.lr=1e-3", "train.schedule=cosine", 'data.train=["c", "d"]', "model.layers = 3", "train.teacher="]
+    run = Run.read(tmp_path / "run.toml", changes)
+    assert (run.train.lr, run.train.schedule, run.data.train) == (0.001, "cosine", ["c", "d"])
+    assert (run.model.layers, run.train.teacher) == (3, "")
+    for change, fault in (("lr=1", r"SECTION\.KEY=VALUE.*'lr=1'"), ("train.lrr=1", r"train\.lrr is not a setting")):
+        with pytest.raises(ValueError, match=rf"run\.toml: .*{fault}"):
+            Run.read(tmp_path / "run.toml", [change])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "configs").glob("*.toml")), ids=lambda path: path.stem)

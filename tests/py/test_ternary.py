@@ -43,3 +43,16 @@ def test_a_master_is_seen_as_its_codes_and_gets_their_gradient():
     assert torch.equal(torch.autograd.grad(value, master, codes.float())[0], codes.float())
     rows, scales = embedding_codes(master)
     assert torch.equal(straight_through(master, rows, scales[:, None]), rows * scales[:, None])
+
+
+def test_a_parameter_is_quantised_once_until_it_changes():
+    master = torch.nn.Parameter(torch.randn(6, 20, generator=torch.Generator().manual_seed(3)))
+    first = weight_codes(master)
+    assert weight_codes(master)[0] is first[0]
+    optimizer = torch.optim.SGD([master], lr=1.0)
+    (master.sum() * 0.5).backward()
+    optimizer.step()
+    after, fresh = weight_codes(master), weight_codes(master.detach().clone())
+    assert torch.equal(after[0], fresh[0]) and after[1] == fresh[1] and not torch.equal(after[0], first[0])
+    master.data = -master.data
+    assert torch.equal(weight_codes(master)[0], -after[0])

@@ -13,10 +13,10 @@ Model(config), an nn.Module: all that training, scoring and sampling know of an 
                                              and plain values: what is carried from one window of a text to the next
     model(tokens [B,T], states=None) -> (logits [B,T,V], states)       logits of the byte after each position
     step(token [B], states) -> (logits [B,V], states)                  the same, one byte at a time
-    loss(tokens, targets, states=None) -> (loss, states) or (loss, states, statistics)
-                                             mean nats per byte, plus terms of its own (a penalty, say). Statistics are a
-                                             dict of scalars to be logged; with terms of its own, statistics["nats"]
-                                             is the loss without them.
+    loss(tokens, targets, states=None, lesson=None) -> (loss, states, statistics)
+                                             lm.losses.byte_loss, plus terms of its own (a penalty, say). Statistics are a
+                                             dict of scalars to be logged; "nats" is the mean cross entropy per byte.
+    block_forward(block, ...)                what calls each of its HGRN-bit blocks; lm.cpu_kernels and lm.dropout replace it
     lr_multiplier(name) -> float             optional: factor on the learning rate of the parameter of that name
     skips_parameters: bool                   optional: whether a step may leave parameters without a gradient
 """

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..losses import Lesson, byte_loss
 from ..scan import scan
 from ..ternary import BitLinear, Embedding, RMSNorm
 
@@ -36,6 +36,7 @@ class Config:
     gate_norm: str = "gate"  # which operand of the output gate is normed: "gate" (published weights) or "state"
     sigmoid: str = "table"  # "table": the true function; "piecewise_linear": clamp(0.2 x + 0.5)
     eps: float = 1e-6
+    ternary: bool = True  # False: float weights and activations, for a teacher; there is no file format for it
 
     def __post_init__(self):
         for name in ("vocab_size", "hidden", "recurrent", "intermediate", "layers"):
@@ -72,10 +73,10 @@ class Mix(nn.Module):
         super().__init__()
         self.c = c
         self.conv = nn.Conv1d(c.hidden, c.hidden, c.conv_kernel, groups=c.hidden, bias=False) if c.conv_kernel else None
-        self.i_proj = BitLinear(c.hidden, c.recurrent, c.eps)
-        self.f_proj = BitLinear(c.hidden, c.recurrent, c.eps)
-        self.g_proj = BitLinear(c.hidden, c.recurrent, c.eps)
-        self.o_proj = BitLinear(c.recurrent, c.hidden, c.eps)
+        self.i_proj = BitLinear(c.hidden, c.recurrent, c.eps, c.ternary)
+        self.f_proj = BitLinear(c.hidden, c.recurrent, c.eps, c.ternary)
+        self.g_proj = BitLinear(c.hidden, c.recurrent, c.eps, c.ternary)
+        self.o_proj = BitLinear(c.recurrent, c.hidden, c.eps, c.ternary)
         self.g_norm = RMSNorm(c.recurrent, c.eps)
 
     def silu(self, x: Tensor) -> Tensor:
@@ -105,8 +106,8 @@ class MLP(nn.Module):
     def __init__(self, c: Config):
         super().__init__()
         self.c = c
-        self.gate_proj = BitLinear(c.hidden, 2 * c.intermediate, c.eps)  # gate rows first, then up
-        self.down_proj = BitLinear(c.intermediate, c.hidden, c.eps)
+        self.gate_proj = BitLinear(c.hidden, 2 * c.intermediate, c.eps, c.ternary)  # gate rows first, then up
+        self.down_proj = BitLinear(c.intermediate, c.hidden, c.eps, c.ternary)
 
     def forward(self, y: Tensor) -> Tensor:
         gate, up = self.gate_proj(y).chunk(2, -1)
@@ -147,7 +148,7 @@ class HGRNBit(nn.Module):
         self.embeddings = Embedding(c.vocab_size, c.hidden)
         self.layers = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.norm = RMSNorm(c.hidden, c.eps)
-        self.lm_head = BitLinear(c.hidden, c.vocab_size, c.eps)
+        self.lm_head = BitLinear(c.hidden, c.vocab_size, c.eps, c.ternary)
         if c.lower_bounds:
             self.lower_bounds = nn.Parameter(torch.zeros(c.layers, c.recurrent))
         self.block_forward = Block.__call__  # cpu_kernels.accelerate replaces it with the fused version
@@ -188,10 +189,13 @@ class HGRNBit(nn.Module):
         logits, states = self.forward(token[:, None], states)
         return logits[:, 0], states
 
-    def loss(self, tokens: Tensor, targets: Tensor, states: list | None = None) -> tuple[Tensor, list]:
+    def loss(
+        self, tokens: Tensor, targets: Tensor, states: list | None = None, lesson: Lesson | None = None
+    ) -> tuple[Tensor, list, dict]:
         """Mean nats per byte.  `targets` is `tokens` one byte later: the only place where the shift happens is the loader."""
         logits, states = self.forward(tokens, states)
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten()), states
+        loss, statistics = byte_loss(logits, targets, lesson)
+        return loss, states, statistics
 
 
 Model = HGRNBit  # the name by which lm.arch finds it

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..losses import Lesson, byte_loss
 from ..ternary import BitLinear, Embedding, RMSNorm, embedding_codes, quantize_activation, straight_through
 from . import hgrnbit
 
@@ -297,11 +298,12 @@ class HNetBit(nn.Module):
         out, decoder = self.run(stage.decoder, (z + stage.residual(codes))[:, None], None, decoder)
         return out[:, 0], [(encoder, stage.router_q(codes), z, torch.ones_like(started), decoder), *inner]
 
-    def loss(self, tokens: Tensor, targets: Tensor, states: list | None = None) -> tuple[Tensor, list, dict]:
+    def loss(
+        self, tokens: Tensor, targets: Tensor, states: list | None = None, lesson: Lesson | None = None
+    ) -> tuple[Tensor, list, dict]:
         """Mean nats per byte plus the ratio loss of every stage, new states, statistics.  `targets`: one byte later."""
         logits, states, notes = self.trace(tokens, states)
-        nats = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-        statistics, total = {"nats": nats.item()}, nats
+        total, statistics = byte_loss(logits, targets, lesson)
         for s, (note, N) in enumerate(zip(notes, self.config.target)):
             positions = note["valid"].sum().clamp(min=1)
             share, mean = ((note[key] * note["valid"]).sum() / positions for key in ("boundary", "p"))
