@@ -22,7 +22,8 @@ BitPlanes::BitPlanes(uint32_t rows, uint32_t cols, std::span<const uint8_t> code
 void BitPlanes::matvec(std::span<const int8_t> x, std::span<int32_t> y) {
   x_.assign(x_.size(), 0);
   for (size_t c = 0; c < x.size(); ++c) {
-    for (size_t b = 0; b < 8; ++b) x_[c / 64 * 8 + b] |= uint64_t{static_cast<uint8_t>(x[c]) >> b & 1u} << (c % 64);
+    for (size_t b = 0; b < 8; ++b)
+      x_[c / 64 * 8 + b] |= static_cast<uint64_t>(static_cast<uint8_t>(x[c]) >> b & 1) << (c % 64);
   }
   for (size_t r = 0; r < rows_; ++r) {
     int32_t counts[8] = {};
