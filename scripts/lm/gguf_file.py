@@ -97,7 +97,7 @@ def write(path: Path, model: nn.Module, card: Card, ternary_type: str) -> None:
         raise ValueError("a model with model.ternary = false has no file format: it is there to teach (train.teacher)")
     # The writer opens the file only at the end: a failed export leaves no half-written model behind.
     writer = gguf.GGUFWriter(path, model.config.architecture)
-    _add_keys(writer, model.config, card, ternary_type)
+    add_keys(writer, model.config, card, ternary_type)
     for name, array, raw_type in _tensors(model, ternary_type):
         writer.add_tensor(name, array, raw_dtype=raw_type)
     writer.write_header_to_file()
@@ -106,7 +106,7 @@ def write(path: Path, model: nn.Module, card: Card, ternary_type: str) -> None:
     writer.close()
 
 
-def _add_keys(writer: gguf.GGUFWriter, config: object, card: Card, ternary_type: str) -> None:
+def add_keys(writer: gguf.GGUFWriter, config: object, card: Card, ternary_type: str) -> None:
     values = {
         "general.alignment": ALIGNMENT,
         "general.name": card.name,

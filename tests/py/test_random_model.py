@@ -1,0 +1,105 @@
+"""Random model files are files like any other: same tensors as an export, weights of the right statistics, a model that runs."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import gguf
+import numpy as np
+import pytest
+
+import make_random_model
+from conftest import ROOT
+from lm import arch, gguf_file, random_model
+from lm.arch.hgrnbit import Config
+
+SMALL = Config(hidden=96, recurrent=320, intermediate=512, layers=2)
+
+
+def layout(path):
+    return [(t.name, t.tensor_type, tuple(int(n) for n in t.shape)) for t in gguf.GGUFReader(path).tensors]
+
+
+@pytest.mark.parametrize("ternary_type", ["TQ1_0", "TQ2_0"])
+@pytest.mark.parametrize("conv_kernel", [0, 4])
+def test_keys_and_tensors_are_those_of_an_exported_model(tmp_path, ternary_type, conv_kernel):
+    config = Config(**{**SMALL.to_dict(), "conv_kernel": conv_kernel})
+    random_model.write(tmp_path / "random.gguf", config, ternary_type)
+    card = gguf_file.Card("random", "Random weights.")
+    gguf_file.write(tmp_path / "exported.gguf", arch.build(config), card, ternary_type)
+    assert layout(tmp_path / "random.gguf") == layout(tmp_path / "exported.gguf")
+    assert gguf_file.read(tmp_path / "random.gguf")[0] == gguf_file.read(tmp_path / "exported.gguf")[0]
+
+
+@pytest.mark.parametrize("ternary_type", ["TQ1_0", "TQ2_0"])
+@pytest.mark.parametrize("cols", [1, 200, 256, 700, 1024])
+def test_each_code_is_a_third_of_the_weights_and_padding_is_zero(ternary_type, cols):
+    packed = random_model.ternary_rows(np.random.default_rng(1), 300, cols, 0.25, ternary_type)
+    values = gguf.quants.dequantize(packed, gguf_file.TERNARY_TYPES[ternary_type])
+    assert not values[:, cols:].any()
+    counts = Counter((values[:, :cols] * 4).ravel().tolist())
+    assert set(counts) == {-1.0, 0.0, 1.0}
+    for share in counts.values():
+        assert share / (300 * cols) == pytest.approx(1 / 3, abs=0.015 + 0.1 / cols**0.5)
+
+
+@pytest.mark.parametrize("kind", random_model.LLAMA_TYPES)
+def test_a_llama_model_has_the_same_products_and_outputs_as_large_as_its_inputs(tmp_path, kind):
+    config = Config(hidden=256, recurrent=256, intermediate=512, layers=1)
+    random_model.write(tmp_path / "llama.gguf", config, kind, "llama")
+    tensors = {t.name: t for t in gguf.GGUFReader(tmp_path / "llama.gguf").tensors}
+    size = sum(t.n_elements for n, t in tensors.items() if n.startswith("blk.0.") and len(t.shape) == 2)
+    assert size == 4 * 256 * 256 + 3 * 256 * 512
+    for name, cols in (("blk.0.attn_q.weight", 256), ("blk.0.ffn_gate.weight", 256)):
+        values = gguf.quants.dequantize(tensors[name].data, tensors[name].tensor_type)
+        assert values.shape[1] == cols
+        assert np.sqrt((values.astype(float) ** 2).sum(axis=1)).mean() == pytest.approx(1, rel=0.12)
+
+
+def test_the_engine_runs_it_and_its_predictions_are_neither_certain_nor_nothing(tmp_path, native):
+    path = tmp_path / "model.gguf"
+    random_model.write(path, SMALL, "TQ1_0")
+    text = ROOT / "tests" / "data" / "README.md"
+    line = native("tern", "eval", "--model", path, "--text", text, "--json")
+    bits = float(line.split('"bits_per_byte":')[1].split(",")[0])
+    assert 8 < bits < 12  # a random guesser that is not sure of itself
+
+
+def test_a_seed_is_a_file(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        random_model.write(tmp_path / name, SMALL, "TQ2_0", seed=seed, name="model")
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b != c and len(a) == len(c)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "expected --preset, or --hidden and --layers"),
+        (("--hidden", "64"), "expected --preset, or --hidden and --layers"),
+        (("--hidden", "0", "--layers", "1"), "expected --preset"),
+        (("--preset", "3.5M", "--layers", "-1"), "model.layers must be at least 1, got -1"),
+        (("--preset", "3.5M", "--type", "Q4_0"), "the type must be one of TQ1_0, TQ2_0, found Q4_0"),
+        (("--preset", "3.5M", "--architecture", "llama", "--hidden", "300"), "--hidden in multiples of 256, found 300"),
+    ],
+)
+def test_options_that_do_not_make_a_model_are_explained(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.setattr(sys, "argv", ["make_random_model.py", str(tmp_path / "model.gguf"), *words])
+    assert make_random_model.main() == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "model.gguf").exists()
+
+
+def test_the_command_writes_any_shape(tmp_path):
+    script = ROOT / "scripts" / "make_random_model.py"
+    words = ["--hidden", "64", "--layers", "1", "--recurrent", "32", "--conv-kernel", "0"]
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "m.gguf", *words], capture_output=True, text=True, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    keys = gguf_file.read(tmp_path / "m.gguf")[0]
+    assert [keys[f"hgrnbit.{key}"] for key in ("embedding_length", "recurrent_length", "feed_forward_length")] == [
+        64,
+        32,
+        256,
+    ]
