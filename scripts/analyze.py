@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lm.curves import NEEDED, RunLog, differing_settings, draw_columns, draw_loss, draw_ternary, read_run
+from lm.tables import markdown
 
 DRAWN_APART = {*NEEDED, "valid_bits", "seconds"}  # in the first figure, or axes of it
 COMMON = ["lr_factor", "gradient_norm"]
@@ -48,11 +49,6 @@ def comparison(runs: list[RunLog]) -> list[list[str]]:
     rows.sort(key=lambda row: float(row[7].split()[0]) if row[7] else float("inf"))
     heading = ["run", "steps", "text seen", "hours", "bytes/s", "train bits (last 2 %)", "held out", "best", "zeros"]
     return [heading, *rows]
-
-
-def markdown(table: list[list[str]]) -> str:
-    lines = [table[0], ["---"] * len(table[0]), *table[1:]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def other_columns(runs: list[RunLog]) -> list[str]:

@@ -26,7 +26,7 @@ from lm.text import encode
 def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help=".pt or .gguf files")
-    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--text", type=Path, required=True, help=".txt, .txt.xz, or .bin of prepare_data.py")
     parser.add_argument("--bytes", type=int, help="only the first N bytes")
     parser.add_argument("--samples", type=int, default=8, help="texts to generate, whose variety is measured (8)")
     parser.add_argument("--sample-file", type=Path, help="measure the documents of this file instead")
@@ -41,8 +41,6 @@ def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> list[dict]:
     """One report per model file, and one more per .gguf file with --engine."""
-    if arguments.engine and arguments.text.suffix in (".bin", ".xz"):
-        raise ValueError(f"{arguments.text}: --engine needs the text as a plain text file, which tern eval reads")
     tokens = read_text(arguments.text)[: arguments.bytes]
     given = samples.split_documents(encode(arguments.sample_file.read_bytes())) if arguments.sample_file else None
     reports = []
@@ -50,8 +48,7 @@ def run(arguments: argparse.Namespace) -> list[dict]:
         with_bar = lambda parts, name=path.name: tqdm(parts, name, disable=arguments.json)  # noqa: E731
         reports.append(evaluate(path, tokens, arguments.samples, given, with_bar))
         if arguments.engine and path.suffix == ".gguf":
-            count = arguments.samples
-            reports.append(evaluate_in_engine(path, arguments.text, arguments.bytes, count, arguments.sample_file))
+            reports.append(evaluate_in_engine(path, tokens, arguments.samples, arguments.sample_file))
     return reports
 
 

@@ -11,15 +11,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import plot_models
 from lm import gguf_file
-
-ROOT = Path(__file__).resolve().parent.parent
-TERN = ROOT / "build" / "native" / "tern"
+from lm.data import read_text
+from lm.evaluation import evaluate_in_engine
+from lm.tables import markdown
 
 
 def count_parameters(tensors: dict) -> int:
@@ -32,11 +31,6 @@ def count_parameters(tensors: dict) -> int:
         elif not name.endswith((".scale", ".lower_bound")):
             total += values.size
     return total
-
-
-def bits_per_byte(model: Path, text: Path) -> float:
-    command = [str(TERN), "eval", "--model", str(model), "--text", str(text), "--samples", "0", "--json"]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["bits_per_byte"]
 
 
 def entry(model: Path, text: Path, default: bool) -> dict:
@@ -53,7 +47,7 @@ def entry(model: Path, text: Path, default: bool) -> dict:
         "license": keys["general.license"],
         "trained_on": keys["general.training_text"],
         "bytes_seen": int(keys["general.training_bytes"]),
-        "bits_per_byte": round(bits_per_byte(model, text), 4),
+        "bits_per_byte": round(evaluate_in_engine(model, read_text(text), 0, None)["bits_per_byte"], 4),
         "evaluated_on": text.name,
         "default": default,
     }
@@ -64,17 +58,13 @@ TABLE_BEGIN, TABLE_END = "<!-- table made by scripts/publish.py -->\n", "<!-- en
 
 def table(manifest: dict) -> str:
     """The models of a manifest as a Markdown table."""
-    lines = [
-        "| file | parameters | size | trained on | text seen | bits per byte | licence |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = [("file", "parameters", "size", "trained on", "text seen", "bits per byte", "licence")]
     for model in manifest["models"]:
         name = f"`{model['file']}`" + (" (default)" if model["default"] else "")
         score = f"{model['bits_per_byte']:.3f} on {model['evaluated_on']}"
         size, seen = f"{model['bytes'] / 1e6:.2f} MB", f"{model['bytes_seen'] / 1e6:.0f} MB"
-        cells = (name, f"{model['parameters']:,}", size, model["trained_on"], seen, score, model["license"])
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append((name, f"{model['parameters']:,}", size, model["trained_on"], seen, score, model["license"]))
+    return markdown(rows) + "\n"
 
 
 def write_table(readme: Path, manifest: dict) -> None:
@@ -114,8 +104,8 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        print(f"publish: {error} {getattr(error, 'stderr', None) or ''}", file=sys.stderr)
+    except (OSError, ValueError) as error:
+        print(f"publish: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -24,7 +24,8 @@ from lm.checkpoint import load_model
 from lm.curves import read_run
 from lm.data import read_text
 from lm.loop import Run, train
-from lm.text import EOS, SEPARATOR
+from lm.tables import markdown
+from lm.text import EOS
 
 TRACED_BYTES = 256  # of the held-out text, for the report on single operations
 
@@ -67,9 +68,7 @@ def evaluate(model: Path, checkpoint: Path, tokens: np.ndarray, arguments: argpa
     """The checkpoint and the model file in PyTorch, the model file in the engine, on the same bytes."""
     reports = [evaluation.evaluate(path, tokens, arguments.samples) for path in (checkpoint, model)]
     if arguments.engine:
-        text = model.parent / "held_out.txt"  # as tern eval reads it
-        text.write_bytes(tokens.tobytes().replace(bytes([EOS]), f"{SEPARATOR}\n".encode()))
-        reports.append(evaluation.evaluate_in_engine(model, text, None, arguments.samples, None))
+        reports.append(evaluation.evaluate_in_engine(model, tokens, arguments.samples, None))
     return reports
 
 
@@ -77,10 +76,10 @@ def curves(folder: Path) -> str:
     """Draws the run's curves -> the row of the comparison table."""
     runs = [read_run(folder)]
     (folder / "curves.html").write_text(analyze.report(runs), encoding="utf-8")
-    return analyze.markdown(analyze.comparison(runs))
+    return markdown(analyze.comparison(runs))
 
 
-def markdown(report: dict, table: str) -> str:
+def page(report: dict, table: str) -> str:
     """The report for a reader."""
     model, texts = report["model"], report["data"]
     lines = [f"# {model['file']}", ""]
@@ -94,8 +93,8 @@ def markdown(report: dict, table: str) -> str:
     if "deviation" in report:
         lines += ["", "## Where integers differ from float", "", deviation.tables(report["deviation"])]
     lines += ["", "## Training", "", table, "", "Curves: [curves.html](curves.html)", ""]
-    lines += ["## Data", "", "| part | text | bytes | documents |", "|---|---|---|---|"]
-    lines += [f"| {t['part']} | {t['file']} | {t['bytes']:,} | {t['documents']:,} |" for t in texts]
+    rows = [(t["part"], t["file"], f"{t['bytes']:,}", f"{t['documents']:,}") for t in texts]
+    lines += ["## Data", "", markdown([("part", "text", "bytes", "documents"), *rows])]
     lines += ["", "## Settings", "", "```json", json.dumps(report["settings"], indent=2), "```", ""]
     return "\n".join(lines)
 
@@ -124,9 +123,11 @@ def experiment(arguments: argparse.Namespace) -> Path:
     if arguments.engine:
         float_bits, fixed_bits = (r["bits_per_byte"] for r in report["evaluation"][1:])
         report["fixed_against_float"] = fixed_bits / float_bits - 1
-        report["deviation"] = deviation.analyse(model, folder / "held_out.txt", TRACED_BYTES)
+        held_out = folder / "held_out.bin"
+        held_out.write_bytes(tokens.tobytes())
+        report["deviation"] = deviation.analyse(model, held_out, TRACED_BYTES)
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    (folder / "report.md").write_text(markdown(report, curves(folder)), encoding="utf-8")
+    (folder / "report.md").write_text(page(report, curves(folder)), encoding="utf-8")
     return folder / "report.md"
 
 

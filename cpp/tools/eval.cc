@@ -17,7 +17,7 @@ namespace {
 
 constexpr Option kOptions[] = {
     {"--model", "FILE", "the model, GGUF"},
-    {"--text", "FILE", "the text; a line <|endoftext|> ends a document"},
+    {"--text", "FILE", "the text: .txt (a line <|endoftext|> ends a document) or prepared .bin"},
     {"--max-bytes", "N", "score only the first N bytes"},
     {"--samples", "N", "texts to generate, whose variety is measured (8)"},
     {"--sample-file", "FILE", "measure the documents of this file instead"},

@@ -66,13 +66,22 @@ Result<std::vector<uint8_t>> read_tokens(const std::string& path) {
 }
 
 Result<std::vector<uint8_t>> read_text_file(const std::string& path) {
-  const Result<std::vector<uint8_t>> file = read_file(path);
+  Result<std::vector<uint8_t>> file = read_file(path);
   if (!file.ok()) return file.error();
-  if (const size_t valid = valid_utf8_prefix(file.value()); valid < file.value().size()) {
-    return error_f(ErrorCode::kBadFile, "%s: not UTF-8 at byte %llu; convert it first", path.c_str(),
-                   static_cast<unsigned long long>(valid));
+  const bool prepared = std::string_view(path).ends_with(".bin");
+  std::span<const uint8_t> rest = file.value();
+  while (!rest.empty()) {  // a prepared text is UTF-8 between its document ends
+    const auto end = prepared ? std::ranges::find(rest, kEos) : rest.end();
+    const auto document = rest.first(static_cast<size_t>(end - rest.begin()));
+    if (const size_t valid = valid_utf8_prefix(document); valid < document.size()) {
+      return error_f(ErrorCode::kBadFile, "%s: not UTF-8 at byte %llu; convert it first", path.c_str(),
+                     static_cast<unsigned long long>(file.value().size() - rest.size() + valid));
+    }
+    rest = rest.subspan(std::min(document.size() + 1, rest.size()));
   }
-  return read_tokens(path);
+  if (!prepared) return read_tokens(path);
+  if (file.value().empty()) return error_f(ErrorCode::kBadFile, "%s: the file is empty", path.c_str());
+  return file;
 }
 
 Result<std::shared_ptr<const Model>> load_model(const std::string& path) {

@@ -22,6 +22,8 @@ Result<std::vector<uint8_t>> read_file(const std::string& path);
 Result<std::vector<uint8_t>> read_tokens(const std::string& path);
 
 /// The same for a text; bytes that are not UTF-8 are an error: the file is no text, or of another encoding.
+/// A name that ends in .bin is a prepared text: its documents already end with kEos (scripts/prepare_data.py writes
+/// it).
 Result<std::vector<uint8_t>> read_text_file(const std::string& path);
 
 /// Streams the file into a model.  Errors begin with the path.

@@ -23,7 +23,7 @@ constexpr const char* kUsage = "tern_trace --model FILE --text FILE --out FILE [
 
 constexpr Option kOptions[] = {
     {"--model", "FILE", "the model, GGUF"},
-    {"--text", "FILE", "the text; a line <|endoftext|> ends a document"},
+    {"--text", "FILE", "the text: .txt (a line <|endoftext|> ends a document) or prepared .bin"},
     {"--max-bytes", "N", "only the first N bytes (512)"},
     {"--out", "FILE", "where the numbers go"},
 };

@@ -28,6 +28,7 @@ from lm import gguf_file
 from lm.arch.hgrnbit import BOS
 from lm.data import read_text
 from lm.operations import Feed, run_model
+from lm.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACE = ROOT / "build" / "native" / "tern_trace"
@@ -173,30 +174,43 @@ def _place(part: str, name: str, fixed: Tensor, alone: Tensor, apart: Tensor) ->
     }
 
 
+EFFECT_COLUMNS = (
+    "operation (all parts)",
+    "mean abs",
+    "alone",
+    "median",
+    "relative",
+    "effect: mean abs logit",
+    "bits per byte",
+)
+PLACE_COLUMNS = ("part", "operation", "mean abs", "alone", "relative", "accumulated", "relative")
+
+
 def tables(report: dict) -> str:
     """The report as Markdown."""
     score = report["bits_per_byte"]
-    lines = [
-        f"{report['bytes']} bytes: engine {score['engine']:.5f}, float {score['float']:.5f} bits per byte",
-        "",
-        "| operation (all parts) | mean abs | alone | median | relative | effect: mean abs logit | bits per byte |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for o in report["operations"]:
-        lines.append(
-            f"| {o['what']} (`{o['operation']}`) | {o['magnitude']:.4f} | {o['alone']:.2e} | {o['median']:.2e} | {o['relative']:.1e} "
-            f"| {o['effect_logits']:.2e} | {o['effect_bits']:+.5f} |"
+    operations = [
+        (
+            *(f"{o['what']} (`{o['operation']}`)", f"{o['magnitude']:.4f}", f"{o['alone']:.2e}", f"{o['median']:.2e}"),
+            *(f"{o['relative']:.1e}", f"{o['effect_logits']:.2e}", f"{o['effect_bits']:+.5f}"),
         )
-    c = report["control"]
-    lines += [
-        f"| control: the norms off by one rounding of float32 | | | | | {c['effect_logits']:.2e} | {c['effect_bits']:+.5f} |",
-        "",
-        "| part | operation | mean abs | alone | relative | accumulated | relative |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        for o in report["operations"]
     ]
-    for p in report["places"]:
-        lines.append(
-            f"| {p['part']} | `{p['operation']}` | {p['magnitude']:.4f} | {p['alone']:.2e} | {p['relative']:.1e} "
-            f"| {p['accumulated']:.2e} | {p['accumulated_relative']:.1e} |"
+    c, none = report["control"], ("", "", "", "")
+    changed = (f"{c['effect_logits']:.2e}", f"{c['effect_bits']:+.5f}")
+    operations.append(("control: the norms off by one rounding of float32", *none, *changed))
+    places = [
+        (
+            *(p["part"], f"`{p['operation']}`", f"{p['magnitude']:.4f}", f"{p['alone']:.2e}"),
+            *(f"{p['relative']:.1e}", f"{p['accumulated']:.2e}", f"{p['accumulated_relative']:.1e}"),
         )
-    return "\n".join(lines)
+        for p in report["places"]
+    ]
+    both = f"engine {score['engine']:.5f}, float {score['float']:.5f} bits per byte"
+    return "\n\n".join(
+        (
+            f"{report['bytes']} bytes: {both}",
+            markdown([EFFECT_COLUMNS, *operations]),
+            markdown([PLACE_COLUMNS, *places]),
+        )
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lm import gguf_file, samples
 from lm.checkpoint import load_model
 from lm.cpu_kernels import accelerate
 from lm.score import score
+from lm.tables import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 TERN = ROOT / "build" / "native" / "tern"
@@ -45,14 +47,16 @@ def evaluate(path: Path, tokens: np.ndarray, count: int, given: Sequence[bytes] 
     return report | samples.measure(samples.standard_samples(model, count) if given is None else given)
 
 
-def evaluate_in_engine(path: Path, text: Path, size: int | None, count: int, sample_file: Path | None) -> dict:
+def evaluate_in_engine(path: Path, tokens: np.ndarray, count: int, sample_file: Path | None) -> dict:
     """What `tern eval` says about a .gguf file: the same numbers from integers, and their exact total bits_q32."""
     if not TERN.exists():
         raise FileNotFoundError(f"{TERN} is missing: cmake --preset native && cmake --build --preset native")
-    command = [TERN, "eval", "--json", "--model", path, "--text", text, "--samples", count]
-    command += ["--max-bytes", size] if size else []
-    command += ["--sample-file", sample_file] if sample_file else []
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.bin"
+        text.write_bytes(tokens.tobytes())
+        command = [TERN, "eval", "--json", "--model", path, "--text", text, "--samples", count]
+        command += ["--sample-file", sample_file] if sample_file else []
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     if done.returncode != 0:
         raise ValueError(done.stderr.strip().splitlines()[-1])
     seen = int(gguf_file.read(path)[0].get("general.training_bytes", 0))
@@ -97,5 +101,4 @@ def comparison(reports: Sequence[dict]) -> str:
         "bytes/s": lambda r: f"{r['bytes_per_second']:,.0f}",
     }
     rows = [[cell(report) for cell in columns.values()] for report in sorted(reports, key=lambda r: r["bits_per_byte"])]
-    lines = [list(columns), ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown([list(columns), *rows])

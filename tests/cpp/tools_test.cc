@@ -216,6 +216,24 @@ TEST_F(Program, EvalReportsTheAgreedNumbers) {
   EXPECT_NE(run(tern("eval --max-bytes 5 --json --text " + path("text"))).out.find("\"bytes\":5,"), std::string::npos);
 }
 
+TEST_F(Program, EvalReadsAPreparedTextAsTheTextItWasMadeOf) {
+  write("made_of.txt", test::bytes_of("One day.\n<|endoftext|>\nAnother é.\n<|endoftext|>\n"));
+  write("prepared.bin", test::bytes_of("One day.\n\xff"
+                                       "Another é.\n\xff"));
+  const auto bits = [](const std::string& text) {
+    const std::string said = run(tern("eval --json --samples 0 --text " + path(text))).out;
+    const size_t at = said.find("\"bits_q32\"");
+    return at == std::string::npos ? said : said.substr(at, said.find(',', at) - at);
+  };
+  EXPECT_EQ(bits("prepared.bin"), bits("made_of.txt"));
+  EXPECT_NE(bits("prepared.bin").find("bits_q32"), std::string::npos) << bits("prepared.bin");
+  write("prepared.bin", test::bytes_of("One day.\n\xff"
+                                       "ab\xe9 c\xff"));
+  EXPECT_NE(bits("prepared.bin").find("not UTF-8 at byte 12"), std::string::npos) << bits("prepared.bin");
+  write("prepared.bin", test::bytes_of(""));
+  EXPECT_NE(bits("prepared.bin").find("empty"), std::string::npos);
+}
+
 TEST_F(Program, EvalMeasuresGivenSamples) {
   write("text", test::bytes_of("some text"));
   write("samples", test::bytes_of("a b c d a b c d\n<|endoftext|>\n<|endoftext|>\ne"));

@@ -1,6 +1,7 @@
 """PyTorch and the engine measure texts and samples by one definition, and several models at once in one table."""
 
 import json
+import lzma
 import subprocess
 import sys
 from dataclasses import asdict
@@ -150,6 +151,22 @@ def test_several_models_make_one_table_with_the_best_first(saved, text, tmp_path
     models = json.loads((tmp_path / "out.json").read_text())["models"]
     assert [m["computed_by"] for m in models] == ["PyTorch", "PyTorch", "engine"]
     assert comparison(models) == done.stdout.strip()
+
+
+def test_a_text_gives_the_engine_the_same_numbers_plain_packed_and_prepared(tmp_path, stories):
+    plain = stories[:300] + b"\n<|endoftext|>\nMore.\n"
+    files = {"text.txt": plain, "text.txt.xz": lzma.compress(plain), "text.bin": encode(plain).tobytes()}
+    found = []
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        words = ["--checkpoint", TINY, "--text", tmp_path / name, "--samples", 0, "--engine", "--bytes", 310]
+        found.append([report["bits_per_byte"] for report in evaluate.run(evaluate.arguments_of([*map(str, words)]))])
+    assert found[0] == found[1] == found[2]
+    said = subprocess.run(
+        [NATIVE / "tern", "eval", "--model", TINY, "--text", tmp_path / "text.txt", "--max-bytes", "310", "--json"],
+        capture_output=True,
+    )
+    assert json.loads(said.stdout)["bits_per_byte"] == found[0][1]
 
 
 def test_what_cannot_be_evaluated_is_named(tmp_path, text, saved):
