@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import os
 import subprocess
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def load_library() -> ctypes.CDLL:
         )
         partial.rename(target)
     library = ctypes.CDLL(str(target))
+    # It comes with -ffast-math, which lets the processor take subnormal numbers for zero; NumPy would say so in a warning.
+    warnings.filterwarnings("ignore", message="The value of the smallest subnormal")
     library.block_saved_bytes.restype = ctypes.c_int64
     return library
 

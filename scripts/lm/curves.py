@@ -154,7 +154,7 @@ def draw_loss(runs: list[RunLog]) -> bytes:
     for n, run in enumerate(runs):
         color, train = f"C{n}", smooth(run.columns["train_bits"])
         rows, scores = run.valid()
-        levels += [*train[len(train) // 20 :], *scores]
+        levels += [*train[len(train) // 4 :], *scores[rows >= len(train) // 4]]  # the first quarter would hide the rest
         for panel, x in zip(panels, (run.columns["bytes_seen"] / 1e6, run.hours)):
             _line(panel, x, train, color=color, alpha=0.55, linewidth=1, label=None if len(rows) else run.name)
             if len(rows):

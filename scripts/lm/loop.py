@@ -232,14 +232,14 @@ def train(
     world, done = World.join(run.train.device), False
     try:
         trainer = Trainer(run, out, world)
-        if world.writes:
-            trainer.describe()
         if last.exists():
             trainer.restore(last)
         elif grow_from:
             trainer.at.bytes_seen = checkpoint.grow(trainer.model, grow_from)
         elif init_from:
             trainer.at.bytes_before = checkpoint.initialize(trainer.model, init_from)
+        if world.writes:
+            trainer.describe()
         trainer.fit()
         done = True
         del trainer  # what holds on to the processes' connection ends before it

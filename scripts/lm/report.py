@@ -1,6 +1,7 @@
 """What one process of a run does besides training: scores, samples, logs and the progress bar."""
 
 import time
+from collections import deque
 
 from tqdm import tqdm
 
@@ -10,6 +11,7 @@ from .score import score
 from .watch import TernaryWatch, Watch
 
 PROMPT, SAMPLE_BYTES, TEMPERATURE = b"Once upon a time", 300, 0.8
+SHOWN_STEPS = 50  # the training loss that is shown is the mean of so many; log.csv has each
 
 
 class Report:
@@ -18,7 +20,8 @@ class Report:
     def __init__(self, trainer):
         t, self.trainer = trainer.run.train, trainer
         self.valid = read_text(trainer.run.data.valid)[: t.valid_bytes]
-        self.ternary, self.watch, self.running = TernaryWatch(trainer.model), None, None
+        self.ternary, self.watch = TernaryWatch(trainer.model), None
+        self.recent: deque[float] = deque(maxlen=SHOWN_STEPS)
         self.began = self.step_began = time.time()
         self.bar = tqdm(
             **{"total": t.total_bytes, "initial": trainer.at.bytes_seen, "unit": "B", "unit_scale": True},
@@ -40,16 +43,16 @@ class Report:
             self.watch = Watch(trainer.out, trainer.run, at.step - 1, tuple(row)[5:])
         rate = t.batch * t.length / (now - self.step_began)
         row |= {"bytes_per_second": f"{rate:.0f}", "seconds": f"{now - self.began:.1f}"}
-        bits = float(row["train_bits"])
-        self.running = bits if self.running is None else 0.98 * self.running + 0.02 * bits
+        self.recent.append(float(row["train_bits"]))
+        bits = sum(self.recent) / len(self.recent)
         self.bar.update(at.bytes_seen - self.bar.n)
-        self.bar.set_postfix_str(f"{self.running:.3f} bits/byte", refresh=False)
+        self.bar.set_postfix_str(f"{bits:.3f} bits/byte", refresh=False)
         if validate:
             row |= self.validate()
             improved = row["valid_bits"] < at.best
             at.best = min(at.best, row["valid_bits"])
-            scores = f"train {self.running:.4f} · held out {row['valid_bits']:.4f} bits/byte · {row['lr_factor']} lr"
-            tqdm.write(f"step {at.step} · {at.bytes_seen / 1e6:.1f} MB · {scores}")
+            scores = f"train {bits:.4f} · held out {row['valid_bits']:.4f} bits/byte"
+            tqdm.write(f"step {at.step} · {at.bytes_seen:,} bytes · {scores} · learning rate x {row['lr_factor']}")
         self.watch.step(row)
         if self.counted:
             self.watch.matrices(at.step, self.ternary.rows())

@@ -114,6 +114,7 @@ def test_a_resumed_run_with_changed_settings_is_refused_by_name(tmp_path):
     ):
         with pytest.raises(ValueError, match=fault):
             loop.train(other, tmp_path / "run", resume=True)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["train"]["lr"] == 0.02, "as it was"
     longer = replace(run, train=replace(run.train, total_bytes=6 * 128))
     loop.train(longer, tmp_path / "run", resume=True)
     assert max(losses(tmp_path / "run")) == 6
