@@ -10,6 +10,10 @@ from torch import nn
 from . import arch
 from .arch.hgrnbit import BOS, EOS
 
+# Checkpoints are tensors and plain values: PyTorch 2 reads nothing else, so a file cannot bring code along. In version 1
+# the same argument refuses numbers, too.
+PLAIN = {"weights_only": True} if int(torch.__version__.split(".")[0]) >= 2 else {}
+
 
 def save(path: Path, content: dict) -> None:
     """Write beside the target, then rename: a killed run never leaves half a checkpoint."""
@@ -26,7 +30,7 @@ def load(path: str | Path) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such checkpoint; scripts/train.py writes one to its --out folder")
     try:
-        content = torch.load(path, map_location="cpu")
+        content = torch.load(path, map_location="cpu", **PLAIN)
     except Exception as fault:  # PyTorch has no type of its own for this
         raise ValueError(f"{path}: not a checkpoint of scripts/train.py: {fault}") from None
     for key in ("config", "model", "bytes_seen"):

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from lm.arch.hgrnbit import BOS
 from lm.arch.hnetbit import Config, HNetBit
+from lm.checkpoint import PLAIN
 from lm.ternary import weight_codes
 
 WRAPPERS = ("module.", "_orig_mod.")
@@ -40,7 +41,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if not files:
             raise ValueError(f"{path}: expected model.safetensors or pytorch_model.bin in it, found neither")
         path = files[0]
-    weights = _read_safetensors(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu")
+    weights = (
+        _read_safetensors(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", **PLAIN)
+    )
     for key in INSIDE:
         if isinstance(weights, dict) and isinstance(weights.get(key), dict):
             weights = weights[key]
