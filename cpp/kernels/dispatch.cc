@@ -2,6 +2,9 @@
 #include <algorithm>
 
 #include "kernels/levels.h"
+#if TERN_SIMD >= 1
+#include "kernels/table_matmul.h"
+#endif
 
 namespace tern {
 namespace {
@@ -25,22 +28,42 @@ const KernelLevel*& active() {
   return level;
 }
 
-// Products per millisecond, by repeating until a millisecond has passed.
-uint32_t kmacs_per_ms(const KernelLevel& level, uint32_t (*microseconds)()) {
-  constexpr uint32_t kSize = 512;
+// Runs `work`, which computes `macs` products, until a millisecond has passed; thousands per millisecond.
+template <class Work>
+uint32_t kmacs_per_ms(uint64_t macs, uint32_t (*microseconds)(), Work work) {
   constexpr uint32_t kEnough = 1000;
-  const PackedTernary matrix(kSize, kSize);
-  const std::vector<int8_t> x(kSize, 1);
-  std::vector<int32_t> y(kSize);
-  level.matvec(matrix.view(), x.data(), 0, y.data());  // brings everything into the cache
-  uint64_t products = 0;
+  uint32_t start = microseconds();
+  do work();  // brings everything into the cache
+  while (microseconds() == start);  // a clock that moves in steps: begin where it has just moved
+  uint64_t times = 0;
   uint32_t passed = 0;
-  for (const uint32_t start = microseconds(); passed < kEnough; passed = microseconds() - start) {
-    level.matvec(matrix.view(), x.data(), 0, y.data());
-    ++products;
+  for (start = microseconds(); passed < kEnough; passed = microseconds() - start) {
+    work();
+    ++times;
   }
-  return static_cast<uint32_t>(products * kSize * kSize / passed);
+  return static_cast<uint32_t>(times * macs / passed);
 }
+
+constexpr uint32_t kProbeSize = 512;  // rows and columns
+
+uint32_t rate_of(const KernelLevel& level, uint32_t (*microseconds)()) {
+  const PackedTernary matrix(kProbeSize, kProbeSize);
+  const std::vector<int8_t> x(kProbeSize, 1);
+  std::vector<int32_t> y(kProbeSize);
+  return kmacs_per_ms(uint64_t{kProbeSize} * kProbeSize, microseconds,
+                      [&] { level.matvec(matrix.view(), x.data(), 0, y.data()); });
+}
+
+#if TERN_SIMD >= 1
+uint32_t rate_of_tables(uint32_t (*microseconds)()) {
+  const PackedTernary matrix(kProbeSize, kProbeSize);
+  const std::vector<int8_t> x(kTableTokens * kProbeSize, 1);
+  std::vector<int32_t> y(kTableTokens * kProbeSize);
+  return kmacs_per_ms(uint64_t{kTableTokens} * kProbeSize * kProbeSize, microseconds, [&] {
+    table_matmul(matrix.view(), {x.data(), kTableTokens, kProbeSize}, {y.data(), kTableTokens, kProbeSize});
+  });
+}
+#endif
 
 }  // namespace
 
@@ -50,25 +73,38 @@ void use_level(const KernelLevel& level) { active() = &level; }
 
 const char* kernel_level() { return active()->name; }
 
-std::vector<LevelProbe> probe(uint32_t (*microseconds)()) {
-  std::vector<LevelProbe> levels;
+ProbeReport probe(uint32_t (*microseconds)(), uint32_t rounds) {
+  ProbeReport report;
+  std::vector<LevelProbe>& levels = report.levels;
   for (const KernelLevel& level : kLevels) levels.push_back({level.name, level.is_exact(), 0, false});
-  if (microseconds != nullptr) {
-    constexpr int kRounds = 3;  // one after the other, so that a busy moment does not fall on one level alone
-    for (int round = 0; round < kRounds; ++round) {
+  if (microseconds != nullptr && rounds > 0) {
+    // One after the other in each round, so that a busy moment does not fall on one level alone.
+    for (uint32_t round = 0; round < rounds; ++round) {
       for (size_t i = 0; i < levels.size(); ++i) {
         if (!levels[i].exact) continue;
-        levels[i].kmacs_per_ms = std::max(levels[i].kmacs_per_ms, kmacs_per_ms(kLevels[i], microseconds));
+        levels[i].kmacs_per_ms = std::max(levels[i].kmacs_per_ms, rate_of(kLevels[i], microseconds));
       }
+#if TERN_SIMD >= 1
+      report.table_kmacs_per_ms = std::max(report.table_kmacs_per_ms, rate_of_tables(microseconds));
+#endif
     }
     size_t fastest = 0;
     for (size_t i = 0; i < levels.size(); ++i) {
       if (levels[i].kmacs_per_ms > levels[fastest].kmacs_per_ms) fastest = i;
     }
     active() = &kLevels[fastest];
+#if TERN_SIMD >= 1
+    // A table costs the same for any number of tokens.
+    table_tokens() = static_cast<uint32_t>(uint64_t{kTableTokens} * levels[fastest].kmacs_per_ms /
+                                           std::max(1u, report.table_kmacs_per_ms)) +
+                     1;
+#endif
   }
   for (size_t i = 0; i < levels.size(); ++i) levels[i].in_use = &kLevels[i] == active();
-  return levels;
+#if TERN_SIMD >= 1
+  report.table_tokens = table_tokens();
+#endif
+  return report;
 }
 
 void ternary_matvec(const TernaryView& w, std::span<const int8_t> x, int32_t sum_x, std::span<int32_t> y) {

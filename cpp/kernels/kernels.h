@@ -131,10 +131,17 @@ struct LevelProbe {
   bool in_use;
 };
 
-/// Tests all levels and, given a clock, measures the exact ones for a few milliseconds each and uses the fastest from
-/// then on.  All give the same numbers, so it can be called at any time, though not while another thread computes.
-///   microseconds  a clock that may wrap, or nullptr
-std::vector<LevelProbe> probe(uint32_t (*microseconds)());
+struct ProbeReport {
+  std::vector<LevelProbe> levels;      ///< as kernel_levels()
+  uint32_t table_kmacs_per_ms = 0;     ///< the same matrix with 16 tokens by table lookup; 0: not measured
+  uint32_t table_tokens = UINT32_MAX;  ///< fewest tokens for which ternary_matmul() takes tables
+};
+
+/// Tests all levels and, given a clock, measures the exact ones for `rounds` milliseconds each and uses the fastest
+/// from then on, and tables for as many tokens as make them faster than that one.  All give the same numbers, so it can
+/// be called at any time, though not while another thread computes.
+///   microseconds  a clock that may wrap and is best read often, or nullptr
+ProbeReport probe(uint32_t (*microseconds)(), uint32_t rounds);
 
 // Known-answer tests of the relaxed dot product: false where signed/unsigned or saturation rules would change a result.
 bool relaxed_dot_is_exact();        ///< with codes of 7 bits, as WebAssembly promises where engines agree

@@ -14,8 +14,6 @@
 
 namespace tern {
 
-constexpr size_t kEnough = 11;  // tokens for which a table is faster than as many products
-
 namespace relaxed {
 namespace {
 
@@ -45,7 +43,7 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
 }
 
 void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or<kEnough>(matvec, w, x, sum_x, y);
+  table_matmul_or(matvec, w, x, sum_x, y);
 }
 
 }  // namespace relaxed
@@ -101,7 +99,7 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
 }
 
 void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or<kEnough>(matvec, w, x, sum_x, y);
+  table_matmul_or(matvec, w, x, sum_x, y);
 }
 
 }  // namespace relaxed_pairs
@@ -121,7 +119,7 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
 }
 
 void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or<kEnough>(matvec, w, x, sum_x, y);
+  table_matmul_or(matvec, w, x, sum_x, y);
 }
 
 }  // namespace relaxed_nested_u
@@ -133,7 +131,7 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
 }
 
 void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or<kEnough>(matvec, w, x, sum_x, y);
+  table_matmul_or(matvec, w, x, sum_x, y);
 }
 
 }  // namespace relaxed_nested_s

@@ -10,13 +10,22 @@ inline constexpr uint32_t kTableTokens = 16;  ///< tokens side by side; fewer co
 /// What ternary_matmul() computes, in baseline SIMD.  Needs no sums of x: entries are sums of signed weights.
 void table_matmul(const TernaryView& w, MatrixView<const int8_t> x, MatrixView<int32_t> y);
 
-/// By tables if there are `enough` tokens, since fewer cost the same; else one product after the other, which was no
-/// slower than unpacking weights once for a few tokens (30 against 33 GMAC/s relaxed, 17 against 16 SIMD128).
-template <size_t enough, class Matvec>
+/// Fewest tokens for which a table is taken; more than kTableTokens: never.  probe() sets what it measured; until then
+/// what was measured where one product takes 22 to 31 GMAC/s and tables 43 (Cascade Lake, Chromium).
+inline uint32_t& table_tokens() {
+  static uint32_t tokens = 11;
+  return tokens;
+}
+
+/// Tables while they are filled well enough, else one product after the other, which was no slower than unpacking
+/// weights once for a few tokens (30 against 33 GMAC/s relaxed, 17 against 16 SIMD128).
+template <class Matvec>
 void table_matmul_or(Matvec matvec, const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x,
                      MatrixView<int32_t> y) {
-  if (x.rows >= enough) return table_matmul(w, x, y);
-  for (size_t t = 0; t < x.rows; ++t) matvec(w, x.row(t).data(), sum_x[t], y.row(t).data());
+  const size_t enough = table_tokens(), last = x.rows % kTableTokens;
+  const size_t by_table = enough > kTableTokens ? 0 : last >= enough ? x.rows : x.rows - last;
+  if (by_table > 0) table_matmul(w, x.slice(0, by_table), y.slice(0, by_table));
+  for (size_t t = by_table; t < x.rows; ++t) matvec(w, x.row(t).data(), sum_x[t], y.row(t).data());
 }
 
 }  // namespace tern

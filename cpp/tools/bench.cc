@@ -206,6 +206,9 @@ void bench_lab(double seconds) {
   measure("bit_planes", [&] { planes.matvec(x, y); });
   const lab::BaseThree digits(kRows, kCols, codes);
   measure("base_three", [&] { digits.matvec(x, sum, y); });
+#if TERN_SIMD >= 1
+  measure("one_row_dots", [&] { lab::one_row_dots(matrix.view(), x, sum, y); });
+#endif
 }
 
 constexpr std::string_view kPrompt =

@@ -12,6 +12,7 @@
 
 #if TERN_SIMD >= 1
 #include "kernels/masked_matvec.h"
+#include "kernels/table_matmul.h"
 #endif
 
 namespace tern {
@@ -21,7 +22,7 @@ using Random = std::mt19937;
 
 constexpr uint32_t kSeed = 20261120;
 
-enum class Fill { kRandom, kLowest, kHighest, kAlternating };
+enum class Fill { kRandom, kLowest, kHighest, kAlternating, kRowPairs };  // kRowPairs: for weights
 
 int below(Random& random, uint32_t n) { return static_cast<int>(random() % n); }
 
@@ -34,6 +35,8 @@ uint8_t code_of(Fill fill, Random& random, uint32_t r, uint32_t c) {
       return 2;
     case Fill::kAlternating:
       return (r + c) % 2 == 0 ? 0 : 2;
+    case Fill::kRowPairs:
+      return r / 2 % 2 == 0 ? 0 : 2;
     case Fill::kRandom:
       break;
   }
@@ -48,6 +51,7 @@ int8_t activation_of(Fill fill, Random& random, uint32_t c) {
       return 127;
     case Fill::kAlternating:
       return c % 2 == 0 ? 127 : -127;
+    case Fill::kRowPairs:
     case Fill::kRandom:
       break;
   }
@@ -187,10 +191,10 @@ TEST(TernaryProducts, AreExactForEverySmallShapeAtEveryLevel) {
 
 TEST(TernaryProducts, AreExactForExtremeValues) {
   Random random(kSeed + 1);
-  constexpr Fill kFills[] = {Fill::kLowest, Fill::kHighest, Fill::kAlternating, Fill::kRandom};
+  constexpr Fill kFills[] = {Fill::kLowest, Fill::kHighest, Fill::kAlternating, Fill::kRowPairs, Fill::kRandom};
   for (Fill weights : kFills) {
     for (Fill activations : kFills) {
-      for (uint32_t cols : {16u, 1000u, 1024u, 1040u, 4099u}) {
+      for (uint32_t cols : {16u, 1000u, 1024u, 1040u, 4096u, 4099u, 9000u}) {
         check_all_levels(Case(9, cols, 3, weights, activations, 0, random));
         if (testing::Test::HasFatalFailure()) return;
       }
@@ -318,13 +322,16 @@ TEST(KernelLevels, StartWithScalarAndUseTheLastExactOne) {
 
 TEST(KernelLevels, ProbingUsesTheFastestExactOne) {
   const std::string before = kernel_level();
-  for (const LevelProbe& level : probe(nullptr)) {
+  const ProbeReport unmeasured = probe(nullptr, 3);
+  for (const LevelProbe& level : unmeasured.levels) {
     EXPECT_EQ(level.kmacs_per_ms, 0u);
     EXPECT_EQ(level.in_use, level.name == before);
   }
+  EXPECT_EQ(unmeasured.table_kmacs_per_ms, 0u);
   // A clock that runs slower and slower, so that each measurement looks faster than the one before; it wraps.
   static uint32_t now = 0xFFFFF000, step = 190;
-  const auto probed = probe([] { return now += step -= step > 20; });
+  const ProbeReport report = probe([] { return now += step -= step > 20; }, 3);
+  const std::vector<LevelProbe>& probed = report.levels;
   ASSERT_EQ(probed.size(), kernel_levels().size());
   uint32_t most = 0, in_use = 0;
   for (size_t i = 0; i < probed.size(); ++i) {
@@ -340,7 +347,27 @@ TEST(KernelLevels, ProbingUsesTheFastestExactOne) {
   }
   EXPECT_EQ(in_use, 1u);
   EXPECT_EQ(kernel_level(), before) << "the last exact one";
+#if TERN_SIMD >= 1
+  // As many tokens as the tables' rate is worth products of the level in use.
+  const uint64_t products = uint64_t{report.table_tokens} * report.table_kmacs_per_ms;
+  EXPECT_GT(products, uint64_t{kTableTokens} * most);
+  EXPECT_LE(products - report.table_kmacs_per_ms, uint64_t{kTableTokens} * most);
+  table_tokens() = unmeasured.table_tokens;
+#endif
 }
+
+#if TERN_SIMD >= 1
+TEST(TernaryProducts, AreExactWhateverTheNumberOfTokensThatMakesATable) {
+  Random random(kSeed + 11);
+  const Case c(21, 50, 37, Fill::kRandom, Fill::kRandom, 0, random);
+  const uint32_t before = table_tokens();
+  for (const uint32_t tokens : {1u, 2u, 5u, 6u, kTableTokens, kTableTokens + 1, UINT32_MAX}) {
+    table_tokens() = tokens;
+    check_all_levels(c);
+  }
+  table_tokens() = before;
+}
+#endif
 
 // ---- Norms and quantisation ----
 

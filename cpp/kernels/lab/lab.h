@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "kernels/kernels.h"
+
 namespace tern::lab {
 
 /// Two bits per weight in planes, activations in bit planes too: sums are counts of bits in common.
@@ -35,5 +37,11 @@ class BaseThree {
   uint32_t rows_, cols_;
   std::vector<uint8_t> bytes_;  // [rows][cols / 5]
 };
+
+#if TERN_SIMD >= 1
+/// The packed matrix as it is, with 16-bit dot products and one multiplication per row: what kernels/simd128.cc did
+/// before two rows shared one.
+void one_row_dots(const TernaryView& w, std::span<const int8_t> x, int32_t sum_x, std::span<int32_t> y);
+#endif
 
 }  // namespace tern::lab
