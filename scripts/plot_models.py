@@ -44,16 +44,28 @@ def read_points(folder: Path) -> tuple[dict, list[dict], list[dict]]:
     return baselines, ours, baselines["points"]
 
 
-def draw(baselines: dict, ours: list[dict], others: list[dict]) -> str:
-    """The picture, SVG with its text as text."""
-    style = {
+def chart_style(salt: str) -> dict:
+    """Settings under which the same numbers give the same bytes; `salt` distinguishes pictures of one page."""
+    return {
         "svg.fonttype": "none",
-        "svg.hashsalt": "bits per byte",
+        "svg.hashsalt": salt,
         "font.family": "sans-serif",
         "font.size": 10,
         **{key: INK for key in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")},
     }
-    with pyplot.rc_context(style):
+
+
+def svg_of(figure) -> str:
+    """The figure as SVG without a date, closed."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
+    return re.sub(r"[ \t]+$", "", buffer.getvalue(), flags=re.MULTILINE)
+
+
+def draw(baselines: dict, ours: list[dict], others: list[dict]) -> str:
+    """The picture, SVG with its text as text."""
+    with pyplot.rc_context(chart_style("bits per byte")):
         figure, axes = pyplot.subplots(figsize=(7.6, 4.4), constrained_layout=True)
         figure.patch.set_alpha(0)
         axes.patch.set_alpha(0)
@@ -87,10 +99,7 @@ def draw(baselines: dict, ours: list[dict], others: list[dict]) -> str:
         axes.set_xticks([], minor=True)
         axes.set(xlabel="download", ylabel=f"bits per byte, {baselines['text'].removesuffix('.txt')}")
         axes.set_ylim(min(point["bits_per_byte"] for point in [*ours, *others]) - 0.2, None)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        pyplot.close(figure)
-    return re.sub(r"[ \t]+$", "", buffer.getvalue(), flags=re.MULTILINE)
+        return svg_of(figure)
 
 
 def _coordinates(points: list[dict]) -> tuple[list[float], list[float]]:

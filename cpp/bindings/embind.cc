@@ -78,7 +78,12 @@ struct ScoreResult {
 
 Session* open(const LoadedModel& model) { return new Session(checked(model)); }
 Status start(Session& session, SampleOptions options, uint64_t max) { return status_of(session.start(options, max)); }
-void feed(Session& session, uint32_t size) { session.feed(in_buffer(size)); }
+
+/// Leaves the boundary masks of the bytes behind them, from `size` on.
+void feed(Session& session, uint32_t size) {
+  const std::span<uint8_t> both = in_buffer(2 * size);
+  session.feed(both.first(size), both.last(size));
+}
 
 /// Leaves the bytes at the front of the buffer and their boundary masks from `size` on.
 uint32_t generate(Session& session, uint32_t size) {

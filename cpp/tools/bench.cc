@@ -219,7 +219,7 @@ std::span<const uint8_t> prompt_bytes() { return {reinterpret_cast<const uint8_t
 double decode_rate(double seconds, const std::shared_ptr<const Model>& model) {
   Session session(model);
   SampleOptions options;
-  std::array<uint8_t, 16> out;
+  std::array<uint8_t, 256> out;  // long enough for a hierarchical model's chunks to come at their usual rate
   return best_rate(seconds, static_cast<double>(out.size()), [&] {
     for (size_t written = 0; written < out.size();) {
       if (session.finish_state() != Finish::kNotFinished) {  // at the start, and after each end of text

@@ -14,14 +14,17 @@ export async function everyCall(): Promise<void> {
   const result: GenerateResult = await generation.stop();
 
   const stages: number = model.info.stages;
-  const boundaries: Uint8Array | null = (await model.generate('x', { trace: { boundaries: stages > 0 } })).boundaries;
+  const trace = { boundaries: stages > 0 };
+  const boundaries: Uint8Array | null = (await model.generate('x', { trace })).boundaries;
+  const ofPrompt: Uint8Array | null = await model.stream('x', { trace }).promptBoundaries;
   // @ts-expect-error nothing else is traced
   model.stream('x', { trace: { gates: true } });
 
   const score: Score = await model.score(new Uint8Array(3));
   const session = model.session();
+  const fed: Uint8Array | null = (await session.feed('x', { trace })).boundaries;
   await session.restore(await session.save());
-  void [info, text, bytes, result, score, boundaries];
+  void [info, text, bytes, result, score, boundaries, ofPrompt, fed];
 
   for (const source of [new URL('https://a.b'), new Request('a'), new Blob(), new ArrayBuffer(1), new Uint8Array(1)]) {
     await load(source);

@@ -16,6 +16,8 @@ interface Script {
   boundariesAt?: string;
 }
 
+const kPromptMasks = Uint8Array.of(1, 0, 0, 1);
+
 /** An engine that writes `source` in chunks of `size` bytes, as far as it is allowed to. */
 class ScriptedEngine {
   readonly generation: Generation;
@@ -37,7 +39,8 @@ class ScriptedEngine {
     this.#source = typeof source === 'string' ? toBytes(source) : source;
     this.#size = size;
     this.#finish = finish;
-    if (prompt === 'given') this.prompt.resolve({ kind: 'feed', position: 0 });
+    const boundaries = boundariesAt === null ? null : kPromptMasks;
+    if (prompt === 'given') this.prompt.resolve({ kind: 'feed', position: 0, boundaries });
     const ignore = (): void => undefined;
     this.generation = new Generation({
       seed: 7n,
@@ -206,6 +209,8 @@ describe('a generation', () => {
     }
     const { bytes, boundaries } = await generation.result;
     expect(boundaries).toEqual(Uint8Array.from(masks));
+    expect(await generation.promptBoundaries).toEqual(kPromptMasks);
+    expect((await generation.result).promptBoundaries).toEqual(kPromptMasks);
     expect(masks).toEqual(Array.from(bytes, (byte) => (byte === 32 ? 1 : 0)));
   });
 
@@ -213,11 +218,14 @@ describe('a generation', () => {
     const { generation } = new ScriptedEngine('fox');
     for await (const chunk of generation) expect(chunk.boundaries).toBeNull();
     expect((await generation.result).boundaries).toBeNull();
+    expect(await generation.promptBoundaries).toBeNull();
   });
 
   test('has boundaries also where nothing was written, and for the end of a text that breaks off', async () => {
     const nothing = new ScriptedEngine('fox', { prompt: 'pending', boundariesAt: ' ' });
-    expect((await nothing.generation.stop()).boundaries).toEqual(new Uint8Array(0));
+    const stopped = await nothing.generation.stop();
+    expect(stopped).toMatchObject({ boundaries: new Uint8Array(0), promptBoundaries: null });
+    expect(await nothing.generation.promptBoundaries).toBeNull();
     const cut = toBytes('fox 🦊').subarray(0, -2);
     const { generation } = new ScriptedEngine(cut, { finish: 'end-of-text', boundariesAt: ' ' });
     let last: Chunk | null = null;

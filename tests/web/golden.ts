@@ -8,6 +8,8 @@ export interface Golden {
   readonly model: string;
   readonly fingerprint: string;
   readonly prompt: string;
+  /** A mask for BOS and for each byte of the prompt, in the files of hierarchical models. */
+  readonly boundaries?: string;
   readonly score: { text: string; bytes: number; bits_q32: string; top1: number; top5: number };
   /** boundaries: a mask per byte, in the files of hierarchical models. */
   readonly generations: { options: GenerateOptions; bytes: string; finish: string; boundaries?: string }[];

@@ -209,7 +209,10 @@ describe('boundaries', () => {
     expect(() => model.stream('x', asked)).toThrow(expect.objectContaining({ code: 'bad-option' }));
     await using session = model.session();
     expect(() => session.stream(asked)).toThrow(expect.objectContaining({ code: 'bad-option' }));
-    expect((await model.generate('x', { maxBytes: 5, trace: {} })).boundaries).toBeNull();
+    await expect(session.feed('x', asked)).rejects.toMatchObject({ code: 'bad-option' });
+    expect(await session.feed('x')).toEqual({ boundaries: null });
+    const { boundaries, promptBoundaries } = await model.generate('x', { maxBytes: 5, trace: {} });
+    expect([boundaries, promptBoundaries]).toEqual([null, null]);
   });
 
   test('are tested with hierarchical models', () => {
@@ -219,6 +222,7 @@ describe('boundaries', () => {
   test.each(hierarchical)('come with the bytes of %s, chunk by chunk, also in a session', async (_, golden) => {
     await using chunked = await load(modelOf(golden));
     expect(chunked.info.stages).toBeGreaterThan(0);
+    const ofPrompt = golden.boundaries?.slice(2) ?? ''; // without that of BOS
     for (const { options, bytes, boundaries } of golden.generations) {
       const masks: number[] = [];
       const traced = { ...options, trace: { boundaries: true } };
@@ -229,10 +233,15 @@ describe('boundaries', () => {
       }
       expect(toHex(Uint8Array.from(masks))).toBe(boundaries);
       expect(toHex((await generation.result).bytes)).toBe(bytes);
+      expect(toHex((await generation.promptBoundaries) ?? new Uint8Array(0))).toBe(ofPrompt);
 
       await using session = chunked.session();
-      await session.feed(fromHex(golden.prompt));
-      expect((await session.stream(traced).result).boundaries).toEqual(Uint8Array.from(masks));
+      const fed = await session.feed(fromHex(golden.prompt), { trace: { boundaries: true } });
+      expect(toHex(fed.boundaries ?? new Uint8Array(0))).toBe(ofPrompt);
+      expect(await session.stream(traced).result).toMatchObject({
+        boundaries: Uint8Array.from(masks),
+        promptBoundaries: null,
+      });
     }
   });
 });

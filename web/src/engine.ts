@@ -190,7 +190,15 @@ export class EngineSession {
   }
 
   feed(bytes: Uint8Array): void {
-    guarded(() => this.#session.feed(put(this.#module, bytes)));
+    guarded(() => this.#session.feed(this.#putTwofold(bytes)));
+  }
+
+  /** The same, and the mask of each byte: bit s is set where a chunk of stage s begins. */
+  feedWithBoundaries(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+    return guarded(() => {
+      this.#session.feed(this.#putTwofold(bytes));
+      return view(this.#module, 2 * bytes.length).slice(bytes.length);
+    });
   }
 
   start(options: EngineOptions): void {
@@ -238,6 +246,12 @@ export class EngineSession {
 
   close(): void {
     this.#session.delete();
+  }
+
+  /** As `put`, with room for the masks behind the bytes. */
+  #putTwofold(bytes: Uint8Array): number {
+    view(this.#module, 2 * bytes.length).set(bytes);
+    return bytes.length;
   }
 
   /** The engine leaves the bytes at the front of the buffer and their masks from `count` on. */

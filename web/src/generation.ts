@@ -33,6 +33,8 @@ export interface GenerateResult {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** As in a chunk, for all bytes. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
+  /** As in a chunk, for the bytes of the prompt; null also where there was none, or it was not read to its end. */
+  readonly promptBoundaries: Uint8Array<ArrayBuffer> | null;
   readonly finish: Finish;
   /** The seed that was used: with the same prompt and options it gives the same bytes again. */
   readonly seed: number | bigint;
@@ -69,6 +71,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   #stopping = false;
   readonly #stopped = deferred<null>();
   #job: JobHandle | null = null;
+  readonly #promptMasks = deferred<Uint8Array<ArrayBuffer> | null>();
   #promptMs = 0;
   #firstByteMs = 0;
   #news = deferred<null>(); // settled and replaced whenever a chunk arrives or the generation ends
@@ -76,7 +79,9 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   constructor(plan: Plan) {
     this.#plan = plan;
     this.seed = plan.seed <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(plan.seed) : plan.seed;
-    this.#done.promise.catch(() => undefined); // whoever asks for the result gets the error; nobody has to
+    // Whoever asks for them gets the error; nobody has to.
+    this.#done.promise.catch(() => undefined);
+    this.#promptMasks.promise.catch(() => undefined);
     void this.#run();
   }
 
@@ -107,6 +112,11 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     return this.#stream((chunk) => (chunk.bytes.length === 0 ? null : chunk.bytes.slice()));
   }
 
+  /** `promptBoundaries` of the result, as soon as the prompt was read: before the first byte of the output. */
+  get promptBoundaries(): Promise<Uint8Array<ArrayBuffer> | null> {
+    return this.#promptMasks.promise;
+  }
+
   /** The whole output. With a reader around, the reader sets the speed; without one the engine runs to the end. */
   get result(): Promise<GenerateResult> {
     if (this.#readers === 0) this.#allow(Number.MAX_SAFE_INTEGER);
@@ -127,10 +137,13 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
 
   async #run(): Promise<void> {
     try {
-      this.#end((await this.#readPrompt()) ? await this.#output() : 'stopped');
+      const masks = await this.#readPrompt();
+      this.#promptMasks.resolve(masks);
+      this.#end(this.#stopping ? 'stopped' : await this.#output(), masks);
     } catch (error) {
       this.#outcome = 'failed';
       this.#error = error;
+      this.#promptMasks.reject(error);
       this.#done.reject(error);
     } finally {
       this.#plan.release();
@@ -138,11 +151,11 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     }
   }
 
-  /** False when the generation was stopped meanwhile. */
-  async #readPrompt(): Promise<boolean> {
-    await Promise.race([this.#plan.prepare()?.outcome, this.#stopped.promise]);
+  /** Answers the prompt's boundary masks; the generation may have been stopped meanwhile. */
+  async #readPrompt(): Promise<Uint8Array<ArrayBuffer> | null> {
+    const outcome = await Promise.race([this.#plan.prepare()?.outcome, this.#stopped.promise]);
     this.#promptMs = performance.now() - this.#started;
-    return !this.#stopping;
+    return outcome?.kind === 'feed' ? outcome.boundaries : null;
   }
 
   async #output(): Promise<Finish> {
@@ -158,7 +171,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     this.#announce();
   }
 
-  #end(finish: Finish): void {
+  #end(finish: Finish, promptBoundaries: Uint8Array<ArrayBuffer> | null): void {
     const tail = this.#utf8.finish(finish !== 'end-of-text');
     if (tail !== '') this.#chunks.push({ text: tail, bytes: new Uint8Array(0), boundaries: this.#masks([]) });
     const totalMs = performance.now() - this.#started;
@@ -168,6 +181,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
       text: this.#chunks.map((chunk) => chunk.text).join(''),
       bytes: concatenate(this.#chunks.map((chunk) => chunk.bytes)),
       boundaries: this.#masks(this.#chunks.flatMap(({ boundaries }) => boundaries ?? [])),
+      promptBoundaries,
       finish,
       seed: this.seed,
       timings: {

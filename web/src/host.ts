@@ -6,7 +6,7 @@
 import { Engine, type EngineLoader, type EngineModel, type EngineSession } from './engine.js';
 import { TernError, toErrorData, type TernErrorCode } from './errors.js';
 import { Job, newPaces } from './jobs.js';
-import { unreachable, type Reply, type Request } from './protocol.js';
+import { unreachable, type Outcome, type Reply, type Request } from './protocol.js';
 
 export type Send = (reply: Reply, transfer: Transferable[]) => void;
 
@@ -148,7 +148,7 @@ export class Host {
       });
       if (!outcome) return;
       lane.jobs.shift();
-      this.#reply({ type: 'done', job: job.id, outcome }, outcome.kind === 'save' ? [outcome.bytes.buffer] : []);
+      this.#reply({ type: 'done', job: job.id, outcome }, buffersOf(outcome));
     } catch (error) {
       lane.jobs.shift();
       const data = toErrorData(error, 'engine-failed');
@@ -198,4 +198,10 @@ function messagesRead(): Promise<void> {
     };
     port2.postMessage(null);
   });
+}
+
+/** What need not be copied on its way to the page. */
+function buffersOf(outcome: Outcome): ArrayBuffer[] {
+  if (outcome.kind === 'save') return [outcome.bytes.buffer];
+  return outcome.kind === 'feed' && outcome.boundaries ? [outcome.boundaries.buffer] : [];
 }

@@ -3,7 +3,7 @@
 
 export { load, type LoadOptions, type LoadProgress, type Model, type ModelInfo } from './model.js';
 export type { Chunk, GenerateResult, Generation, Timings } from './generation.js';
-export type { Score, Session } from './session.js';
+export type { FeedResult, Score, Session } from './session.js';
 export type { GenerateOptions, SampleOptions, TraceOptions } from './options.js';
 export type { Assets, Runtime, RuntimeInfo } from './client.js';
 export type { Source } from './download.js';

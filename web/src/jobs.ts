@@ -44,11 +44,13 @@ export class Job {
   #credit: number;
   #progress = 0; // bytes read or written
   #score: ScoreSum = { bytes: 0, bits: 0, top1: 0, top5: 0 };
+  readonly #masks: Uint8Array<ArrayBuffer> | null; // of what was fed, where they were asked for
 
   constructor(id: number, task: Task) {
     this.id = id;
     this.task = task;
     this.#credit = task.kind === 'generate' ? task.credit : 0;
+    this.#masks = task.kind === 'feed' && task.boundaries ? new Uint8Array(task.bytes.length) : null;
   }
 
   /** A generation waits while its reader has not taken what is there already. */
@@ -73,8 +75,10 @@ export class Job {
         session.restore(task.bytes);
         return { kind: task.kind, position: session.position };
       case 'feed':
-        this.#read(task.bytes, paces.read, (bytes) => session.feed(bytes));
-        return this.#progress < task.bytes.length ? null : { kind: task.kind, position: session.position };
+        this.#read(task.bytes, paces.read, (bytes) => this.#feed(session, bytes));
+        return this.#progress < task.bytes.length
+          ? null
+          : { kind: task.kind, position: session.position, boundaries: this.#masks };
       case 'score':
         this.#read(task.bytes, paces.read, (bytes) => (this.#score = add(this.#score, session.score(bytes))));
         return this.#progress < task.bytes.length
@@ -95,6 +99,11 @@ export class Job {
     work(slice);
     if (slice.length === pace.bytes) pace.learn(slice.length, performance.now() - start);
     this.#progress += slice.length;
+  }
+
+  #feed(session: EngineSession, bytes: Uint8Array): void {
+    if (this.#masks) this.#masks.set(session.feedWithBoundaries(bytes), this.#progress);
+    else session.feed(bytes);
   }
 
   #write(session: EngineSession, traced: boolean, pace: Pace, emit: (written: Written) => void): void {

@@ -116,7 +116,7 @@ export class Model implements AsyncDisposable {
     const plan: Plan = {
       seed: engineOptions.seed,
       boundaries,
-      prepare: () => client.run(session, { kind: 'feed', bytes }, { signal }),
+      prepare: () => client.run(session, { kind: 'feed', bytes, boundaries }, { signal }),
       begin: (credit, onWritten) =>
         client.run(session, { kind: 'generate', options: engineOptions, boundaries, credit }, { signal, onWritten }),
       release: () => client.shut(session),

@@ -22,9 +22,9 @@ export interface SampleOptions {
   maxBytes?: number;
 }
 
-/** What to report besides the text. */
+/** What to report besides the text. The bytes are the same with and without it. */
 export interface TraceOptions {
-  /** Where the model begins chunks, for each byte. Only hierarchical models have chunks: `model.info.stages` above 0. */
+  /** Where the model begins chunks, for each byte of the output and of the prompt. Only hierarchical models have chunks: `model.info.stages` above 0. */
   boundaries?: boolean;
 }
 
@@ -89,7 +89,7 @@ export function toEngineOptions(options: GenerateOptions = {}): EngineOptions {
 }
 
 /** Whether boundaries are to be reported. A flat model (no stages) has none, and asking for them is an error. */
-export function wantsBoundaries({ trace = {} }: GenerateOptions, stages: number): boolean {
+export function wantsBoundaries({ trace = {} }: { trace?: TraceOptions }, stages: number): boolean {
   const given: unknown = trace;
   if (typeof given !== 'object' || given === null) throw bad('trace', 'an object', given);
   for (const name of Object.keys(trace)) {

@@ -52,7 +52,7 @@ export interface Written {
 /** One piece of work on one session; pieces of the same session run in order. */
 export type Task =
   | { readonly kind: 'reset' }
-  | { readonly kind: 'feed'; readonly bytes: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'feed'; readonly bytes: Uint8Array<ArrayBuffer>; readonly boundaries: boolean }
   | {
       readonly kind: 'generate';
       readonly options: EngineOptions;
@@ -64,7 +64,9 @@ export type Task =
   | { readonly kind: 'restore'; readonly bytes: Uint8Array<ArrayBuffer> };
 
 export type Outcome =
-  | { readonly kind: 'reset' | 'feed' | 'restore'; readonly position: number }
+  | { readonly kind: 'reset' | 'restore'; readonly position: number }
+  /** boundaries: a mask per byte, if they were asked for. */
+  | { readonly kind: 'feed'; readonly position: number; readonly boundaries: Uint8Array<ArrayBuffer> | null }
   | { readonly kind: 'generate'; readonly position: number; readonly finish: Finish }
   | { readonly kind: 'score'; readonly position: number; readonly score: ScoreSum }
   | { readonly kind: 'save'; readonly position: number; readonly bytes: Uint8Array<ArrayBuffer> };

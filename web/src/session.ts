@@ -4,7 +4,7 @@
 import type { Client } from './client.js';
 import { TernError } from './errors.js';
 import { Generation } from './generation.js';
-import { toEngineOptions, wantsBoundaries, type GenerateOptions } from './options.js';
+import { toEngineOptions, wantsBoundaries, type GenerateOptions, type TraceOptions } from './options.js';
 import type { Outcome, Task } from './protocol.js';
 import { toBytes, type Input } from './utf8.js';
 
@@ -18,6 +18,11 @@ export interface Score {
   readonly top1: number;
   /** Share of bytes among its first five. */
   readonly top5: number;
+}
+
+export interface FeedResult {
+  /** With `trace.boundaries`: a mask for each of the bytes, bit s set where a chunk of stage s begins. Else null. */
+  readonly boundaries: Uint8Array<ArrayBuffer> | null;
 }
 
 /** Calls run in the order in which they were made. */
@@ -45,8 +50,11 @@ export class Session implements AsyncDisposable {
   }
 
   /** Appends to the text. An abort leaves a part of the bytes appended. */
-  async feed(input: Input, options: { signal?: AbortSignal } = {}): Promise<void> {
-    await this.#run({ kind: 'feed', bytes: toBytes(input).slice() }, options.signal);
+  async feed(input: Input, options: { signal?: AbortSignal; trace?: TraceOptions } = {}): Promise<FeedResult> {
+    const boundaries = wantsBoundaries(options, this.#stages);
+    const outcome = await this.#run({ kind: 'feed', bytes: toBytes(input).slice(), boundaries }, options.signal);
+    if (outcome.kind === 'feed') return { boundaries: outcome.boundaries };
+    throw unexpected(outcome);
   }
 
   /** Continues the text; the output becomes part of it. After stop() exactly the bytes of its result were added. */
