@@ -23,7 +23,11 @@ if __name__ == "__main__":
     start.add_argument(
         "--grow-from", type=Path, help="begin with the repeated blocks of a checkpoint with fewer layers"
     )
-    start.add_argument("--init-from", type=Path, help="begin a new schedule with the weights of a checkpoint")
+    start.add_argument(
+        "--init-from",
+        type=Path,
+        help="begin a new schedule with the weights of a checkpoint; a flat one's fit into a hierarchical model, too",
+    )
     arguments = parser.parse_args()
     try:
         run = Run.read(arguments.config, arguments.set)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from . import arch
+from . import arch, upcycle
 from .arch.hgrnbit import BOS, EOS
 
 # Checkpoints are tensors and plain values: PyTorch 2 reads nothing else, so a file cannot bring code along. In version 1
@@ -65,9 +65,21 @@ def grow(model: nn.Module, path: str | Path) -> int:
 
 
 def initialize(model: nn.Module, path: str | Path) -> int:
-    """Gives the model the weights of a checkpoint of the same settings; returns the bytes that they have seen."""
+    """Gives the model the weights of a checkpoint; returns the bytes that they have seen.
+
+    The checkpoint's settings have to be the model's, or its model a flat one whose blocks fit (see `upcycle`).
+    """
     content = load(path)
-    found = arch.config_to_dict(arch.config_from_dict(content["config"]["model"]))
+    config = arch.config_from_dict(content["config"]["model"])
+    if config.architecture == "hgrnbit" and model.config.architecture == "hnetbit":
+        reason = upcycle.obstacle(model.config, config)
+        if reason:
+            raise ValueError(f"{path}: {reason}")
+        flat = arch.build(config)
+        flat.load_state_dict(content["model"])
+        upcycle.fill(model, flat)
+        return content["bytes_seen"]
+    found = arch.config_to_dict(config)
     for name, value in arch.config_to_dict(model.config).items():
         if found.get(name) != value:
             raise ValueError(
