@@ -198,8 +198,8 @@ def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"model\.architecture must be one of .*'transformer'"):
         checkpoint.load_model(tmp_path / "other.pt")
     hierarchical = replace(run, model=HIERARCHICAL)
-    for start in ("init_from", "grow_from"):
-        with pytest.raises(ValueError, match=r"last\.pt.*hgrnbit.*hnetbit"):
+    for start, fault in (("grow_from", r"hgrnbit.*hnetbit"), ("init_from", r"blocks with conv_kernel = 4, .* has 2")):
+        with pytest.raises(ValueError, match=rf"last\.pt.*{fault}"):
             loop.train(hierarchical, tmp_path / start, **{start: tmp_path / "run" / "last.pt"})
     with pytest.raises(ValueError, match=r"last\.pt was trained with model\.architecture = 'hgrnbit'"):
         loop.train(hierarchical, tmp_path / "run", resume=True)
