@@ -1,6 +1,7 @@
 // dispatch.cc: picks the fastest exact level once, and checks shapes before a kernel touches memory.
 #include <algorithm>
 
+#include "base/parallel.h"
 #include "kernels/levels.h"
 #if TERN_SIMD >= 1
 #include "kernels/table_matmul.h"
@@ -65,9 +66,28 @@ uint32_t rate_of_tables(uint32_t (*microseconds)()) {
 }
 #endif
 
+uint64_t products_per_thread = kProductsPerThread;
+
+/// work(rows, first row) for parts of w, each some tiles of rows, on as many threads as pay.
+template <class Work>
+void split_rows(const TernaryView& w, size_t tokens, const Work& work) {
+  const uint32_t tiles = padded_rows(w.rows) / kTileRows;
+  const uint64_t least = tokens == 1 ? products_per_thread : 4 * products_per_thread;
+  const uint32_t parts = std::min(tiles, parts_for(uint64_t{w.rows} * w.cols * tokens, least));
+  if (parts <= 1) return work(w, 0);
+  const size_t tile_bytes = size_t{padded_cols(w.cols)} / kTileCols * kTileBytes;
+  parallel(parts, [&](uint32_t part) {
+    const uint32_t begin = part_begin(tiles, part, parts), end = part_begin(tiles, part + 1, parts);
+    const uint32_t first = begin * kTileRows;
+    work(TernaryView{w.tiles + begin * tile_bytes, std::min(end * kTileRows, w.rows) - first, w.cols}, first);
+  });
+}
+
 }  // namespace
 
 std::span<const KernelLevel> kernel_levels() { return kLevels; }
+
+void set_products_per_thread(uint64_t products) { products_per_thread = products; }
 
 void use_level(const KernelLevel& level) { active() = &level; }
 
@@ -109,14 +129,19 @@ ProbeReport probe(uint32_t (*microseconds)(), uint32_t rounds) {
 
 void ternary_matvec(const TernaryView& w, std::span<const int8_t> x, int32_t sum_x, std::span<int32_t> y) {
   TERN_CHECK(x.size() == padded_cols(w.cols) && y.size() == w.rows);
-  active()->matvec(w, x.data(), sum_x, y.data());
+  const KernelLevel& level = *active();
+  split_rows(w, 1,
+             [&](const TernaryView& rows, uint32_t first) { level.matvec(rows, x.data(), sum_x, y.data() + first); });
 }
 
 void ternary_matmul(const TernaryView& w, MatrixView<const int8_t> x, std::span<const int32_t> sum_x,
                     MatrixView<int32_t> y) {
   TERN_CHECK(x.cols == padded_cols(w.cols) && y.cols == w.rows);
   TERN_CHECK(y.rows == x.rows && sum_x.size() == x.rows);
-  active()->matmul(w, x, sum_x.data(), y);
+  const KernelLevel& level = *active();
+  split_rows(w, x.rows, [&](const TernaryView& rows, uint32_t first) {
+    level.matmul(rows, x, sum_x.data(), {y.data + first, y.rows, rows.rows, y.stride});
+  });
 }
 
 }  // namespace tern

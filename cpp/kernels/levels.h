@@ -19,6 +19,12 @@ namespace tern {
 /// All products go there from now on; `level` must live on.  The bench passes levels of its own.
 void use_level(const KernelLevel& level);
 
+/// Weights of a product with one token that are worth a thread of their own: 1 to 5 microseconds of work, where
+/// offering a part to another thread costs 0.05 to 0.5.  Of several tokens four times as many, since the tables of
+/// table_matmul.h are made by every thread for itself (as much work as 130 rows are).  Tests set others.
+inline constexpr uint64_t kProductsPerThread = uint64_t{1} << 17;
+void set_products_per_thread(uint64_t products);
+
 inline constexpr size_t kGroupBytes = kTileCols;       ///< 16 columns of four rows
 inline constexpr size_t kTileBytes = 2 * kGroupBytes;  ///< 16 columns of eight rows
 

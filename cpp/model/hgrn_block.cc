@@ -3,6 +3,7 @@
 #include "model/hgrn_block.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/check.h"
 #include "base/vocabulary.h"
@@ -15,6 +16,15 @@ namespace {
 
 void copy(MatrixView<const Act> from, MatrixView<Act> to) {
   for (size_t r = 0; r < from.rows; ++r) std::copy_n(from.row(r).begin(), from.cols, to.row(r).begin());
+}
+
+/// a = the convolution of a text's rows, which lie in `window` behind room for those before, and what it remembers.
+void convolve(const BlockConfig& config, const Block& block, const BlockState& text, MatrixView<Act> window,
+              MatrixView<Act> a) {
+  const size_t before = config.window_rows();
+  copy(text.window, window.slice(0, before));
+  short_convolution(block.conv, window, config.sigmoid, a);
+  copy(window.slice(a.rows, before), text.window);
 }
 
 /// o = RMSNorm(normed) * silu(other).  The state is normed in its own, finer format: RMSNorm(16 s) with 256 epsilon.
@@ -46,8 +56,8 @@ void embed(std::span<const Act> embedding, std::span<const uint8_t> tokens, Matr
   for (size_t t = 0; t < tokens.size(); ++t) copy(rows.slice(tokens[t], 1), h.slice(t, 1));
 }
 
-void run_block(const BlockConfig& config, const Block& block, const BlockState& state, MatrixView<Act> h,
-               Scratch& scratch) {
+void run_block(const BlockConfig& config, const Block& block, BlockStates texts, MatrixView<Act> h, Scratch& scratch) {
+  TERN_CHECK(texts.size() == 1 || texts.size() == h.rows);
   const size_t T = h.rows, H = config.hidden, E = config.recurrent, I = config.feed_forward;
   const size_t before = config.window_rows();
   const auto mixed = rows_of(scratch.out, T, H);
@@ -60,16 +70,23 @@ void run_block(const BlockConfig& config, const Block& block, const BlockState& 
   const BitLinearScratch& linear = scratch.bit_linear;
 
   rms_norm(h, block.attn_norm, config.epsilon, normed);
-  if (before > 0) {
-    copy(state.window, window.slice(0, before));
-    short_convolution(block.conv, window, config.sigmoid, a);
-    copy(window.slice(T, before), state.window);
+  if (before > 0 && texts.size() == 1) {
+    convolve(config, block, *texts[0], window, a);
+  } else if (before > 0) {
+    const auto own = rows_of(scratch.out, before + 1, H);  // each text's window in turn
+    for (size_t t = 0; t < T; ++t) {
+      copy(normed.slice(t, 1), own.slice(before, 1));
+      convolve(config, block, *texts[t], own, a.slice(t, 1));
+    }
   }
   TileRms rms = tile_rms(a, config.epsilon);
   bit_linear(block.attn_i, a, rms, linear, i);
   bit_linear(block.attn_f, a, rms, linear, z);
   bit_linear(block.attn_g, a, rms, linear, g);
-  gated_recurrence(i, z, block.keep, config.sigmoid, state.s, states);
+  for (size_t n = 0, each = T / texts.size(); n < texts.size(); ++n) {
+    gated_recurrence(i.slice(n * each, each), z.slice(n * each, each), block.keep, config.sigmoid, texts[n]->s,
+                     states.slice(n * each, each));
+  }
   output_gate(config, block.gate_norm, g, states, o);
   bit_linear(block.attn_o, o, tile_rms(o, config.epsilon), linear, mixed);
   add_to(h, mixed);
@@ -81,11 +98,13 @@ void run_block(const BlockConfig& config, const Block& block, const BlockState& 
   add_to(h, mixed);
 }
 
-void run_stack(const BlockConfig& config, const Stack& stack, const StackState& states, MatrixView<Act> h,
-               Scratch& scratch, std::span<int32_t>& trace) {
-  TERN_CHECK(states.size() == stack.size() && h.cols == config.hidden);
+void run_stack(const BlockConfig& config, const Stack& stack, StackStates texts, MatrixView<Act> h, Scratch& scratch,
+               std::span<int32_t>& trace) {
+  TERN_CHECK(texts.size() <= kTile && h.cols == config.hidden);
+  std::array<const BlockState*, kTile> states;
   for (size_t n = 0; n < stack.size(); ++n) {
-    run_block(config, stack[n], states[n], h, scratch);
+    for (size_t text = 0; text < texts.size(); ++text) states[text] = &(*texts[text])[n];
+    run_block(config, stack[n], std::span(states).first(texts.size()), h, scratch);
     if (trace.empty()) continue;
     TERN_CHECK(h.rows == 1 && trace.size() >= h.cols);
     std::ranges::copy(raw_view(std::span<const Act>(h.row(0))), trace.begin());

@@ -108,13 +108,16 @@ MatrixView<T> rows_of(std::span<T> buffer, size_t rows, size_t width) {
 /// The tokens' rows of an embedding [kVocab][H] -> h [T][H].
 void embed(std::span<const Act> embedding, std::span<const uint8_t> tokens, MatrixView<Act> h);
 
+/// Whose rows a tile holds: one text's, one after the other ([1]), or one row of each of several texts ([T]).
+using BlockStates = std::span<const BlockState* const>;
+using StackStates = std::span<const StackState* const>;
+
 /// h [T][H] through one block.
-void run_block(const BlockConfig& config, const Block& block, const BlockState& state, MatrixView<Act> h,
-               Scratch& scratch);
+void run_block(const BlockConfig& config, const Block& block, BlockStates texts, MatrixView<Act> h, Scratch& scratch);
 
 /// h [T][H] through a stack.  `trace`: empty, or for one token: h after each block goes to its front, which moves on.
-void run_stack(const BlockConfig& config, const Stack& stack, const StackState& states, MatrixView<Act> h,
-               Scratch& scratch, std::span<int32_t>& trace);
+void run_stack(const BlockConfig& config, const Stack& stack, StackStates texts, MatrixView<Act> h, Scratch& scratch,
+               std::span<int32_t>& trace);
 
 /// logits [T][kVocab] of h [T][H], which is normed already.
 void predict(const BitLinear& head, MatrixView<const Act> h, Scale epsilon, Scratch& scratch,

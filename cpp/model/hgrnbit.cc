@@ -3,6 +3,7 @@
 #include "model/hgrnbit.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/check.h"
 #include "base/vocabulary.h"
@@ -12,15 +13,19 @@ namespace tern::hgrnbit {
 
 // ---- Forward pass ---------------------------------------------------------------------------------------------------
 
-void Network::forward(std::span<const uint8_t> tokens, Memory& memory, std::span<int32_t> logits,
+void Network::forward(std::span<const uint8_t> tokens, std::span<Memory* const> texts, std::span<int32_t> logits,
                       std::span<int32_t> trace) const {
   const size_t T = tokens.size(), predictions = logits.size() / kVocab;
-  TERN_CHECK(T >= 1 && T <= kTile && (predictions <= 1 || predictions == T));
+  TERN_CHECK(T >= 1 && T <= kTile && (texts.size() == 1 || texts.size() == T));
+  TERN_CHECK(predictions <= 1 || predictions == T);
   TERN_CHECK(trace.empty() || (T == 1 && trace.size() == size_t{config.layers} * config.block.hidden));
+  Memory& memory = *texts[0];  // its scratch serves all
   const auto h = hgrn::rows_of(memory.h, T, config.block.hidden);
+  std::array<const hgrn::StackState*, kTile> layers;
+  for (size_t n = 0; n < texts.size(); ++n) layers[n] = &texts[n]->layers;
 
   hgrn::embed(weights.embedding, tokens, h);
-  hgrn::run_stack(config.block, weights.layers, memory.layers, h, memory.scratch, trace);
+  hgrn::run_stack(config.block, weights.layers, std::span(layers).first(texts.size()), h, memory.scratch, trace);
   if (predictions == 0) return;
   const auto last = h.slice(T - predictions, predictions);
   rms_norm(last, weights.output_norm, config.block.epsilon, last);

@@ -56,9 +56,9 @@ struct Network {
   Config config;
   Weights weights;
 
-  /// 1 to kTile tokens.  logits: none (empty), [kVocab] of the last token, or [T][kVocab].
-  /// trace: empty, or for one token [L][H]: h after each block.
-  void forward(std::span<const uint8_t> tokens, Memory& memory, std::span<int32_t> logits,
+  /// 1 to kTile tokens, of one text or one of each of T texts.  logits: none (empty), [kVocab] of the last token, or
+  /// [T][kVocab].  trace: empty, or for one token [L][H]: h after each block.
+  void forward(std::span<const uint8_t> tokens, std::span<Memory* const> texts, std::span<int32_t> logits,
                std::span<int32_t> trace) const;
 
   std::vector<uint32_t> trace_widths() const { return std::vector(config.layers, config.block.hidden); }

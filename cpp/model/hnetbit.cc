@@ -15,10 +15,31 @@ using hgrn::rows_of;
 
 // ---- Forward pass ---------------------------------------------------------------------------------------------------
 
-void Network::forward(std::span<const uint8_t> tokens, Memory& memory, std::span<int32_t> logits,
+struct Network::Rows {
+  size_t level, count;
+  std::span<Memory* const> texts;
+
+  Memory& shared() const { return *texts[0]; }  // its scratch serves all texts
+  bool is_one_text() const { return texts.size() == 1; }
+  Memory& text(size_t row) const { return is_one_text() ? shared() : *texts[shared().token_of[level][row]]; }
+  StageState& stage(size_t row) const { return text(row).stages[level]; }
+  StageScratch& routed() const { return shared().routed[level]; }
+
+  /// The texts' states of one stack, as run_stack() takes them.
+  template <class StackOf>
+  hgrn::StackStates stacks(std::array<const hgrn::StackState*, kTile>& room, StackOf stack_of) const {
+    const size_t texts_here = is_one_text() ? 1 : count;
+    for (size_t row = 0; row < texts_here; ++row) room[row] = &stack_of(text(row));
+    return std::span(room).first(texts_here);
+  }
+};
+
+void Network::forward(std::span<const uint8_t> tokens, std::span<Memory* const> texts, std::span<int32_t> logits,
                       std::span<int32_t> trace) const {
   const size_t T = tokens.size(), predictions = logits.size() / kVocab;
-  TERN_CHECK(T >= 1 && T <= kTile && (predictions <= 1 || predictions == T) && (trace.empty() || T == 1));
+  TERN_CHECK(T >= 1 && T <= kTile && (texts.size() == 1 || texts.size() == T));
+  TERN_CHECK((predictions <= 1 || predictions == T) && (trace.empty() || T == 1));
+  Memory& memory = *texts[0];
   const auto x = rows_of(memory.x[0], T, config.block(0).hidden);
   std::iota(memory.token_of[0].begin(), memory.token_of[0].end(), uint8_t{0});
   memory.boundaries.fill(0);
@@ -26,67 +47,77 @@ void Network::forward(std::span<const uint8_t> tokens, Memory& memory, std::span
   std::ranges::fill(trace, 0);
 
   hgrn::embed(weights.embedding, tokens, x);
-  run_level(0, T, memory, trace);
+  run_level({0, T, texts}, trace);
+  for (size_t n = texts.size();
+       n-- > 0 && texts.size() > 1;) {  // each text gets its own; the first, where all are, last
+    texts[n]->boundaries[0] = memory.boundaries[n];
+    texts[n]->tokens = 1;
+  }
   if (predictions == 0) return;
   hgrn::predict(weights.output, x.slice(T - predictions, predictions), config.inner.epsilon, memory.scratch, logits);
 }
 
 /// A level's rows, in place.  A stage runs the level below on the rows that begin a chunk, and not at all without any.
-void Network::run_level(size_t level, size_t rows, Memory& memory, std::span<int32_t>& trace) const {
+void Network::run_level(const Rows& rows, std::span<int32_t>& trace) const {
+  const size_t level = rows.level;
+  Memory& memory = rows.shared();
   const hgrn::BlockConfig& block = config.block(level);
-  const auto x = rows_of(memory.x[level], rows, block.hidden);
+  const auto x = rows_of(memory.x[level], rows.count, block.hidden);
+  std::array<const hgrn::StackState*, kTile> room;
   if (level == config.stages.size()) {
-    hgrn::run_stack(block, weights.inner, memory.inner, x, memory.scratch, trace);
+    const auto inner = rows.stacks(room, [](Memory& m) -> auto& { return m.inner; });
+    hgrn::run_stack(block, weights.inner, inner, x, memory.scratch, trace);
     rms_norm(x, weights.inner_norm, block.epsilon, x);
     return;
   }
   const Stage& stage = weights.stages[level];
-  StageState& state = memory.stages[level];
-  StageScratch& routed = memory.routed[level];
-
-  hgrn::run_stack(block, stage.encoder, state.encoder, x, memory.scratch, trace);
+  const auto encoder = rows.stacks(room, [level](Memory& m) -> auto& { return m.stages[level].encoder; });
+  hgrn::run_stack(block, stage.encoder, encoder, x, memory.scratch, trace);
   rms_norm(x, stage.encoder_norm, block.epsilon, x);
-  route(stage, x, state, routed, memory.scratch);
-  const size_t chunks = chunk(stage, level, x, memory);
+  route(stage, rows, x);
+  const size_t chunks = chunk(stage, rows, x);
   if (chunks > 0) {
-    run_level(level + 1, chunks, memory, trace);
+    run_level({level + 1, chunks, rows.texts}, trace);
   } else if (!trace.empty()) {
     const std::vector<uint32_t> skipped = trace_widths_from(level + 1);
     trace = trace.subspan(std::accumulate(skipped.begin(), skipped.end(), size_t{0}));
   }
-  const auto below = rows_of(memory.x[level + 1], chunks, config.block(level + 1).hidden);
-  dechunk(routed.p.first(rows), below, rows_of(routed.residual, rows, block.hidden), state.z, x);
-  hgrn::run_stack(block, stage.decoder, state.decoder, x, memory.scratch, trace);
+  dechunk(rows, rows_of(memory.x[level + 1], chunks, config.block(level + 1).hidden), x);
+  const auto decoder = rows.stacks(room, [level](Memory& m) -> auto& { return m.stages[level].decoder; });
+  hgrn::run_stack(block, stage.decoder, decoder, x, memory.scratch, trace);
   rms_norm(x, stage.decoder_norm, block.epsilon, x);
 }
 
 /// q, k, residual and p of each row.
-void Network::route(const Stage& stage, MatrixView<const Act> e, StageState& state, StageScratch& routed,
-                    hgrn::Scratch& scratch) const {
-  const size_t R = state.q.size();
+void Network::route(const Stage& stage, const Rows& rows, MatrixView<const Act> e) const {
+  StageScratch& routed = rows.routed();
+  const BitLinearScratch& scratch = rows.shared().scratch.bit_linear;
+  const size_t R = rows.stage(0).q.size();
   const auto q = rows_of(routed.q, e.rows, R), k = rows_of(routed.k, e.rows, R);
   const auto residual = rows_of(routed.residual, e.rows, e.cols);
-  const std::span<int8_t> codes = scratch.bit_linear.codes.first(padded_cols(static_cast<uint32_t>(e.cols)));
+  const std::span<int8_t> codes = scratch.codes.first(padded_cols(static_cast<uint32_t>(e.cols)));
   const std::span<const NormWeight> no_norm = std::span(weights.ones).first(e.cols);
   for (size_t t = 0; t < e.rows; ++t) {
     const Scale scale = quantize_activations(e.row(t), no_norm, Scale::from_integer(1), codes).scale;
-    dense_linear(stage.router_q, codes, scale, scratch.bit_linear.acc.first(R), q.row(t));
-    dense_linear(stage.router_k, codes, scale, scratch.bit_linear.acc.first(R), k.row(t));
-    dense_linear(stage.residual, codes, scale, scratch.bit_linear.acc.first(e.cols), residual.row(t));
-    const std::span<const Act> before = t == 0 ? std::span<const Act>(state.q) : q.row(t - 1);
-    routed.p[t] = boundary_probability(before, k.row(t)).value_or(Gate{});
+    dense_linear(stage.router_q, codes, scale, scratch.acc.first(R), q.row(t));
+    dense_linear(stage.router_k, codes, scale, scratch.acc.first(R), k.row(t));
+    dense_linear(stage.residual, codes, scale, scratch.acc.first(e.cols), residual.row(t));
+    StageState& state = rows.stage(t);
+    routed.p[t] = boundary_probability(state.q, k.row(t)).value_or(Gate{});
+    if (state.started[0] == 0) routed.p[t] = kMostProbable;  // a text begins with a chunk
+    state.started[0] = 1;
+    std::ranges::copy(q.row(t), state.q.begin());
   }
-  if (state.started[0] == 0) routed.p[0] = kMostProbable;  // a text begins with a chunk
-  state.started[0] = 1;
-  std::ranges::copy(q.row(e.rows - 1), state.q.begin());
 }
 
 /// The rows of e that begin a chunk become the rows of the level below, widened by the pad.  Answers how many.
-size_t Network::chunk(const Stage& stage, size_t level, MatrixView<const Act> e, Memory& memory) {
+size_t Network::chunk(const Stage& stage, const Rows& rows, MatrixView<const Act> e) {
+  Memory& memory = rows.shared();
+  const size_t level = rows.level;
   const auto below = rows_of(memory.x[level + 1], e.rows, e.cols + stage.pad.size());
   size_t chunks = 0;
   for (size_t t = 0; t < e.rows; ++t) {
-    if (memory.routed[level].p[t] == Gate{}) continue;
+    if (rows.routed().p[t] == Gate{}) continue;
     const std::span<Act> row = below.row(chunks);
     std::ranges::copy(e.row(t), row.begin());
     std::ranges::copy(stage.pad, row.subspan(e.cols).begin());
@@ -99,11 +130,13 @@ size_t Network::chunk(const Stage& stage, size_t level, MatrixView<const Act> e,
 }
 
 /// x = z + residual, where z takes in a chunk's row where the chunk begins, and stays until the next one.
-void Network::dechunk(std::span<const Gate> p, MatrixView<const Act> chunks, MatrixView<const Act> residual,
-                      std::span<State> z, MatrixView<Act> x) {
+void Network::dechunk(const Rows& rows, MatrixView<const Act> chunks, MatrixView<Act> x) {
   constexpr int kFiner = State::kFractionBits - Act::kFractionBits;
+  const std::span<const Gate> p = rows.routed().p;
+  const auto residual = rows_of(rows.routed().residual, x.rows, x.cols);
   size_t next = 0;
   for (size_t t = 0; t < x.rows; ++t) {
+    const std::span<State> z = rows.stage(t).z;
     if (p[t] != Gate{}) blend_chunk(std::min(p[t], kMostProbable), chunks.row(next++).first(x.cols), z);
     const std::span<Act> out = x.row(t);
     const std::span<const Act> rest = residual.row(t);

@@ -113,20 +113,20 @@ class Network {
   Config config;
   Weights weights;
 
-  /// 1 to kTile tokens.  logits: none (empty), [kVocab] of the last token, or [T][kVocab].
-  /// trace: empty, or for one token h after each block, with zeros for blocks that did not run.
-  void forward(std::span<const uint8_t> tokens, Memory& memory, std::span<int32_t> logits,
+  /// 1 to kTile tokens, of one text or one of each of T texts.  logits: none (empty), [kVocab] of the last token, or
+  /// [T][kVocab].  trace: empty, or for one token h after each block, with zeros for blocks that did not run.
+  void forward(std::span<const uint8_t> tokens, std::span<Memory* const> texts, std::span<int32_t> logits,
                std::span<int32_t> trace) const;
 
   std::vector<uint32_t> trace_widths() const;
 
  private:
-  void run_level(size_t level, size_t rows, Memory& memory, std::span<int32_t>& trace) const;
-  void route(const Stage& stage, MatrixView<const Act> e, StageState& state, StageScratch& routed,
-             hgrn::Scratch& scratch) const;
-  static size_t chunk(const Stage& stage, size_t level, MatrixView<const Act> e, Memory& memory);
-  static void dechunk(std::span<const Gate> p, MatrixView<const Act> chunks, MatrixView<const Act> residual,
-                      std::span<State> z, MatrixView<Act> x);
+  /// The rows of a level, and whose they are: one text's, or each of the text of its token.
+  struct Rows;
+  void run_level(const Rows& rows, std::span<int32_t>& trace) const;
+  void route(const Stage& stage, const Rows& rows, MatrixView<const Act> e) const;
+  static size_t chunk(const Stage& stage, const Rows& rows, MatrixView<const Act> e);
+  static void dechunk(const Rows& rows, MatrixView<const Act> chunks, MatrixView<Act> x);
   std::vector<uint32_t> trace_widths_from(size_t level) const;
 };
 

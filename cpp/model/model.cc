@@ -3,6 +3,7 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <array>
 #include <type_traits>
 
 #include "base/check.h"
@@ -39,18 +40,30 @@ std::span<const uint8_t> Context::boundaries() const {
 void Model::reset(Context& context) const { std::ranges::fill(context.state(), 0); }
 
 void Model::step(uint8_t token, Context& context, std::span<int32_t> logits, std::span<int32_t> trace) const {
-  forward({&token, 1}, context, logits, trace);
+  Context* const contexts[] = {&context};
+  forward({&token, 1}, contexts, logits, trace);
 }
 
 void Model::prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const {
-  forward(tokens, context, logits, {});
+  Context* const contexts[] = {&context};
+  forward(tokens, contexts, logits, {});
 }
 
-void Model::forward(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits,
+void Model::step_each(std::span<const uint8_t> tokens, std::span<Context* const> contexts,
+                      std::span<int32_t> logits) const {
+  TERN_CHECK(contexts.size() == tokens.size() && logits.size() == tokens.size() * kVocab);
+  forward(tokens, contexts, logits, {});
+}
+
+void Model::forward(std::span<const uint8_t> tokens, std::span<Context* const> contexts, std::span<int32_t> logits,
                     std::span<int32_t> trace) const {
+  TERN_CHECK(contexts.size() <= kTile);
   std::visit(
       [&](const auto& network) {
-        network.forward(tokens, std::get<MemoryOf<decltype(network)>>(context.memory_), logits, trace);
+        using Memory = MemoryOf<decltype(network)>;
+        std::array<Memory*, kTile> texts;
+        for (size_t n = 0; n < contexts.size(); ++n) texts[n] = &std::get<Memory>(contexts[n]->memory_);
+        network.forward(tokens, std::span(texts).first(contexts.size()), logits, trace);
       },
       network_);
 }

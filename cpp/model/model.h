@@ -53,13 +53,17 @@ class Model {
   /// logits: empty for no prediction, [kVocab] for the last token's only, or [tokens][kVocab] for every token's.
   void prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const;
 
+  /// One token of each of 1 to kTile texts of this model, with the weights read once for all of them; states and logits
+  /// [tokens][kVocab] come out bit-identical to step() on each.  No context may occur twice.
+  void step_each(std::span<const uint8_t> tokens, std::span<Context* const> contexts, std::span<int32_t> logits) const;
+
   /// Width of h after each block, in the order in which the blocks run; those that a token skips leave zeros.
   std::vector<uint32_t> trace_widths() const;
 
  private:
   friend class Context;
   friend class ModelBuilder;
-  void forward(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits,
+  void forward(std::span<const uint8_t> tokens, std::span<Context* const> contexts, std::span<int32_t> logits,
                std::span<int32_t> trace) const;
 
   ModelInfo info_;

@@ -3,6 +3,7 @@
 #include "session/session.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/check.h"
 #include "session/snapshot.h"
@@ -125,24 +126,59 @@ Result<void> Session::start(const SampleOptions& options, uint64_t max_bytes) {
   return {};
 }
 
+/// The next byte, which becomes part of the text; the model has not read it yet.  Nothing at the end.
+std::optional<uint8_t> Session::draw() {
+  if (finish_ != Finish::kNotFinished) return std::nullopt;
+  const uint8_t byte = sampler_.next(logits_);
+  if (byte == kEos) {
+    finish_ = Finish::kEndOfText;
+    return std::nullopt;
+  }
+  sampler_.observe(byte);
+  remember({&byte, 1});
+  if (--bytes_left_ == 0) finish_ = Finish::kMaxBytes;
+  return byte;
+}
+
 size_t Session::generate(std::span<uint8_t> out, std::span<uint8_t> boundaries) {
   TERN_CHECK(boundaries.empty() || boundaries.size() == out.size());
   size_t count = 0;
-  while (count < out.size() && finish_ == Finish::kNotFinished) {
-    const uint8_t byte = sampler_.next(logits_);
-    if (byte == kEos) {
-      finish_ = Finish::kEndOfText;
-      break;
-    }
-    out[count] = byte;
-    sampler_.observe(byte);
-    remember({&byte, 1});
-    model_->step(byte, context_, logits_);
+  while (count < out.size()) {
+    const std::optional<uint8_t> byte = draw();
+    if (!byte) break;
+    out[count] = *byte;
+    model_->step(*byte, context_, logits_);
     if (!boundaries.empty()) copy_boundaries(boundaries.subspan(count, 1));
     ++count;
-    if (--bytes_left_ == 0) finish_ = Finish::kMaxBytes;
   }
   return count;
+}
+
+void Session::generate_each(std::span<Session* const> sessions, std::span<std::optional<uint8_t>> bytes) {
+  TERN_CHECK(bytes.size() == sessions.size());
+  std::array<Session*, kTile> running;
+  std::array<Context*, kTile> contexts;
+  std::array<uint8_t, kTile> tokens;
+  size_t count = 0;
+  const auto step = [&] {
+    const std::span<int32_t> logits = std::span(running[0]->tile_logits_).first(count * kVocab);
+    running[0]->model_->step_each(std::span(tokens).first(count), std::span(contexts).first(count), logits);
+    for (size_t n = 0; n < count; ++n) {
+      std::ranges::copy(logits.subspan(n * kVocab, kVocab), running[n]->logits_.begin());
+    }
+    count = 0;
+  };
+  for (size_t n = 0; n < sessions.size(); ++n) {
+    Session& session = *sessions[n];
+    TERN_CHECK(session.model_ == sessions[0]->model_);
+    bytes[n] = session.draw();
+    if (!bytes[n]) continue;
+    running[count] = &session;
+    contexts[count] = &session.context_;
+    tokens[count++] = *bytes[n];
+    if (count == kTile) step();
+  }
+  if (count > 0) step();
 }
 
 void Session::stop_generation() {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -73,6 +74,11 @@ class Session {
   /// boundaries: empty, or out.size(): the written bytes' boundary masks, as feed() gives them.
   size_t generate(std::span<uint8_t> out, std::span<uint8_t> boundaries = {});
 
+  /// The next byte of each of several sessions of one model, bit for bit what generate() of one byte writes, with the
+  /// weights read once for up to kTile sessions.  No session may occur twice.
+  ///   bytes  [sessions]  nothing for a session whose generation has ended
+  static void generate_each(std::span<Session* const> sessions, std::span<std::optional<uint8_t>> bytes);
+
   /// kMaxBytes before the first start(): nothing may be generated then.
   Finish finish_state() const { return finish_; }
 
@@ -99,6 +105,7 @@ class Session {
  private:
   void remember(std::span<const uint8_t> bytes);
   void stop_generation();
+  std::optional<uint8_t> draw();
   void copy_boundaries(std::span<uint8_t> to) const;
   static uint32_t rank_of(std::span<const int32_t> logits, uint8_t byte);
 
@@ -107,7 +114,7 @@ class Session {
   std::shared_ptr<const Model> model_;
   Context context_;
   std::vector<int32_t> logits_;       // [kVocab], for the next byte
-  std::vector<int32_t> tile_logits_;  // [kTile][kVocab], for score()
+  std::vector<int32_t> tile_logits_;  // [kTile][kVocab], for score() and generate_each()
   std::vector<uint8_t> recent_;       // ring of the last kRecent bytes, indexed by position % kRecent
   uint64_t position_ = 0;
   Sampler sampler_{SampleOptions{}};

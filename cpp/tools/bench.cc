@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <ctime>
 #include <string>
 #include <vector>
 
+#include "base/parallel.h"
 #include "kernels/kernels.h"
 #include "kernels/lab/lab.h"
 #include "kernels/levels.h"
@@ -15,6 +17,7 @@
 #include "tools/files.h"
 #include "tools/json.h"
 #include "tools/options.h"
+#include "tools/threads.h"
 #if TERN_SIMD >= 1
 #include "kernels/simd.h"
 #endif
@@ -25,12 +28,16 @@ namespace {
 constexpr Option kOptions[] = {
     {"--model", "FILE", "also measure decoding and prefill with this model, GGUF"},
     {"--milliseconds", "N", "time per measurement, 10 to 60000 (default 200)"},
+    kThreadsOption,
 };
 
 volatile uint64_t g_sink;  // results go here, so that no measured work can be left out
 
-// Processor time: on an idle machine the same as time, and not disturbed by waiting for other programs.
-double seconds_now() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+// Of one thread processor time: on an idle machine the same as time, and not disturbed by waiting for other programs.
+double seconds_now() {
+  if (threads() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 // Rate of the best of at least five batches, in units per second: interruptions and the other half of a shared core can
 // only slow a batch down.  `work` does `units` per call.
@@ -315,7 +322,7 @@ void bench_model(double seconds, const std::string& path, const std::shared_ptr<
   const auto report = [&](const char* what, double rate) {
     JsonWriter line;
     line.open('{').key("bench").text(what).key("level").text(kernel_level()).key("model").text(path);
-    line.key("bytes_per_s").real(rate);
+    line.key("threads").unsigned_integer(threads()).key("bytes_per_s").real(rate);
     line.key("gmac_per_s").real(rate * macs / 1e9);
     print(line);
   };
@@ -342,6 +349,8 @@ Result<void> bench(std::span<char* const> words) {
     const std::string path = arguments.value().text("--model");
     const auto model = load_model(path);
     if (!model.ok()) return model.error();
+    const Result<void> started = use_threads(arguments.value(), model.value());
+    if (!started.ok()) return started;
     bench_model(seconds, path, model.value());
   }
   bench_limits(seconds);

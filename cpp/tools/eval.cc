@@ -11,6 +11,7 @@
 #include "tools/files.h"
 #include "tools/json.h"
 #include "tools/sample_metrics.h"
+#include "tools/threads.h"
 
 namespace tern {
 namespace {
@@ -22,6 +23,7 @@ constexpr Option kOptions[] = {
     {"--samples", "N", "texts to generate, whose variety is measured (8)"},
     {"--sample-file", "FILE", "measure the documents of this file instead"},
     {"--json", nullptr, "print one JSON object"},
+    kThreadsOption,
 };
 
 constexpr size_t kSlice = 4096;  // bytes between two updates of the progress bar
@@ -140,6 +142,8 @@ Result<void> run_eval(const Arguments& arguments) {
   if (!count.ok()) return count.error();
   const Result<std::shared_ptr<const Model>> model = load_model(model_path.value());
   if (!model.ok()) return model.error();
+  Result<void> threads = use_threads(arguments, model.value());
+  if (!threads.ok()) return threads;
   Result<std::vector<uint8_t>> read = read_text_file(text_path.value());
   if (!read.ok()) return read.error();
   std::vector<uint8_t> text = std::move(read.value());

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "session/session.h"
 #include "tools/commands.h"
 #include "tools/files.h"
+#include "tools/threads.h"
 
 namespace tern {
 namespace {
@@ -32,6 +34,7 @@ constexpr Option kOptions[] = {
     {"--min-p", "P", "drop bytes less likely than P times the likeliest (0)"},
     {"--repetition-penalty", "R", "1 to 10, over the last 256 bytes (1)"},
     {"--greedy", nullptr, "always the likeliest byte"},
+    kThreadsOption,
 };
 
 constexpr const char* kInteractiveHelp =
@@ -60,21 +63,60 @@ Result<void> stream(Session& session, const SampleOptions& options, uint64_t max
   return {};
 }
 
+/// Continuations of one prompt, all of them a byte further at a time.
+Result<std::vector<std::string>> generate_together(const Settings& settings, std::span<const uint8_t> after_prompt,
+                                                   uint64_t first_seed, size_t count) {
+  std::vector<std::unique_ptr<Session>> sessions;
+  std::vector<Session*> all;
+  for (size_t n = 0; n < count; ++n) {
+    sessions.push_back(std::make_unique<Session>(settings.model));
+    all.push_back(sessions.back().get());
+    SampleOptions options = settings.options;
+    options.seed = first_seed + n;
+    Result<void> ready = all.back()->restore(after_prompt);
+    if (ready.ok()) ready = all.back()->start(options, settings.max_bytes);
+    if (!ready.ok()) return ready.error();
+  }
+  std::vector<std::string> texts(count);
+  std::vector<std::optional<uint8_t>> bytes(count);
+  do {
+    Session::generate_each(all, bytes);
+    for (size_t n = 0; n < count; ++n) {
+      if (bytes[n]) texts[n] += static_cast<char>(*bytes[n]);
+    }
+  } while (std::ranges::any_of(all, [](Session* s) { return s->finish_state() == Finish::kNotFinished; }));
+  return texts;
+}
+
 /// The prompt and its continuations; with several, each under a heading line.
 Result<void> continue_prompt(const Settings& settings, const std::string& prompt, bool with_headings) {
   Session session(settings.model);
   session.feed({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
-  const std::vector<uint8_t> after_prompt = session.save();
-  for (uint64_t n = 0; n < settings.samples; ++n) {
-    SampleOptions options = settings.options;
-    options.seed += n;
-    if (with_headings) std::fprintf(settings.out, "--- seed %llu\n", static_cast<unsigned long long>(options.seed));
-    Result<void> done = session.restore(after_prompt);
-    if (!done.ok()) return done;
+  const auto begin = [&](uint64_t seed) {
+    if (with_headings) std::fprintf(settings.out, "--- seed %llu\n", static_cast<unsigned long long>(seed));
     std::fwrite(prompt.data(), 1, prompt.size(), settings.out);
-    done = stream(session, options, settings.max_bytes, settings.out);
-    if (!done.ok()) return done;
-    std::fputc('\n', settings.out);
+  };
+  if (settings.samples == 1) {
+    begin(settings.options.seed);
+    Result<void> done = stream(session, settings.options, settings.max_bytes, settings.out);
+    if (done.ok()) std::fputc('\n', settings.out);
+    return done;
+  }
+  const std::vector<uint8_t> after_prompt = session.save();
+  for (uint64_t first = 0; first < settings.samples; first += kTile) {
+    const uint64_t seed = settings.options.seed + first;
+    const size_t count = static_cast<size_t>(std::min<uint64_t>(kTile, settings.samples - first));
+    const Result<std::vector<std::string>> texts = generate_together(settings, after_prompt, seed, count);
+    if (!texts.ok()) return texts.error();
+    for (size_t n = 0; n < count; ++n) {
+      begin(seed + n);
+      const std::string& text = texts.value()[n];
+      if (std::fwrite(text.data(), 1, text.size(), settings.out) != text.size()) {
+        return error_f(ErrorCode::kBadState, "the output cannot be written");
+      }
+      std::fputc('\n', settings.out);
+    }
+    std::fflush(settings.out);
   }
   return {};
 }
@@ -170,6 +212,8 @@ Result<void> run_generate(const Arguments& arguments) {
   if (!done.ok()) return done;
   const Result<std::shared_ptr<const Model>> model = load_model(path.value());
   if (!model.ok()) return model.error();
+  done = use_threads(arguments, model.value());
+  if (!done.ok()) return done;
   settings.model = model.value();
   if (!arguments.has("--seed") && !settings.options.greedy) {
     settings.options.seed = std::random_device()();

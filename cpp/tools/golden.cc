@@ -9,6 +9,7 @@
 #include "tools/files.h"
 #include "tools/json.h"
 #include "tools/options.h"
+#include "tools/threads.h"
 
 namespace tern {
 namespace {
@@ -26,6 +27,7 @@ constexpr Option kOptions[] = {
      "add h after each block for every position (position 0 is BOS), [position][block][width] Q16.16; zeros where a "
      "block did not run"},
     {"--all-logits", nullptr, "add the logits after every position, [position][256] Q16.16"},
+    kThreadsOption,
 };
 
 constexpr const char* kOutput =
@@ -154,6 +156,8 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   if (!read.ok()) return read.error();
   const std::shared_ptr<const Model>& model = loaded.value();
   const std::vector<uint8_t>& prompt = read.value();
+  const Result<void> threads = use_threads(arguments, model);
+  if (!threads.ok()) return threads;
 
   const Steps steps = run_steps(*model, prompt);
   if (!slicing_is_exact(model, prompt, steps)) {

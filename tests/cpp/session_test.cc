@@ -361,6 +361,71 @@ TEST(Session, OfAHierarchicalModelIsRestoredInTheMiddleOfAChunk) {
   EXPECT_GT(inside, 5u);
 }
 
+// ---- several sessions at once ---------------------------------------------------------------------------------------
+
+/// `count` sessions in different places of different texts, generating; some end early.
+std::vector<Session> differing_sessions(const std::shared_ptr<const Model>& model, size_t count) {
+  std::vector<Session> sessions;
+  const std::vector<uint8_t> text = every_byte_value();
+  for (size_t n = 0; n < count; ++n) {
+    Session& session = sessions.emplace_back(model);
+    session.feed(std::span(text).subspan(7 * n % 50, n % 20));
+    SampleOptions options;
+    options.seed = 3 * n;
+    options.greedy = n % 4 == 1;
+    EXPECT_TRUE(session.start(options, n % 3 == 2 ? 3 * n : 40).ok());
+  }
+  return sessions;
+}
+
+void expect_together_as_alone(const std::shared_ptr<const Model>& model) {
+  for (const size_t count : {size_t{1}, size_t{2}, size_t{5}, kTile, kTile + 3}) {
+    std::vector<Session> alone = differing_sessions(model, count), together = differing_sessions(model, count);
+    std::vector<Session*> all;
+    for (Session& session : together) all.push_back(&session);
+    std::vector<std::optional<uint8_t>> bytes(count);
+    for (int step = 0; step < 45; ++step) {
+      Session::generate_each(all, bytes);
+      for (size_t n = 0; n < count; ++n) {
+        uint8_t byte = 0;
+        const size_t size = alone[n].generate({&byte, 1});
+        ASSERT_EQ(bytes[n], size == 1 ? std::optional(byte) : std::nullopt) << count << " sessions, session " << n;
+        ASSERT_EQ(alone[n].finish_state(), together[n].finish_state());
+      }
+      if (step % 11 != 0) continue;
+      for (size_t n = 0; n < count; ++n) {  // as generation leaves them, and after other work in between
+        ASSERT_EQ(alone[n].save(), together[n].save()) << count << " sessions, session " << n;
+        ASSERT_EQ(logits_of(alone[n]), logits_of(together[n]));
+      }
+      alone[0].feed(every_byte_value());
+      together[0].feed(every_byte_value());
+    }
+    for (size_t n = 0; n < count; ++n) EXPECT_EQ(alone[n].save(), together[n].save());
+  }
+}
+
+TEST(GenerateEach, DoesToEachSessionWhatItWouldDoAlone) { expect_together_as_alone(tiny_model()); }
+
+TEST(GenerateEach, KnowsModelsWithoutAConvolution) {
+  expect_together_as_alone(test::load_or_fail(TinyModel(TinySpec{.conv_kernel = 0}).file));
+}
+
+TEST(GenerateEach, LetsEveryTextOfAHierarchicalModelHaveItsOwnChunks) {
+  for (const auto& spec : {test::one_stage(), test::two_stages()}) {
+    expect_together_as_alone(test::load_or_fail(test::TinyHnet(spec).file));
+  }
+}
+
+TEST(GenerateEach, OfNobodyDoesNothing) { Session::generate_each({}, {}); }
+
+TEST(GenerateEachDeathTest, SessionsOfDifferentModelsTrap) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  Session one(tiny_model()), other(test::load_or_fail(TinyModel(TinySpec{}).file));
+  Session* const both[] = {&one, &other};
+  std::optional<uint8_t> bytes[2];
+  EXPECT_DEATH(Session::generate_each(both, bytes), "");
+}
+
 TEST(Session, KeepsItsModelAlive) {
   std::shared_ptr<const Model> model = test::load_or_fail(TinyModel(TinySpec{}).file);
   const std::weak_ptr<const Model> watch = model;

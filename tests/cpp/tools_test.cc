@@ -191,6 +191,20 @@ TEST_F(Program, GenerateWritesSamplesAndPromptLinesUnderHeadings) {
   EXPECT_TRUE(written.starts_with("hello"));
 }
 
+TEST_F(Program, SamplesAreWhatTheirSeedsGiveAloneAndThreadsChangeNothing) {
+  const Output samples = run(tern("generate --prompt Once --num-samples 19 --seed 5 --max-bytes 30"));
+  std::string alone;
+  for (int seed = 5; seed < 24; ++seed) {
+    const std::string number = std::to_string(seed);
+    alone += "--- seed " + number + "\n" + run(tern("generate --prompt Once --max-bytes 30 --seed " + number)).out;
+  }
+  EXPECT_EQ(samples.out, alone);
+  for (const char* threads : {"1", "2", "3", "auto"}) {
+    const std::string option = std::string(" --threads ") + threads;
+    EXPECT_EQ(run(tern("generate --prompt Once --num-samples 19 --seed 5 --max-bytes 30" + option)).out, alone);
+  }
+}
+
 TEST_F(Program, InteractiveUnderstandsItsCommandsAndSurvivesMistakes) {
   const Output talk =
       run("printf 'one\\n/temp 0.5\\n/temp -3\\n/topk 9\\n/topp 0.5\\n/max "
@@ -316,9 +330,10 @@ TEST_F(Program, GoldenPrintsAnExactRecord) {
 }
 
 TEST_F(Program, AWrongOptionIsOneSentenceAndStatusTwo) {
-  for (const char* command : {"generate --temperature -1", "generate --top-k 0", "generate --max-bytes x",
-                              "generate --bogus", "generate --seed", "generate --prompt a --interactive", "eval",
-                              "eval --text", "inspect --xml", "generate --top-p 1.5"}) {
+  for (const char* command :
+       {"generate --temperature -1", "generate --top-k 0", "generate --max-bytes x", "generate --bogus",
+        "generate --seed", "generate --prompt a --interactive", "eval", "eval --text", "inspect --xml",
+        "generate --top-p 1.5", "generate --threads 0", "generate --threads 65", "generate --threads many"}) {
     const Output failed = run(tern(command));
     EXPECT_EQ(failed.status, 2) << command << ": " << failed.out;
     EXPECT_EQ(std::ranges::count(failed.out, '\n'), 1) << failed.out;
