@@ -73,7 +73,8 @@ def test_two_processes_train_as_one_and_one_can_go_on_from_there(tmp_path):
     train(tmp_path, 1, 6, "--out", str(tmp_path / "one"))
     first, second = train(tmp_path, 2, 4, "--out", str(tmp_path / "two"), accumulate=2)
     assert "processes 2" in first
-    assert second == "", "only one of them speaks"
+    ours = [line for line in second.splitlines() if not line.startswith("[Gloo]")]  # PyTorch 2.9 reports connections
+    assert ours == [], "only one of them speaks"
     saved = checkpoint.load(tmp_path / "two" / "last.pt")
     assert saved["position"]["states"][0][0].shape[0] == 8, "the states of both processes' rows are saved"
     train(tmp_path, 1, 6, "--out", str(tmp_path / "two"), "--resume")
