@@ -7,7 +7,7 @@ const from = new URL('src/wasm/', import.meta.url);
 const to = new URL('../dist/wasm/', import.meta.url);
 
 mkdirSync(to, { recursive: true });
-for (const name of ['tern-simd', 'tern-relaxed']) {
+for (const name of ['tern-simd', 'tern-relaxed', 'tern-threads']) {
   for (const extension of ['js', 'wasm', 'd.ts']) {
     const file = `${name}.${extension}`;
     if (!existsSync(new URL(file, from))) {

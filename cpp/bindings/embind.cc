@@ -6,6 +6,7 @@
 // 1 + ErrorCode.  64-bit numbers are BigInts.  The only caller is web/src/engine.ts.
 
 #include <emscripten/bind.h>
+#include <emscripten/em_js.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -15,9 +16,15 @@
 #include <vector>
 
 #include "base/check.h"
+#include "base/parallel.h"
 #include "base/result.h"
 #include "kernels/kernels.h"
+#include "session/choose_threads.h"
 #include "session/session.h"
+
+#ifdef TERN_THREADS
+EM_JS(uint32_t, tern_microseconds, (), { return performance.now() * 1000; });  // cut to 32 bits on the way
+#endif
 
 namespace tern {
 namespace {
@@ -71,6 +78,16 @@ Status finish(ModelLoader& loader, LoadedModel& model) {
   return status_of(result);
 }
 
+#ifndef TERN_THREADS  // so that all modules have the same functions
+void set_threads(uint32_t) {}
+uint32_t prepare_helper(uint32_t) { return 0; }
+uint32_t tern_microseconds() { return 0; }
+#endif
+
+uint32_t choose_threads(const LoadedModel& model, uint32_t most) {
+  return choose_threads(checked(model), most, tern_microseconds);
+}
+
 struct ScoreResult {
   Status status;
   Score score;
@@ -110,6 +127,9 @@ EMSCRIPTEN_BINDINGS(tern) {
   using namespace emscripten;
   function("buffer", &buffer);
   function("reserve", &reserve);
+  function("setThreads", &set_threads);
+  function("prepareHelper", &prepare_helper);
+  function("chooseThreads", select_overload<uint32_t(const LoadedModel&, uint32_t)>(&choose_threads));
   function("kernelLevel", +[] { return std::string(kernel_level()); });
   value_object<Status>("Status").field("code", &Status::code).field("message", &Status::message);
   value_object<Score>("Score")

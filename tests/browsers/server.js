@@ -45,8 +45,17 @@ const PROBE = `
   addEventListener('unhandledrejection', (event) => note('unhandled rejection: ' + event.reason));
 `;
 
-/** Serves `folder`; `files` maps further paths to contents.  Returns the origin, what was refused or missing, and close(). */
-export async function serve(folder, files = {}) {
+// What a page needs to have shared memory, on every response, also those of workers' scripts.
+const ISOLATION = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+};
+
+/**
+ * Serves `folder`; `files` maps further paths to contents; `isolated`: with the headers that isolate pages from other
+ * origins.  Returns the origin, what was refused or missing, and close().
+ */
+export async function serve(folder, files = {}, { isolated = false } = {}) {
   const problems = [];
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
@@ -57,6 +66,7 @@ export async function serve(folder, files = {}) {
         'Content-Security-Policy': POLICY,
         'Cache-Control': 'no-store',
         'X-Content-Type-Options': 'nosniff',
+        ...(isolated && ISOLATION),
       });
       response.end(request.method === 'HEAD' ? undefined : body);
     };

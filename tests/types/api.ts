@@ -30,6 +30,13 @@ export async function everyCall(): Promise<void> {
     await load(source);
   }
 
+  const threaded = await load('model.gguf', { threads: 'auto' });
+  await load('model.gguf', { threads: 4 });
+  // @ts-expect-error a number, or auto
+  await load('model.gguf', { threads: 'many' });
+  const count: number = threaded.info.runtime.threads.count;
+  void count;
+
   // @ts-expect-error a number is no model
   await load(42);
   // @ts-expect-error there is no such option

@@ -91,6 +91,22 @@ describe('load', () => {
     });
   });
 
+  test('computes with one thread where there can be no more, and says why if more were asked for', async () => {
+    expect(model.info.runtime.threads).toEqual({ count: 1, reason: '' });
+    for (const threads of [2, 'auto'] as const) {
+      await using other = await load(kFile, { threads });
+      expect(other.info.runtime.variant).toBe('simd');
+      expect(other.info.runtime.threads).toEqual({ count: 1, reason: 'there are no workers here' });
+    }
+  });
+
+  test.each(['0', '-1', '1.5', '65', '"2"', '"all"', 'null', '{}'])('refuses threads: %s', async (value) => {
+    await expect(load(kFile, JSON.parse(`{"threads": ${value}}`))).rejects.toMatchObject({
+      code: 'bad-option',
+      message: expect.stringMatching(/^threads must be 'auto' or a whole number from 1 to 64, found /),
+    });
+  });
+
   test('refuses a runtime that does not exist', async () => {
     await expect(load(kFile, JSON.parse('{"runtime": "gpu"}'))).rejects.toMatchObject({ code: 'bad-option' });
   });

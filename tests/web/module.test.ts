@@ -22,7 +22,7 @@ function isFloatArithmetic(name: string): boolean {
   return /(^|[._])f(32|64)(x[24])?([._]|$)/.test(name) && !/^f(32|64)\.(load|store|const)$/.test(name);
 }
 
-describe.each(['tern-simd', 'tern-relaxed'])('%s', (name) => {
+describe.each(['tern-simd', 'tern-relaxed', 'tern-threads'])('%s', (name) => {
   test('has no floating-point arithmetic', () => {
     const instructions = instructionsOf(new URL(`${name}.wasm`, kWasm));
     expect(instructions.length).toBeGreaterThan(5000); // the listing was understood
@@ -33,7 +33,8 @@ describe.each(['tern-simd', 'tern-relaxed'])('%s', (name) => {
     const instructions = new Set(instructionsOf(new URL(`${name}.wasm`, kWasm)));
     expect(instructions).toContain('v128.load');
     const relaxed = [...instructions].some((instruction) => instruction.includes('relaxed'));
-    expect(relaxed).toBe(name === 'tern-relaxed');
+    expect(relaxed).toBe(name !== 'tern-simd');
+    expect(instructions.has('memory.atomic.wait32')).toBe(name === 'tern-threads');
   });
 
   test('fits the size budget', () => {
@@ -45,6 +46,7 @@ describe.each(['tern-simd', 'tern-relaxed'])('%s', (name) => {
   test('needs no eval', () => {
     const script = readFileSync(new URL(`${name}.js`, kWasm), 'utf8');
     expect(script).not.toMatch(/new Function\b|\beval\(/);
+    expect(script).not.toMatch(/new Worker\b/); // threads are the package's own workers, which bundlers can follow
   });
 });
 

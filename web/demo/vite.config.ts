@@ -6,6 +6,12 @@ import { defineConfig } from 'vite';
 import { contentSecurityPolicy } from './csp-plugin.js';
 import { models } from './models-plugin.js';
 
+// What threads need, see `threads` in the package; the page works without.
+const isolation = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+};
+
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
@@ -16,4 +22,6 @@ export default defineConfig({
   plugins: [models(process.env['TERNLM_MODELS'] ?? here('../../models')), contentSecurityPolicy()],
   build: { outDir: here('../dist'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
   worker: { format: 'es' },
+  server: { headers: isolation },
+  preview: { headers: isolation },
 });

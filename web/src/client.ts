@@ -13,21 +13,27 @@ import {
   type Task,
   type Written,
 } from './protocol.js';
+import type { Threads, ThreadsInfo } from './threads.js';
 
 export type Runtime = 'auto' | 'worker' | 'main';
 
 /** Where the package's files are, when they do not lie where its bundler put them. */
 export interface Assets {
-  /** The folder with tern-simd.wasm and tern-relaxed.wasm. */
+  /** The folder with tern-simd.wasm, tern-relaxed.wasm and, if threads are asked for, tern-threads.wasm. */
   wasm?: string | URL;
   /** The worker script. */
   worker?: string | URL;
 }
 
-export interface RuntimeInfo extends EngineInfo {
+/** Where the engine runs; load() adds how many threads it computes with. */
+export interface PlaceInfo extends EngineInfo {
   readonly thread: 'worker' | 'main';
   /** Why the engine does not run in a worker; empty when it does. */
   readonly threadReason: string;
+}
+
+export interface RuntimeInfo extends PlaceInfo {
+  readonly threads: ThreadsInfo;
 }
 
 /** A piece of work that was sent. */
@@ -64,7 +70,7 @@ export class Client {
     // Built by start() only.
   }
 
-  static async start(runtime: Runtime, assets: Assets): Promise<{ client: Client; info: RuntimeInfo }> {
+  static async start(runtime: Runtime, assets: Assets, threads: Threads): Promise<{ client: Client; info: PlaceInfo }> {
     const base = typeof document === 'undefined' ? undefined : document.baseURI;
     const wasmFolder = assets.wasm === undefined ? null : folderUrl(assets.wasm, base);
     let threadReason = "runtime: 'main' was asked for";
@@ -72,7 +78,7 @@ export class Client {
       try {
         const client = new Client();
         await client.#connectWorker(assets.worker);
-        return { client, info: { ...(await client.#init(wasmFolder)), thread: 'worker', threadReason: '' } };
+        return { client, info: { ...(await client.#init(wasmFolder, threads)), thread: 'worker', threadReason: '' } };
       } catch (error) {
         const noWorker = error instanceof WorkerError;
         if (!noWorker) throw error;
@@ -82,7 +88,7 @@ export class Client {
     }
     const client = new Client();
     await client.#connectHere();
-    return { client, info: { ...(await client.#init(wasmFolder)), thread: 'main', threadReason } };
+    return { client, info: { ...(await client.#init(wasmFolder, threads)), thread: 'main', threadReason } };
   }
 
   /** Takes over `bytes`. Returns the size of the whole file, 0 while unknown. */
@@ -91,9 +97,9 @@ export class Client {
     return reply.type === 'taken' ? reply.expected : 0;
   }
 
-  async finish(): Promise<FileInfo> {
+  async finish(): Promise<{ file: FileInfo; threads: ThreadsInfo }> {
     const reply = await this.#ask({ type: 'finish' }, []);
-    if (reply.type === 'loaded') return reply.info;
+    if (reply.type === 'loaded') return { file: reply.info, threads: reply.threads };
     throw new TernError('engine-failed', `expected the loaded model, the engine answered ${reply.type}`);
   }
 
@@ -184,8 +190,8 @@ export class Client {
     await hello;
   }
 
-  async #init(wasmFolder: string | null): Promise<EngineInfo> {
-    const reply = await this.#ask({ type: 'init', wasmFolder }, []);
+  async #init(wasmFolder: string | null, threads: Threads): Promise<EngineInfo> {
+    const reply = await this.#ask({ type: 'init', wasmFolder, threads }, []);
     if (reply.type === 'ready') return reply.engine;
     throw new TernError('engine-failed', `expected the engine to be ready, it answered ${reply.type}`);
   }

@@ -5,8 +5,10 @@ import { TernError, describe, type TernErrorCode } from './errors.js';
 import { fetchWasm } from './download.js';
 import type { EngineOptions } from './options.js';
 import type { EngineInfo, FileInfo, Finish, ScoreSum, Variant } from './protocol.js';
+import { Helpers, mostThreads, sharedMemory, whyNotThreads, type Threads, type ThreadsInfo } from './threads.js';
 import createRelaxed from './wasm/tern-relaxed.js';
 import createSimd, { type Conversation, type LoadedModel, type Loader, type MainModule } from './wasm/tern-simd.js';
+import createThreads from './wasm/tern-threads.js';
 
 /** Makes an instance of a module from its compiled form; what Emscripten's generated script exports. */
 export type ModuleFactory = (options: {
@@ -14,6 +16,7 @@ export type ModuleFactory = (options: {
     imports: WebAssembly.Imports,
     done: (instance: WebAssembly.Instance, module: WebAssembly.Module) => void,
   ): object;
+  wasmMemory?: WebAssembly.Memory;
 }) => Promise<unknown>;
 
 // The calls between a `buffer` view and its use must not allocate in the engine, and a slice bounds the shared buffer.
@@ -28,6 +31,9 @@ const kCodes: readonly TernErrorCode[] = ['bad-file', 'unsupported', 'bad-option
 export class Engine {
   readonly info: EngineInfo;
   readonly #module: MainModule;
+  #helpers: Helpers | null = null;
+  #wanted: Threads = 1;
+  #whyOne = ''; // although more threads were asked for
 
   private constructor(module: MainModule, info: EngineInfo) {
     this.#module = module;
@@ -35,7 +41,24 @@ export class Engine {
   }
 
   /** The fastest variant that this browser runs correctly. `wasmFolder`: where the .wasm files are, if moved. */
-  static async start(wasmFolder: string | null): Promise<Engine> {
+  static async start(wasmFolder: string | null, threads: Threads = 1): Promise<Engine> {
+    let whyOne = whyNotThreads(threads) || (threads === 1 ? '' : whyNotRelaxed());
+    if (threads !== 1 && whyOne === '') {
+      try {
+        const engine = await Engine.startThreads(wasmFolder, threads);
+        if (engine.info.kernel.startsWith('relaxed')) return engine;
+        engine.#helpers?.keep(0);
+        whyOne = 'the known-answer test of the relaxed SIMD kernel failed';
+      } catch (error) {
+        whyOne = `threads could not be started: ${describe(error)}`; // they are never required
+      }
+    }
+    const engine = await Engine.#startOne(wasmFolder);
+    engine.#whyOne = whyOne;
+    return engine;
+  }
+
+  static async #startOne(wasmFolder: string | null): Promise<Engine> {
     if (!WebAssembly.validate(kSimdProbe)) {
       throw new TernError(
         'unsupported',
@@ -49,9 +72,24 @@ export class Engine {
     return Engine.startVariant('simd', wasmFolder, 'the known-answer test of the relaxed SIMD kernel failed');
   }
 
-  static async startVariant(variant: Variant, wasmFolder: string | null, reason: string): Promise<Engine> {
+  static async startVariant(variant: 'simd' | 'relaxed', wasmFolder: string | null, reason: string): Promise<Engine> {
     const bytes = await fetchWasm(wasmUrl(variant, wasmFolder));
     return Engine.fromWasm(variant === 'relaxed' ? createRelaxed : createSimd, bytes, variant, reason);
+  }
+
+  /** The engine with threads, all of them started. Needs a worker of a page that is cross-origin isolated. */
+  static async startThreads(wasmFolder: string | null, wanted: Threads): Promise<Engine> {
+    const module = await WebAssembly.compile(await fetchWasm(wasmUrl('threads', wasmFolder)));
+    const memory = sharedMemory();
+    const engine = await Engine.#instantiate(createThreads, module, 'threads', '', memory);
+    const starts = Array.from({ length: mostThreads(wanted) - 1 }, (_, i) => {
+      const part = i + 1;
+      return { module, memory, part, entry: engine.#module.prepareHelper(part) };
+    });
+    engine.#helpers = await Helpers.start(starts);
+    engine.#wanted = wanted;
+    engine.#module.setThreads(starts.length + 1);
+    return engine;
   }
 
   /** From the bytes of a module; also how the tests run builds that are not shipped. */
@@ -62,23 +100,43 @@ export class Engine {
     reason: string,
   ): Promise<Engine> {
     try {
-      const compiled = await WebAssembly.compile(bytes);
-      // instantiateWasm has no way to report a failure, so the failure is raced against the module.
-      const module = await new Promise<unknown>((resolve, reject) => {
-        factory({
-          instantiateWasm(imports, done) {
-            WebAssembly.instantiate(compiled, imports).then((instance) => done(instance, compiled), reject);
-            return {};
-          },
-        }).then(resolve, reject);
-      });
-      const engine = module as MainModule;
-      return new Engine(engine, { variant, kernel: engine.kernelLevel(), reason });
+      return await Engine.#instantiate(factory, await WebAssembly.compile(bytes), variant, reason, null);
     } catch (error) {
       throw new TernError('bad-assets', `the ${variant} engine could not be started: ${describe(error)}`, {
         cause: error,
       });
     }
+  }
+
+  static async #instantiate(
+    factory: ModuleFactory,
+    compiled: WebAssembly.Module,
+    variant: Variant,
+    reason: string,
+    memory: WebAssembly.Memory | null,
+  ): Promise<Engine> {
+    // instantiateWasm has no way to report a failure, so the failure is raced against the module.
+    const module = await new Promise<unknown>((resolve, reject) => {
+      factory({
+        instantiateWasm(imports, done) {
+          WebAssembly.instantiate(compiled, imports).then((instance) => done(instance, compiled), reject);
+          return {};
+        },
+        ...(memory && { wasmMemory: memory }),
+      }).then(resolve, reject);
+    });
+    const engine = module as MainModule;
+    return new Engine(engine, { variant, kernel: engine.kernelLevel(), reason });
+  }
+
+  /** Decides how many threads compute, now that the model is there to measure, and lets the others go. */
+  chooseThreads(model: EngineModel): ThreadsInfo {
+    if (!this.#helpers) return { count: 1, reason: this.#whyOne };
+    if (this.#wanted !== 'auto') return { count: this.#wanted, reason: '' };
+    const most = mostThreads('auto');
+    const count = guarded(() => model.chooseThreads(most));
+    this.#helpers.keep(count - 1);
+    return { count, reason: `measured: the fastest of 1 to ${most}` };
   }
 
   /** Size of the module's memory, which grows and never shrinks. */
@@ -164,6 +222,11 @@ export class EngineModel {
 
   open(): EngineSession {
     return new EngineSession(this.#module, this.#model);
+  }
+
+  /** Measures with 1 to `most` threads, and uses the fastest number of them. */
+  chooseThreads(most: number): number {
+    return this.#module.chooseThreads(this.#model, most);
   }
 
   close(): void {
@@ -320,9 +383,14 @@ function toRecord(list: KeyValues): Record<string, string> {
 function wasmUrl(variant: Variant, folder: string | null): URL {
   if (folder !== null) return new URL(`tern-${variant}.wasm`, folder);
   // Literal, so that bundlers find the files and move them along.
-  return variant === 'relaxed'
-    ? new URL('./wasm/tern-relaxed.wasm', import.meta.url)
-    : new URL('./wasm/tern-simd.wasm', import.meta.url);
+  switch (variant) {
+    case 'simd':
+      return new URL('./wasm/tern-simd.wasm', import.meta.url);
+    case 'relaxed':
+      return new URL('./wasm/tern-relaxed.wasm', import.meta.url);
+    case 'threads':
+      return new URL('./wasm/tern-threads.wasm', import.meta.url);
+  }
 }
 
 /** Empty when relaxed SIMD may be tried. Node 20's first-tier compiler returns wrong sums, so only browsers try it. */

@@ -7,6 +7,7 @@ import { Engine, type EngineLoader, type EngineModel, type EngineSession } from 
 import { TernError, toErrorData, type TernErrorCode } from './errors.js';
 import { Job, newPaces } from './jobs.js';
 import { unreachable, type Outcome, type Reply, type Request } from './protocol.js';
+import type { Threads } from './threads.js';
 
 export type Send = (reply: Reply, transfer: Transferable[]) => void;
 
@@ -20,6 +21,7 @@ export class Host {
   readonly #send: Send;
   readonly #paces = newPaces();
   readonly #lanes = new Map<number, Lane>(); // in the order in which their turn comes
+  #engine: Engine | null = null;
   #loader: EngineLoader | null = null;
   #model: EngineModel | null = null;
   #running = false;
@@ -32,7 +34,7 @@ export class Host {
   receive(request: Request): void {
     switch (request.type) {
       case 'init':
-        void this.#start(request.wasmFolder);
+        void this.#start(request.wasmFolder, request.threads);
         return;
       case 'chunk':
         return this.#attempt(() => this.#reply({ type: 'taken', expected: this.#loading().push(request.bytes) }));
@@ -66,9 +68,10 @@ export class Host {
     this.#model = null;
   }
 
-  async #start(wasmFolder: string | null): Promise<void> {
+  async #start(wasmFolder: string | null, threads: Threads): Promise<void> {
     try {
-      const engine = await Engine.start(wasmFolder);
+      const engine = await Engine.start(wasmFolder, threads);
+      this.#engine = engine;
       this.#loader = engine.newLoader();
       this.#reply({ type: 'ready', engine: engine.info });
     } catch (error) {
@@ -83,10 +86,12 @@ export class Host {
 
   #finish(): void {
     const loader = this.#loading();
-    this.#model = loader.finish();
+    const model = loader.finish();
+    this.#model = model;
     loader.close();
     this.#loader = null;
-    this.#reply({ type: 'loaded', info: this.#model.info });
+    const threads = this.#engine?.chooseThreads(model) ?? { count: 1, reason: '' };
+    this.#reply({ type: 'loaded', info: model.info, threads });
   }
 
   #open(id: number): void {

@@ -6,6 +6,7 @@ export type { Chunk, GenerateResult, Generation, Timings } from './generation.js
 export type { FeedResult, Score, Session } from './session.js';
 export type { GenerateOptions, SampleOptions, TraceOptions } from './options.js';
 export type { Assets, Runtime, RuntimeInfo } from './client.js';
+export type { Threads, ThreadsInfo } from './threads.js';
 export type { Source } from './download.js';
 export type { Input } from './utf8.js';
 export { TernError, type TernErrorCode } from './errors.js';

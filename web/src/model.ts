@@ -8,6 +8,7 @@ import { Generation, type GenerateResult, type Plan } from './generation.js';
 import { Sha256Check } from './integrity.js';
 import { toEngineOptions, wantsBoundaries, type GenerateOptions } from './options.js';
 import type { FileInfo } from './protocol.js';
+import { toThreads, type Threads } from './threads.js';
 import { Session, toScore, type Score } from './session.js';
 import { toBytes, type Input } from './utf8.js';
 
@@ -27,6 +28,13 @@ export interface LoadOptions {
   bytes?: number;
   /** 'auto' (default): a worker, or this thread where no worker can be started; then `info.runtime` says why. */
   runtime?: Runtime;
+  /**
+   * Threads to compute with, the engine's own among them: 1 (default) to 64, or 'auto' for as many as make this model
+   * faster, measured when it is loaded. More than one needs a cross-origin isolated page (the response headers
+   * Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp), a worker and relaxed SIMD;
+   * without them it is one, and `info.runtime.threads` says why. The number never changes the output.
+   */
+  threads?: Threads;
   /** Where the package's own files are, if the bundler's places are not right. */
   assets?: Assets;
   /** Replaces the global fetch for the model file. */
@@ -49,11 +57,12 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<M
   if (given !== 'auto' && given !== 'worker' && given !== 'main') {
     throw new TernError('bad-option', `runtime must be 'auto', 'worker' or 'main', found ${String(given)}`);
   }
+  const threads = toThreads(options.threads === undefined ? 1 : options.threads);
   const sha256 = new Sha256Check(options.integrity);
   // Both take a while and neither needs the other: the engine starts while the server answers.
   const [opened, engine] = await bothOrNeither(
     openSource(source, { signal, fetch: options.fetch }),
-    Client.start(runtime, assets),
+    Client.start(runtime, assets, threads),
   );
   const { client, info } = engine;
   const reader = opened.stream.getReader();
@@ -75,10 +84,11 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<M
       const expected = await client.push(value);
       if (expected > 0) total = expected;
     }
-    const file = await client.finish();
+    const { file, threads: used } = await client.finish();
     const integrity = await sha256.finish();
     signal?.throwIfAborted();
-    return Model.ready(client, { ...file, runtime: info, integrity, loadMs: performance.now() - started });
+    const runtimeInfo = { ...info, threads: used };
+    return Model.ready(client, { ...file, runtime: runtimeInfo, integrity, loadMs: performance.now() - started });
   } catch (error) {
     void reader.cancel(error).catch(() => undefined);
     client.close(new TernError('closed', 'loading failed'));

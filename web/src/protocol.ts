@@ -3,15 +3,16 @@
 
 import type { ErrorData } from './errors.js';
 import type { EngineOptions } from './options.js';
+import type { Threads, ThreadsInfo } from './threads.js';
 
-/** Which build of the engine runs: both give the same bytes, relaxed SIMD is faster where it is available. */
-export type Variant = 'simd' | 'relaxed';
+/** Which build of the engine runs: all give the same bytes; relaxed SIMD, alone or with threads, is faster where there is it. */
+export type Variant = 'simd' | 'relaxed' | 'threads';
 
 export interface EngineInfo {
   readonly variant: Variant;
   /** The kernel the engine chose after its own known-answer test. */
   readonly kernel: string;
-  /** Why the other variant was not taken; empty when relaxed SIMD runs. */
+  /** Why relaxed SIMD does not run; empty when it does. */
   readonly reason: string;
 }
 
@@ -73,7 +74,7 @@ export type Outcome =
 
 /** Page to engine. */
 export type Request =
-  | { readonly type: 'init'; readonly wasmFolder: string | null }
+  | { readonly type: 'init'; readonly wasmFolder: string | null; readonly threads: Threads }
   | { readonly type: 'chunk'; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly type: 'finish' }
   | { readonly type: 'open'; readonly session: number }
@@ -88,7 +89,7 @@ export type Reply =
   | { readonly type: 'hello' }
   | { readonly type: 'ready'; readonly engine: EngineInfo }
   | { readonly type: 'taken'; readonly expected: number }
-  | { readonly type: 'loaded'; readonly info: FileInfo }
+  | { readonly type: 'loaded'; readonly info: FileInfo; readonly threads: ThreadsInfo }
   | { readonly type: 'written'; readonly job: number; readonly written: Written }
   | { readonly type: 'done'; readonly job: number; readonly outcome: Outcome }
   | { readonly type: 'job-failed'; readonly job: number; readonly error: ErrorData }

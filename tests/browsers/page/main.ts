@@ -22,6 +22,7 @@ interface Check {
 declare global {
   interface Window {
     __result?: { ok: boolean; checks: Check[]; notes: Record<string, unknown> };
+    __release?: () => Promise<boolean>;
   }
 }
 
@@ -132,6 +133,53 @@ async function freeAfterAbort(model: Model, prompt: string | Uint8Array): Promis
   return performance.now() - start;
 }
 
+/** Every thread count gives the golden bytes; where threads cannot be, the package works without and says why. */
+async function checkThreads(list: readonly Listed[]): Promise<void> {
+  notes['isolated'] = crossOriginIsolated;
+  for (const threads of [2, 3, 'auto'] as const) {
+    for (const { name, golden, url } of list) {
+      await check(`threads: ${threads} gives the bytes and bits of ${name}`, async () => {
+        const model = await load(url, { threads });
+        notes[`threads ${threads}`] = model.info.runtime;
+        for (const { options, bytes } of golden.generations) {
+          expectSame(
+            toHex((await model.generate(fromHex(golden.prompt), options)).bytes),
+            bytes,
+            JSON.stringify(options),
+          );
+        }
+        const score = await model.score(fromHex(golden.score.text));
+        expectSame(score.bits, Number(golden.score.bits_q32) / 2 ** 32, 'bits');
+        await model.close();
+      });
+    }
+  }
+  await check('the page’s own thread computes alone', async () => {
+    const model = await load(list[0]?.url ?? '', { threads: 2, runtime: 'main' });
+    expectSame(model.info.runtime.threads.count, 1, 'threads');
+    if (model.info.runtime.threads.reason === '') throw new Error('there is no reason');
+    await model.close();
+  });
+}
+
+/** Two models with threads that are kept busy; window.__release ends one by abort and close, the other by close alone. */
+async function holdThreads(first: Listed): Promise<void> {
+  const models = await Promise.all([load(first.url, { threads: 3 }), load(first.url, { threads: 3 })]);
+  const controller = new AbortController();
+  const running = models.map((model, i) =>
+    model.generate('x'.repeat(4_000_000), i === 0 ? { ...kEndless, signal: controller.signal } : kEndless),
+  );
+  for (const each of running) each.catch(() => undefined);
+  window.__release = async () => {
+    controller.abort();
+    await expectError(() => running[0] ?? Promise.resolve(), 'name', 'AbortError');
+    await models[0].generate('goes on', { maxBytes: 1 });
+    for (const model of models) await model.close();
+    await expectError(() => running[1] ?? Promise.resolve(), 'code', 'closed');
+    return true;
+  };
+}
+
 async function checkBehaviour(first: Listed): Promise<void> {
   const model = await load(first.url);
   const endlessPrompt = await findEndlessPrompt(model);
@@ -187,6 +235,8 @@ async function run(): Promise<void> {
   const list: Listed[] = await (await fetch('golden/index.json')).json();
   const first = list.find(({ name }) => name === 'tiny_state.json');
   if (!first) throw new Error('there is no tiny_state among the golden files');
+  if (location.search === '?threads') return checkThreads(list);
+  if (location.search === '?hold') return holdThreads(first);
   await checkVariant('simd', list);
   const engine = await Engine.start(null);
   notes['variant'] = engine.info;
@@ -194,6 +244,14 @@ async function run(): Promise<void> {
   await checkPackage('worker', list);
   await checkPackage('main', list);
   await checkBehaviour(first);
+  await check('without isolation there is one thread, which says what would be needed', async () => {
+    const model = await load(first.url, { threads: 2 });
+    expectSame([crossOriginIsolated, model.info.runtime.threads.count], [false, 1], 'isolated, threads');
+    if (!/Cross-Origin-Opener-Policy: same-origin/.test(model.info.runtime.threads.reason)) {
+      throw new Error(`the reason is ${model.info.runtime.threads.reason}`);
+    }
+    await model.close();
+  });
 }
 
 await check('the checks ran to the end', run);

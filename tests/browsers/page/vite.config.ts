@@ -34,7 +34,7 @@ function wrongFiles(): Plugin {
     name: 'wrong-files',
     buildStart() {
       const page = '<!doctype html><title>Not found</title>';
-      for (const name of ['tern-simd', 'tern-relaxed']) {
+      for (const name of ['tern-simd', 'tern-relaxed', 'tern-threads']) {
         this.emitFile({ type: 'asset', fileName: `wrong/${name}.wasm`, source: page });
       }
       this.emitFile({ type: 'asset', fileName: 'wrong/worker.js', source: 'throw new Error("not the worker");' });

@@ -1,0 +1,33 @@
+// The script of one more thread: an instance of the engine on the same memory that does nothing but its parts of products.
+// SPDX-License-Identifier: MIT
+
+/** What a thread needs: the compiled engine, its memory, and the function of its table to run with a number. */
+export interface HelperStart {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly entry: number;
+  readonly part: number;
+}
+
+self.addEventListener('message', ({ data }: MessageEvent<HelperStart>) => {
+  const imports: Record<string, Record<string, WebAssembly.ImportValue>> = {};
+  for (const { module, name, kind } of WebAssembly.Module.imports(data.module)) {
+    // Their names are Emscripten's to choose. Products call none of the functions.
+    (imports[module] ??= {})[name] = kind === 'memory' ? data.memory : notForHelpers;
+  }
+  const { exports } = new WebAssembly.Instance(data.module, imports);
+  const table = Object.values(exports).find((each) => each instanceof WebAssembly.Table);
+  if (!table) throw new Error('the engine exports no table');
+  const run: unknown = table.get(data.entry);
+  if (!isRun(run)) throw new Error(`the engine has no function ${data.entry}`);
+  self.postMessage('ready');
+  run(data.part); // for as long as there is a model
+});
+
+function isRun(value: unknown): value is (part: number) => void {
+  return typeof value === 'function';
+}
+
+function notForHelpers(): never {
+  throw new Error('a helper called a function of the page');
+}
