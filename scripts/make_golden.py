@@ -3,7 +3,7 @@
 
     make_golden.py      after: cmake --preset native && cmake --build --preset native
 
-For each small random model in MODELS, and for the shipped default model, it writes to tests/golden:
+For each small random model in MODELS, and for every shipped model, it writes to tests/golden:
 
 NAME.gguf (random models only)
 NAME.json: what the integer engine computes; exact on every platform, through the package's API too
@@ -229,9 +229,9 @@ def float_golden(model: nn.Module, prompt: bytes) -> dict:
     }
 
 
-def shipped_model() -> Path | None:
+def shipped_models() -> list[Path]:
     manifest = json.loads((ROOT / "models" / "manifest.json").read_text())
-    return next((ROOT / "models" / entry["file"] for entry in manifest["models"] if entry["default"]), None)
+    return [ROOT / "models" / entry["file"] for entry in manifest["models"]]
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -255,8 +255,7 @@ def make_all() -> None:
         gguf_file.write(path, random_model(config, SEEDS[name]), card, TYPES[name])
         write_json(FOLDER / f"{name}.json", engine_golden(ENGINE, path, PROMPT, scored))
         write_json(FOLDER / f"{name}.float.json", float_golden(gguf_file.load(path), PROMPT))
-    shipped = shipped_model()
-    if shipped is not None:
+    for shipped in shipped_models():
         write_json(FOLDER / f"{shipped.stem}.json", engine_golden(ENGINE, shipped, STORY_PROMPT, scored))
 
 

@@ -78,8 +78,10 @@ def draw(baselines: dict, ours: list[dict], others: list[dict]) -> str:
         axes.set(xscale="log", xlim=(left, 3 * max(point["download"] for point in [*ours, *others])))
         axes.plot(*_coordinates(grams), "s-", color=GRAMS, markersize=5, linewidth=1)
         axes.plot(*_coordinates(sorted(ours, key=lambda p: p["download"])), "o-", color=OURS, markersize=9, linewidth=1)
-        for point in ours:
-            _label(axes, point, OURS, (0, -17), ha="center", weight="bold")
+        smallest = min(ours, key=lambda point: point["download"])
+        for point in ours:  # beside the dots, away from each other
+            place, side = ((-9, -4), "right") if point is smallest else ((9, -4), "left")
+            _label(axes, point, OURS, place, ha=side, weight="bold")
         for point in grams:
             _label(axes, point, GRAMS, (6, 6))
         right = axes.get_xlim()[1]

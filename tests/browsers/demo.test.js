@@ -37,6 +37,17 @@ async function visitDemo(browser, options, visit) {
   }
 }
 
+const { models } = JSON.parse(readFileSync(here('../../models/manifest.json'), 'utf8'));
+const hierarchical = models.find(({ architecture }) => architecture === 'hnetbit');
+
+/** Has the page's model replaced by another one, and waits until that has told its first story. */
+async function choose(page, { file, name }) {
+  await page.evaluate("document.getElementById('card').open = true"); // on a phone it is closed
+  await page.page.selectOption('#model-choice', file);
+  await page.waitFor(`${text('facts')}.includes(${JSON.stringify(name)})`);
+  await rest(page);
+}
+
 const sizes = { phone: { width: 390, height: 844 }, desk: { width: 1280, height: 800 } };
 
 describe('demo in chromium', { skip: missing('chromium') }, () => {
@@ -58,6 +69,67 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       });
     });
   }
+
+  for (const [name, viewport] of Object.entries(sizes)) {
+    test(`at ${name} size a hierarchical model can be chosen, shows its chunks, and hides them`, async () => {
+      await visitDemo('chromium', { viewport }, async (page) => {
+        const drawn = (id) => `[...document.querySelectorAll('#${id} .chunk')].map((chunk) => chunk.textContent)`;
+        const border = "getComputedStyle(document.querySelector('#written .chunk')).borderLeftWidth";
+        await rest(page);
+        assert.deepEqual(await page.evaluate(drawn('story')), [], 'a flat model has no chunks');
+        await choose(page, hierarchical);
+
+        const chunks = await page.evaluate(drawn('written'));
+        const written = await page.evaluate(text('written'));
+        assert.ok(written.endsWith(chunks.join('')), 'the chunks are the text');
+        const mean = Number(await page.evaluate(text('chunk-length')));
+        assert.ok(Math.abs(mean - written.length / chunks.length) < 0.2, `${mean}: ${JSON.stringify(chunks)}`);
+        assert.ok(mean > 2 && mean < 12, `a chunk has ${mean} bytes`);
+        assert.ok((await page.evaluate(drawn('begin'))).length > 3, 'the prompt is shown in its chunks');
+        assert.equal(
+          await page.evaluate(text('begin')),
+          await page.evaluate("document.getElementById('prompt').value"),
+        );
+
+        mkdirSync(shots, { recursive: true });
+        await page.page.screenshot({ path: `${shots}/demo-chunks-${name}.png` });
+        await page.page.screenshot({ path: `${shots}/demo-chunks-${name}-whole.png`, fullPage: true });
+        const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
+        assert.ok(overflow <= 0, `the page is ${overflow} px wider than the screen`);
+        await page.evaluate(axe);
+        assert.deepEqual(await page.evaluate('axe.run().then(({ violations }) => violations.map(({ id }) => id))'), []);
+
+        assert.equal(await page.evaluate(border), '1px');
+        await page.evaluate("document.getElementById('settings').open = true");
+        await page.page.uncheck('#marks');
+        assert.equal(await page.evaluate(border), '0px');
+        assert.equal(await page.evaluate(text('written')), written);
+
+        await choose(
+          page,
+          models.find((model) => model.default),
+        );
+        assert.deepEqual(await page.evaluate(drawn('story')), []);
+        assert.equal(await page.evaluate("document.getElementById('marks-field').hidden"), true);
+      });
+    });
+  }
+
+  test('a shared story is told again by the model that told it', async () => {
+    await visitDemo('chromium', { viewport: sizes.desk }, async (page) => {
+      await rest(page);
+      await choose(page, hierarchical);
+      const told = await page.evaluate(text('written'));
+      await page.page.click('#share');
+      await page.waitFor("location.hash !== ''");
+      const link = await page.evaluate('location.href');
+      await page.page.goto('about:blank');
+      await page.goto(link);
+      await page.waitFor(`${text('note')}.includes('Told again byte for byte')`, 60_000);
+      assert.ok((await page.evaluate(text('facts'))).includes(hierarchical.name));
+      assert.ok((await page.evaluate(text('written'))).startsWith(told));
+    });
+  });
 
   test('the stop button stops the writing, and it can go on', async () => {
     await visitDemo('chromium', {}, async (page) => {

@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 import make_golden
 from conftest import ROOT
 from lm import gguf_file
+from lm.arch.hgrnbit import BOS
 from lm.cpu_kernels import accelerate
 from lm.score import score
 from lm.text import encode
@@ -19,8 +21,7 @@ LONG_TEXT = os.environ.get("TERN_LONG_TEXT")  # a held-out file, to score 200 KB
 
 
 def models():
-    shipped = make_golden.shipped_model()
-    return [ROOT / "tests" / "golden" / f"{name}.gguf" for name in make_golden.MODELS] + ([shipped] if shipped else [])
+    return [ROOT / "tests" / "golden" / f"{name}.gguf" for name in make_golden.MODELS] + make_golden.shipped_models()
 
 
 @pytest.mark.parametrize("path", models(), ids=lambda path: path.stem)
@@ -40,6 +41,27 @@ def test_bits_per_byte_of_the_engine_and_of_pytorch_agree_within_0_1_percent(pat
     assert engine["perplexity"] == pytest.approx(2 ** engine["bits_per_byte"], rel=1e-4)
     assert engine["top1"] == pytest.approx(pytorch["top1"], abs=0.01)
     assert engine["top5"] == pytest.approx(pytorch["top5"], abs=0.01)
+
+
+HIERARCHICAL = [
+    path for path in make_golden.shipped_models() if gguf_file.read(path)[0]["general.architecture"] == "hnetbit"
+]
+
+
+@pytest.mark.parametrize("path", HIERARCHICAL, ids=lambda path: path.stem)
+def test_chunks_of_the_engine_and_of_pytorch_begin_at_the_same_bytes(path, stories, native, tmp_path):
+    tokens = encode(stories[:20_000])  # on a short text one byte more or less would decide
+    (tmp_path / "prompt.bin").write_bytes(tokens.tobytes())
+    engine = json.loads(native("tern_golden", "--model", path, "--prompt-file", tmp_path / "prompt.bin"))
+    model = gguf_file.load(path)
+    accelerate(model)
+    with torch.no_grad():
+        _, _, notes = model.trace(torch.tensor([[BOS, *tokens.tolist()]]))
+    found, expected = bytes.fromhex(engine["boundaries"]), make_golden.masks_of(notes, len(tokens) + 1)
+    equal = sum(a == b for a, b in zip(found, expected, strict=True)) / len(found)
+    print(f"\n{path.stem}: chunks begin alike at {equal:.3%} of {len(found)} positions")
+    assert 0.1 < sum(mask & 1 for mask in found) / len(found) < 0.5
+    assert equal >= 0.999
 
 
 TRICKY = b"one<|endoftext|>\n<|endoftext|>\n<|endoftext|> \ntwo\r\n<|endoftext|>\r\n\n<|endoftext|>"

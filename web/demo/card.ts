@@ -55,7 +55,11 @@ function compact(count: number): string {
   return new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(count);
 }
 
-function describeConfig({ config, architecture }: ModelInfo): string {
+function describeConfig({ config, architecture, stages }: ModelInfo): string {
   const value = (name: string): string => config[name] ?? config[`${architecture}.${name}`] ?? '?';
+  if (stages > 0) {
+    const blocks = ['encoder_block_count', 'block_count', 'decoder_block_count'].map(value).join(' + ');
+    return `${blocks} blocks before, inside and after its chunks, of width ${value('embedding_length')}`;
+  }
   return `${value('block_count')} blocks of width ${value('embedding_length')}`;
 }

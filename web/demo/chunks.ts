@@ -7,6 +7,11 @@ export interface Piece {
   readonly mask: number;
 }
 
+/** A whole text, cut where chunks begin. */
+export function piecesOf(text: string, boundaries: Uint8Array): Piece[] {
+  return new Chunking(0).push(new TextEncoder().encode(text), boundaries);
+}
+
 /** Bytes come with boundaries, the reader sees characters: a chunk that begins inside one is shown before it. */
 export class Chunking {
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });

@@ -9,4 +9,5 @@ export function element<T extends HTMLElement>(id: string, type: abstract new ()
 
 export const button = (id: string): HTMLButtonElement => element(id, HTMLButtonElement);
 export const input = (id: string): HTMLInputElement => element(id, HTMLInputElement);
+export const select = (id: string): HTMLSelectElement => element(id, HTMLSelectElement);
 export const text = (id: string): HTMLElement => element(id, HTMLElement);

@@ -3,10 +3,10 @@
 
 import published from 'virtual:published-models';
 import { TernError, load, type Model } from 'ternlm';
-import { factsOf, showFacts } from './card.js';
-import { button, element, text } from './dom.js';
+import { factsOf, megabytes, showFacts } from './card.js';
+import { button, element, select, text } from './dom.js';
 import { connectRequests } from './requests.js';
-import { atReadingPace, connectSettings, keepSeed, readSettings, showSettings } from './settings.js';
+import { atReadingPace, connectMarks, connectSettings, keepSeed, readSettings, showSettings } from './settings.js';
 import { checksumOf, fromLink, toLink, type Shared } from './share.js';
 import { Story } from './story.js';
 import * as view from './view.js';
@@ -26,9 +26,13 @@ const composer = element('composer', HTMLFormElement);
 
 let model: Model | null = null;
 let story: Story | null = null;
+let loading = new AbortController();
+let chosen = published.find((entry) => entry.default) ?? published[0];
 
 async function begin(): Promise<void> {
-  const file = published.find((entry) => entry.default) ?? published[0];
+  const shared = fromLink(location.href);
+  chosen = published.find((entry) => entry.file === shared?.file) ?? chosen;
+  const file = chosen;
   view.showPhase('loading');
   if (!file) {
     view.showProblem(
@@ -38,22 +42,26 @@ async function begin(): Promise<void> {
     );
     return;
   }
+  select('model-choice').value = file.file;
   view.showDownload(0, file.bytes);
+  loading.abort(); // another one may be on its way
+  loading = new AbortController();
+  const { signal } = loading;
   try {
     model = await load(new URL(`models/${file.file}`, document.baseURI), {
       integrity: file.sha256,
       bytes: file.bytes,
       onProgress: ({ received, total }) => view.showDownload(received, total),
+      signal,
     });
   } catch (error) {
-    view.showProblem(...explain(error));
+    if (!signal.aborted) view.showProblem(...explain(error));
     return;
   }
   showFacts(text('facts'), factsOf(model.info, file));
   view.showChunkMeter(model.info.stages);
   view.announce('The model is ready.');
   connectRequests((count) => (text('requests').textContent = String(count)));
-  const shared = fromLink(location.href);
   if (shared) void replay(shared);
   else tell();
 }
@@ -64,6 +72,7 @@ function tell(options = readSettings()): Story | null {
   story?.discard();
   try {
     story = new Story(model, prompt.value, options, {
+      onPrompt: view.showPrompt,
       onText: view.addText,
       onProgress: view.showMeters,
       onEnd: (how) => view.showPhase(how),
@@ -107,10 +116,11 @@ async function replay(shared: Shared): Promise<void> {
 }
 
 async function share(): Promise<void> {
-  if (!story || !model) return;
+  if (!story || !model || !chosen) return;
   const { prompt: beginning, options, length, bytes } = story;
   const checksum = await checksumOf(bytes, length);
-  const link = toLink({ prompt: beginning, options, length, checksum, model: model.info.fingerprint }, location.href);
+  const which = { file: chosen.file, model: model.info.fingerprint };
+  const link = toLink({ prompt: beginning, options, length, checksum, ...which }, location.href);
   history.replaceState(null, '', link);
   try {
     await navigator.clipboard.writeText(link);
@@ -159,8 +169,23 @@ function act(): void {
   else write(story);
 }
 
+/** A story by another model; a link's story was told by its own. */
+async function choose(file: string): Promise<void> {
+  chosen = published.find((entry) => entry.file === file);
+  history.replaceState(null, '', location.pathname + location.search);
+  await restart();
+}
+
 function connect(): void {
   connectSettings();
+  connectMarks(view.showMarks);
+  text('model-field').hidden = published.length < 2;
+  select('model-choice').append(
+    ...published.map(({ file, name, bytes }) => new Option(`${name} · ${megabytes(bytes)}`, file)),
+  );
+  select('model-choice').addEventListener('change', ({ target }) => {
+    if (target instanceof HTMLSelectElement) void choose(target.value);
+  });
   prompt.value = kBeginnings[0][1];
   composer.addEventListener('submit', (event) => {
     event.preventDefault();
@@ -196,7 +221,9 @@ function connect(): void {
   for (const id of ['settings', 'card']) element(id, HTMLDetailsElement).open = kWide.matches;
   window.addEventListener('hashchange', () => {
     const shared = fromLink(location.href);
-    if (shared) void replay(shared);
+    if (!shared) return;
+    if (shared.file === '' || shared.file === chosen?.file) void replay(shared);
+    else void restart();
   });
 }
 

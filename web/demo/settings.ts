@@ -8,6 +8,7 @@ const kSliders = { temperature: 'temperature', topK: 'top-k', topP: 'top-p' } as
 
 const seed = input('seed');
 const slowly = input('slowly');
+const marks = input('marks');
 
 export function connectSettings(): void {
   for (const id of Object.values(kSliders)) input(id).addEventListener('input', () => show(id));
@@ -39,6 +40,12 @@ export function showSettings(options: GenerateOptions): void {
 
 export function keepSeed(value: string): void {
   seed.value = value;
+}
+
+/** Calls `react` now and whenever the reader changes it. */
+export function connectMarks(react: (shown: boolean) => void): void {
+  marks.addEventListener('change', () => react(marks.checked));
+  react(marks.checked);
 }
 
 export const atReadingPace = (): boolean => slowly.checked;

@@ -6,7 +6,9 @@ import type { GenerateOptions } from 'ternlm';
 export interface Shared {
   readonly prompt: string;
   readonly options: GenerateOptions;
-  /** Fingerprint of the model file. */
+  /** Name of the model file; empty in links of the time when there was one model. */
+  readonly file: string;
+  /** Its fingerprint. */
   readonly model: string;
   readonly length: number;
   /** First 8 digits of the SHA-256 of the output; empty where the browser cannot compute it. */
@@ -14,7 +16,7 @@ export interface Shared {
 }
 
 /** Everything goes behind the '#', which browsers do not send to the server. */
-export function toLink({ prompt, options, model, length, checksum }: Shared, page: string): string {
+export function toLink({ prompt, options, file, model, length, checksum }: Shared, page: string): string {
   const fields = new URLSearchParams({
     prompt,
     seed: String(options.seed),
@@ -22,6 +24,7 @@ export function toLink({ prompt, options, model, length, checksum }: Shared, pag
     'top-k': String(options.topK),
     'top-p': String(options.topP),
     bytes: String(length),
+    file,
     model,
     sha256: checksum,
   });
@@ -41,6 +44,7 @@ export function fromLink(link: string): Shared | null {
   return {
     prompt: fields.get('prompt') ?? '',
     options: { seed: BigInt(seed), temperature, topK, topP },
+    file: fields.get('file') ?? '',
     model: fields.get('model') ?? '',
     length,
     checksum: fields.get('sha256') ?? '',

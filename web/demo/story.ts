@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import type { Chunk, GenerateOptions, Generation, Model } from 'ternlm';
-import { Chunking, type Piece } from './chunks.js';
+import { Chunking, piecesOf, type Piece } from './chunks.js';
 
 /** The model is asked for this much at most; the page itself pauses much earlier. */
 const kMostBytes = 100_000;
@@ -16,6 +16,8 @@ const kReadingPace = 45;
 export type StoryEnd = 'paused' | 'finished';
 
 export interface StoryEvents {
+  /** Of a hierarchical model: the prompt, cut where its chunks begin. */
+  onPrompt(pieces: readonly Piece[]): void;
   /** mask: 0, or which stages of the model begin a chunk with this text. */
   onText(text: string, mask: number): void;
   onProgress(story: Story): void;
@@ -56,6 +58,12 @@ export class Story {
     this.seed = this.#generation.seed;
     this.options = { ...options, seed: this.seed };
     this.#events = events;
+    void this.#generation.promptBoundaries.then(
+      (boundaries) => {
+        if (boundaries && !this.#discarded) events.onPrompt(piecesOf(prompt, boundaries));
+      },
+      () => undefined, // whoever reads the story is told
+    );
   }
 
   get running(): boolean {

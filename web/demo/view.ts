@@ -18,6 +18,7 @@ const kMainAction: Record<Phase, string> = {
   finished: 'Retell',
 };
 
+const begin = text('begin');
 const written = text('written');
 const caret = text('caret');
 const loading = text('loading');
@@ -61,11 +62,17 @@ export function showProblem(title: string, explanation: string, retry: string): 
 }
 
 export function clearStory(prompt: string): void {
-  text('begin').textContent = prompt;
+  begin.textContent = prompt;
   written.textContent = '';
   waiting = [];
   unspoken = '';
   showNote('');
+}
+
+/** The same text as before, with the chunks in which the model has read it. */
+export function showPrompt(pieces: readonly Piece[]): void {
+  begin.textContent = '';
+  append(begin, pieces);
 }
 
 /** Text arrives many times per frame and is shown once per frame; a screen reader gets whole sentences. */
@@ -103,8 +110,12 @@ export function showMeters(story: Story): void {
 
 /** Chunks are a matter of hierarchical models only. */
 export function showChunkMeter(stages: number): void {
-  text('chunk-meter').hidden = stages === 0;
+  for (const id of ['chunk-meter', 'marks-field']) text(id).hidden = stages === 0;
   document.body.classList.toggle('chunked', stages > 0);
+}
+
+export function showMarks(shown: boolean): void {
+  document.body.classList.toggle('marked', shown);
 }
 
 export function clearMeters(): void {
@@ -117,17 +128,21 @@ export function showNote(note: string): void {
 }
 
 function flush(): void {
-  for (const { text: piece, mask } of waiting) {
+  append(written, waiting);
+  waiting = [];
+  // At reading pace the page follows the pen; at full speed it stays where the reader reads.
+  if (atReadingPace()) caret.scrollIntoView({ block: 'nearest' });
+}
+
+function append(to: HTMLElement, pieces: readonly Piece[]): void {
+  for (const { text: piece, mask } of pieces) {
     if (mask === 0) {
-      (written.lastElementChild ?? written).append(piece);
+      (to.lastElementChild ?? to).append(piece);
     } else {
       const chunk = document.createElement('span');
       chunk.className = mask > 1 ? 'chunk outer' : 'chunk';
       chunk.append(piece);
-      written.append(chunk);
+      to.append(chunk);
     }
   }
-  waiting = [];
-  // At reading pace the page follows the pen; at full speed it stays where the reader reads.
-  if (atReadingPace()) caret.scrollIntoView({ block: 'nearest' });
 }
