@@ -69,6 +69,23 @@ const LoadedModel& checked(const LoadedModel& model) {
   return model;
 }
 
+// Truncated to 32 bits on the way in: the module has no floating-point instruction for it.
+EM_JS(uint32_t, tern_microseconds, (), { return performance.now() * 1000; });
+
+/// What kernels/kernels.h says of probe(), as JSON: {"levels": [[name, exact, rate, in use], ...], "tables": [rate,
+/// tokens]} with rates in products per microsecond.  rounds = 0 measures nothing.
+std::string probe_json(uint32_t rounds) {
+  const ProbeReport report = probe(rounds > 0 ? tern_microseconds : nullptr, rounds);
+  std::string json = "{\"levels\":[";
+  for (const LevelProbe& level : report.levels) {
+    if (json.back() == ']') json += ',';
+    json += std::string("[\"") + level.name + "\"," + (level.exact ? "true," : "false,") +
+            std::to_string(level.kmacs_per_ms) + (level.in_use ? ",true]" : ",false]");
+  }
+  return json + "],\"tables\":[" + std::to_string(report.table_kmacs_per_ms) + ',' +
+         std::to_string(report.table_tokens) + "]}";
+}
+
 ModelInfo info(const LoadedModel& model) { return checked(model)->info(); }
 Status push(ModelLoader& loader, uint32_t size) { return status_of(loader.push(in_buffer(size))); }
 
@@ -131,6 +148,7 @@ EMSCRIPTEN_BINDINGS(tern) {
   function("prepareHelper", &prepare_helper);
   function("chooseThreads", select_overload<uint32_t(const LoadedModel&, uint32_t)>(&choose_threads));
   function("kernelLevel", +[] { return std::string(kernel_level()); });
+  function("probe", &probe_json);
   value_object<Status>("Status").field("code", &Status::code).field("message", &Status::message);
   value_object<Score>("Score")
       .field("bytes", &Score::bytes)

@@ -127,7 +127,7 @@ const char* kernel_level();
 struct LevelProbe {
   const char* name;
   bool exact;             ///< only such a level is ever used
-  uint32_t kmacs_per_ms;  ///< products with a 512 x 512 matrix, thousands of weights per millisecond; 0: not measured
+  uint32_t kmacs_per_ms;  ///< best so far of a 512 x 512 matrix, thousands of weights per millisecond; 0: not measured
   bool in_use;
 };
 

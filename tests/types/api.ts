@@ -1,7 +1,7 @@
 // The public types as a caller meets them: compiled by `npm run typecheck`, never run.
 // SPDX-License-Identifier: MIT
 
-import { TernError, load, type Chunk, type GenerateResult, type Score } from 'ternlm';
+import { TernError, load, probe, type Capabilities, type Chunk, type GenerateResult, type Score } from 'ternlm';
 
 export async function everyCall(): Promise<void> {
   await using model = await load('model.gguf', { onProgress: ({ received, total }) => [received, total] });
@@ -25,6 +25,12 @@ export async function everyCall(): Promise<void> {
   const fed: Uint8Array | null = (await session.feed('x', { trace })).boundaries;
   await session.restore(await session.save());
   void [info, text, bytes, result, score, boundaries, ofPrompt, fed];
+
+  const { kernels, tables, runtime }: Capabilities = await probe({ runtime: 'worker' });
+  const rates: (number | null)[] = [...kernels.map(({ gmacPerS }) => gmacPerS), tables.gmacPerS];
+  void [rates, runtime.kernel];
+  // @ts-expect-error nothing can be chosen by hand
+  await probe({ kernel: 'relaxed' });
 
   for (const source of [new URL('https://a.b'), new Request('a'), new Blob(), new ArrayBuffer(1), new Uint8Array(1)]) {
     await load(source);

@@ -34,6 +34,19 @@ describe.each(kBuilds)('the %s build', (kernel, path) => {
     expect((await startBuild(path)).info.kernel).toBe(kernel);
   });
 
+  test('measures its kernels, and only reports when asked for no rounds', async () => {
+    const engine = await startBuild(path);
+    const names = kernel === 'scalar' ? ['scalar'] : ['scalar', kernel];
+    const idle = engine.probe(0);
+    expect(idle.kernels).toEqual(names.map((name) => ({ name, exact: true, gmacPerS: null, inUse: name === kernel })));
+    expect(idle.tables.gmacPerS).toBeNull();
+    const measured = engine.probe(1).kernels;
+    expect(measured.map(({ name }) => name)).toEqual(names);
+    expect(measured.every(({ gmacPerS }) => (gmacPerS ?? 0) > 0)).toBe(true);
+    expect(measured.filter(({ inUse }) => inUse).map(({ name }) => name)).toEqual([kernel]);
+    expect(engine.info.kernel).toBe(kernel);
+  });
+
   test.each(goldens())('gives the bytes and bits of %s', async (_, golden) => {
     const model = loadInto(await startBuild(path), modelOf(golden));
     expect(model.info.fingerprint).toBe(golden.fingerprint);

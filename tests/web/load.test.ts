@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { TernError, load, type Model } from '../../web/src/index.js';
+import { TernError, load, probe, type Model } from '../../web/src/index.js';
 import { findEndlessPrompt } from './endless.js';
 import { anyModel, fromHex, goldens, modelOf, toHex } from './golden.js';
 
@@ -21,6 +21,24 @@ beforeAll(async () => {
 });
 
 afterAll(async () => model.close());
+
+describe('probe', () => {
+  test('says which kernels are exact here, how fast they are and which one is in use', async () => {
+    const { kernels, tables, runtime } = await probe();
+    expect(runtime).toMatchObject({ thread: 'main', variant: 'simd', kernel: 'simd128' });
+    expect(kernels.map(({ name, exact, inUse }) => [name, exact, inUse])).toEqual([
+      ['scalar', true, false],
+      ['simd128', true, true],
+    ]);
+    expect(kernels.every(({ gmacPerS }) => (gmacPerS ?? 0) > 0)).toBe(true);
+    expect(tables.gmacPerS).toBeGreaterThan(0);
+    expect(tables.fromBytes ?? 16).toBeGreaterThan(0);
+  });
+
+  test('fails where a worker was demanded and there are none', async () => {
+    await expect(probe({ runtime: 'worker' })).rejects.toMatchObject({ code: 'unsupported' });
+  });
+});
 
 describe('load', () => {
   test('falls back to this thread where there are no workers, and says why', () => {

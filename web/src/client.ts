@@ -7,6 +7,7 @@ import {
   unreachable,
   type EngineInfo,
   type FileInfo,
+  type KernelsReport,
   type Outcome,
   type Reply,
   type Request,
@@ -97,10 +98,17 @@ export class Client {
     return reply.type === 'taken' ? reply.expected : 0;
   }
 
-  async finish(): Promise<{ file: FileInfo; threads: ThreadsInfo }> {
+  async finish(): Promise<{ file: FileInfo; engine: EngineInfo; threads: ThreadsInfo }> {
     const reply = await this.#ask({ type: 'finish' }, []);
-    if (reply.type === 'loaded') return { file: reply.info, threads: reply.threads };
+    if (reply.type === 'loaded') return { file: reply.info, engine: reply.engine, threads: reply.threads };
     throw new TernError('engine-failed', `expected the loaded model, the engine answered ${reply.type}`);
+  }
+
+  /** Measures the kernels. Not while a model is being loaded. */
+  async probe(): Promise<{ report: KernelsReport; engine: EngineInfo }> {
+    const reply = await this.#ask({ type: 'probe' }, []);
+    if (reply.type === 'probed') return reply;
+    throw new TernError('engine-failed', `expected what was measured, the engine answered ${reply.type}`);
   }
 
   open(): number {
@@ -214,6 +222,7 @@ export class Client {
       case 'ready':
       case 'taken':
       case 'loaded':
+      case 'probed':
         this.#step.resolve(reply);
         return;
       case 'written':

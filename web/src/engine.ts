@@ -4,7 +4,7 @@
 import { TernError, describe, type TernErrorCode } from './errors.js';
 import { fetchWasm } from './download.js';
 import type { EngineOptions } from './options.js';
-import type { EngineInfo, FileInfo, Finish, ScoreSum, Variant } from './protocol.js';
+import type { EngineInfo, FileInfo, Finish, KernelsReport, ScoreSum, Variant } from './protocol.js';
 import { Helpers, mostThreads, sharedMemory, whyNotThreads, type Threads, type ThreadsInfo } from './threads.js';
 import createRelaxed from './wasm/tern-relaxed.js';
 import createSimd, { type Conversation, type LoadedModel, type Loader, type MainModule } from './wasm/tern-simd.js';
@@ -26,18 +26,44 @@ const kSliceBytes = 1 << 16;
 const kMemoryPerFileByte = 1.25;
 const kWorkingMemory = 1 << 20;
 
+const kTileBytes = 16; // the engine reads a prompt in tiles of so many
+
+/** What the engine's probe() returns: name, exact, products per microsecond, in use; products per microsecond, bytes. */
+interface ProbeJson {
+  levels: [string, boolean, number, boolean][];
+  tables: [number, number];
+}
+
 const kCodes: readonly TernErrorCode[] = ['bad-file', 'unsupported', 'bad-option', 'bad-state', 'out-of-memory'];
 
 export class Engine {
-  readonly info: EngineInfo;
   readonly #module: MainModule;
+  readonly #variant: Omit<EngineInfo, 'kernel'>;
   #helpers: Helpers | null = null;
   #wanted: Threads = 1;
   #whyOne = ''; // although more threads were asked for
 
-  private constructor(module: MainModule, info: EngineInfo) {
+  private constructor(module: MainModule, variant: Omit<EngineInfo, 'kernel'>) {
     this.#module = module;
-    this.info = info;
+    this.#variant = variant;
+  }
+
+  get info(): EngineInfo {
+    return { ...this.#variant, kernel: text(guarded(() => this.#module.kernelLevel())) };
+  }
+
+  /**
+   * Measures every exact kernel for `rounds` milliseconds and uses the fastest from now on; results stay the same bit for
+   * bit. With 0 rounds, or a clock too coarse to measure by, it only reports.
+   */
+  probe(rounds: number): KernelsReport {
+    const json = text(guarded(() => this.#module.probe(clockIsFine() ? rounds : 0)));
+    const { levels, tables } = JSON.parse(json) as ProbeJson;
+    const toRate = (perMicrosecond: number): number | null => (perMicrosecond > 0 ? perMicrosecond / 1000 : null);
+    return {
+      kernels: levels.map(([name, exact, rate, inUse]) => ({ name, exact, gmacPerS: toRate(rate), inUse })),
+      tables: { gmacPerS: toRate(tables[0]), fromBytes: tables[1] <= kTileBytes ? tables[1] : null },
+    };
   }
 
   /** The fastest variant that this browser runs correctly. `wasmFolder`: where the .wasm files are, if moved. */
@@ -125,8 +151,7 @@ export class Engine {
         ...(memory && { wasmMemory: memory }),
       }).then(resolve, reject);
     });
-    const engine = module as MainModule;
-    return new Engine(engine, { variant, kernel: engine.kernelLevel(), reason });
+    return new Engine(module as MainModule, { variant, reason });
   }
 
   /** Decides how many threads compute, now that the model is there to measure, and lets the others go. */
@@ -357,6 +382,19 @@ function guarded<T>(call: () => T): T {
       cause: error,
     });
   }
+}
+
+/** Whether the clock moves in steps of at most 2 ms; some browsers are set to 16 or 100. */
+function clockIsFine(): boolean {
+  const next = (from: number): number => {
+    for (let i = 0; i < 1e5; i++) {
+      const now = performance.now();
+      if (now !== from) return now;
+    }
+    return Infinity;
+  };
+  const edge = next(performance.now());
+  return next(edge) - edge <= 2;
 }
 
 /** Embind types every string as something that could also be bytes; coming out of the engine it never is. */

@@ -11,6 +11,10 @@ import type { Threads } from './threads.js';
 
 export type Send = (reply: Reply, transfer: Transferable[]) => void;
 
+const kTuningRounds = 4; // of a millisecond for each kernel
+const kTuningPauseMs = 15;
+const kProbeRounds = 5;
+
 /** A conversation and the work waiting for it. */
 interface Lane {
   readonly session: EngineSession;
@@ -22,6 +26,8 @@ export class Host {
   readonly #paces = newPaces();
   readonly #lanes = new Map<number, Lane>(); // in the order in which their turn comes
   #engine: Engine | null = null;
+  #tuned: Promise<void> = Promise.resolve();
+  #closed = false;
   #loader: EngineLoader | null = null;
   #model: EngineModel | null = null;
   #running = false;
@@ -40,6 +46,9 @@ export class Host {
         return this.#attempt(() => this.#reply({ type: 'taken', expected: this.#loading().push(request.bytes) }));
       case 'finish':
         return this.#attempt(() => this.#finish());
+      case 'probe':
+        void this.#probe();
+        return;
       case 'open':
         return this.#attempt(() => this.#open(request.session));
       case 'shut':
@@ -61,6 +70,7 @@ export class Host {
 
   /** Gives all memory back. */
   close(): void {
+    this.#closed = true;
     for (const id of [...this.#lanes.keys()]) this.#shut(id);
     this.#loader?.close();
     this.#model?.close();
@@ -74,9 +84,39 @@ export class Host {
       this.#engine = engine;
       this.#loader = engine.newLoader();
       this.#reply({ type: 'ready', engine: engine.info });
+      this.#tuned = this.#tune(engine);
     } catch (error) {
       this.#fail(error, 'bad-assets');
     }
+  }
+
+  /**
+   * Chooses the fastest kernel while the file arrives. The browser runs quickly compiled code first and compiles what is
+   * called often once more, in the background: so a few short measurements with time in between, of which the best
+   * counts.
+   */
+  async #tune(engine: Engine): Promise<void> {
+    try {
+      for (let round = 0; round < kTuningRounds && !this.#closed; round++) {
+        await new Promise((resolve) => setTimeout(resolve, kTuningPauseMs));
+        engine.probe(1);
+      }
+    } catch {
+      // The engine has stopped: the next request says so.
+    }
+  }
+
+  async #probe(): Promise<void> {
+    await this.#tuned;
+    this.#attempt(() => {
+      const engine = this.#started();
+      this.#reply({ type: 'probed', report: engine.probe(kProbeRounds), engine: engine.info });
+    });
+  }
+
+  #started(): Engine {
+    if (!this.#engine) throw new TernError('bad-state', 'the engine is not started');
+    return this.#engine;
   }
 
   #loading(): EngineLoader {
@@ -90,8 +130,9 @@ export class Host {
     this.#model = model;
     loader.close();
     this.#loader = null;
-    const threads = this.#engine?.chooseThreads(model) ?? { count: 1, reason: '' };
-    this.#reply({ type: 'loaded', info: model.info, threads });
+    const engine = this.#started();
+    const threads = engine.chooseThreads(model);
+    this.#reply({ type: 'loaded', info: model.info, engine: engine.info, threads });
   }
 
   #open(id: number): void {

@@ -84,10 +84,10 @@ export async function load(source: Source, options: LoadOptions = {}): Promise<M
       const expected = await client.push(value);
       if (expected > 0) total = expected;
     }
-    const { file, threads: used } = await client.finish();
+    const { file, engine: tuned, threads: used } = await client.finish();
     const integrity = await sha256.finish();
     signal?.throwIfAborted();
-    const runtimeInfo = { ...info, threads: used };
+    const runtimeInfo = { ...info, ...tuned, threads: used };
     return Model.ready(client, { ...file, runtime: runtimeInfo, integrity, loadMs: performance.now() - started });
   } catch (error) {
     void reader.cancel(error).catch(() => undefined);

@@ -10,10 +10,28 @@ export type Variant = 'simd' | 'relaxed' | 'threads';
 
 export interface EngineInfo {
   readonly variant: Variant;
-  /** The kernel the engine chose after its own known-answer test. */
+  /** The kernel in use: the fastest of those that passed their known-answer tests. */
   readonly kernel: string;
   /** Why relaxed SIMD does not run; empty when it does. */
   readonly reason: string;
+}
+
+/** One form of the matrix product. All that are exact give the same numbers. */
+export interface KernelReport {
+  readonly name: string;
+  /** Whether this machine passes its known-answer test; only then it is ever used. */
+  readonly exact: boolean;
+  /** Billions of weights per second in a 512 x 512 matrix; null: not measured. */
+  readonly gmacPerS: number | null;
+  readonly inUse: boolean;
+}
+
+/** What the kernels reach on this machine. */
+export interface KernelsReport {
+  /** The forms in this variant of the engine, in the order in which they would be preferred unmeasured. */
+  readonly kernels: readonly KernelReport[];
+  /** Many bytes at once by table lookup: its rate with 16 of them, and from how many on it is used (null: never). */
+  readonly tables: { readonly gmacPerS: number | null; readonly fromBytes: number | null };
 }
 
 /** What the file says about itself, plus sizes in memory. */
@@ -77,6 +95,7 @@ export type Request =
   | { readonly type: 'init'; readonly wasmFolder: string | null; readonly threads: Threads }
   | { readonly type: 'chunk'; readonly bytes: Uint8Array<ArrayBuffer> }
   | { readonly type: 'finish' }
+  | { readonly type: 'probe' }
   | { readonly type: 'open'; readonly session: number }
   | { readonly type: 'shut'; readonly session: number }
   | { readonly type: 'run'; readonly session: number; readonly job: number; readonly task: Task }
@@ -89,7 +108,8 @@ export type Reply =
   | { readonly type: 'hello' }
   | { readonly type: 'ready'; readonly engine: EngineInfo }
   | { readonly type: 'taken'; readonly expected: number }
-  | { readonly type: 'loaded'; readonly info: FileInfo; readonly threads: ThreadsInfo }
+  | { readonly type: 'loaded'; readonly info: FileInfo; readonly engine: EngineInfo; readonly threads: ThreadsInfo }
+  | { readonly type: 'probed'; readonly report: KernelsReport; readonly engine: EngineInfo }
   | { readonly type: 'written'; readonly job: number; readonly written: Written }
   | { readonly type: 'done'; readonly job: number; readonly outcome: Outcome }
   | { readonly type: 'job-failed'; readonly job: number; readonly error: ErrorData }

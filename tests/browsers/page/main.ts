@@ -2,7 +2,7 @@
 // The result goes to window.__result: { ok, checks: [{ name, error }], notes }.
 // SPDX-License-Identifier: MIT
 
-import { load, type GenerateOptions, type Model } from 'ternlm';
+import { load, probe, type GenerateOptions, type Model } from 'ternlm';
 import { Engine, type EngineModel } from 'ternlm/engine';
 import { toEngineOptions } from 'ternlm/options';
 import { findEndlessPrompt } from '../../web/endless.js';
@@ -231,6 +231,23 @@ async function checkBehaviour(first: Listed): Promise<void> {
   });
 }
 
+async function checkProbe(runtime: 'worker' | 'main', variant: string): Promise<void> {
+  await check(`probe() (${runtime}) uses the fastest exact kernel of the ${variant} variant`, async () => {
+    const capabilities = await probe({ runtime });
+    notes[`probe ${runtime}`] = capabilities;
+    expectSame([capabilities.runtime.thread, capabilities.runtime.variant], [runtime, variant], 'runtime');
+    expectSame(capabilities.kernels[0]?.name, 'scalar', 'first kernel');
+    const inUse = capabilities.kernels.filter((kernel) => kernel.inUse);
+    expectSame(
+      inUse.map(({ name, exact }) => [name, exact]),
+      [[capabilities.runtime.kernel, true]],
+      'in use',
+    );
+    const rates = capabilities.kernels.slice(1).map(({ gmacPerS }) => gmacPerS ?? 0);
+    expectSame(inUse[0]?.gmacPerS ?? 0, Math.max(...rates), 'rate of the kernel in use');
+  });
+}
+
 async function run(): Promise<void> {
   const list: Listed[] = await (await fetch('golden/index.json')).json();
   const first = list.find(({ name }) => name === 'tiny_state.json');
@@ -241,6 +258,8 @@ async function run(): Promise<void> {
   const engine = await Engine.start(null);
   notes['variant'] = engine.info;
   if (engine.info.variant === 'relaxed') await checkVariant('relaxed', list);
+  await checkProbe('worker', engine.info.variant);
+  await checkProbe('main', engine.info.variant);
   await checkPackage('worker', list);
   await checkPackage('main', list);
   await checkBehaviour(first);
