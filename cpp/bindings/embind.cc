@@ -183,6 +183,7 @@ EMSCRIPTEN_BINDINGS(tern) {
       .constructor<>()
       .function("push", &push)
       .function("bytesExpected", &ModelLoader::bytes_expected)
+      .function("memoryNeeded", &ModelLoader::memory_needed)
       .function("finish", &finish);
   class_<Session>("Conversation")
       .constructor(&open, allow_raw_pointers())

@@ -417,7 +417,7 @@ Result<void> GgufReader::finish_directory() {
     }
     end = tensor.offset + tensor.bytes();
     if (end > GgufLimits::kFileBytes) {
-      return error_f(ErrorCode::kBadFile, "GGUF tensor \"%s\": expected a file of at most %llu bytes, found %llu",
+      return error_f(ErrorCode::kUnsupported, "GGUF tensor \"%s\": expected a file of at most %llu bytes, found %llu",
                      tensor.name.c_str(), static_cast<ull>(GgufLimits::kFileBytes), static_cast<ull>(end));
     }
   }

@@ -138,6 +138,7 @@ class Builder {
   Result<void> on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) {
     return plan_.on_row(tensor, row, bytes);
   }
+  uint64_t memory_bytes() const { return plan_.memory_bytes(); }
   void finish(ModelInfo& info);
 
  private:

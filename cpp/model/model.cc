@@ -76,6 +76,9 @@ std::vector<uint32_t> Model::trace_widths() const {
 
 namespace {
 
+/// What can be asked for: WebAssembly has 2 GB, of which a conversation and the rest need some.
+constexpr uint64_t kMostMemory = sizeof(void*) == 4 ? (uint64_t{1} << 31) - (uint64_t{1} << 26) : ~uint64_t{0};
+
 /// The texts and whole numbers that describe the model, for a model card.
 std::vector<KeyValue> describing_metadata(const GgufHeader& header) {
   std::vector<KeyValue> texts;
@@ -127,15 +130,27 @@ Result<void> ModelBuilder::on_header(const GgufHeader& header) {
   info.name = name != nullptr && name->type == GgufType::kString ? name->text : info.architecture;
   info.metadata = describing_metadata(header);
   auto& network = model_->network_;
-  if (architecture == 0) {
-    return builder_.emplace<hgrnbit::Builder>(&network.emplace<hgrnbit::Network>()).on_header(header);
+  const Result<void> accepted =
+      architecture == 0 ? builder_.emplace<hgrnbit::Builder>(&network.emplace<hgrnbit::Network>()).on_header(header)
+                        : builder_.emplace<hnetbit::Builder>(&network.emplace<hnetbit::Network>()).on_header(header);
+  if (!accepted.ok()) return accepted;
+  if (memory_bytes() > kMostMemory) {
+    return error_f(ErrorCode::kOutOfMemory,
+                   "the model needs %llu bytes, here the engine can have %llu: expected a smaller model",
+                   static_cast<unsigned long long>(memory_bytes()), static_cast<unsigned long long>(kMostMemory));
   }
-  return builder_.emplace<hnetbit::Builder>(&network.emplace<hnetbit::Network>()).on_header(header);
+  return {};
 }
 
 Result<void> ModelBuilder::on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) {
   if (auto* flat = std::get_if<hgrnbit::Builder>(&builder_)) return flat->on_row(tensor, row, bytes);
   return std::get<hnetbit::Builder>(builder_).on_row(tensor, row, bytes);
+}
+
+uint64_t ModelBuilder::memory_bytes() const {
+  if (const auto* flat = std::get_if<hgrnbit::Builder>(&builder_)) return flat->memory_bytes();
+  const auto* levels = std::get_if<hnetbit::Builder>(&builder_);
+  return levels != nullptr ? levels->memory_bytes() : 0;
 }
 
 std::shared_ptr<const Model> ModelBuilder::finish(uint64_t fingerprint, uint64_t file_bytes) {

@@ -76,6 +76,9 @@ class ModelBuilder : public GgufSink {
   Result<void> on_header(const GgufHeader& header) override;
   Result<void> on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) override;
 
+  /// Memory that the weights take once they are here; 0 before the header.
+  uint64_t memory_bytes() const;
+
   /// After the last row: the model, ready to run.  Call once.
   std::shared_ptr<const Model> finish(uint64_t fingerprint, uint64_t file_bytes);
 

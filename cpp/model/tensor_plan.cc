@@ -139,6 +139,28 @@ Result<void> TensorPlan::check(Item& item, const GgufTensor& tensor) const {
   return {};
 }
 
+uint64_t TensorPlan::memory_bytes() const {
+  uint64_t bytes = 0;
+  for (const Item& item : items_) {
+    const uint64_t elements = uint64_t{item.rows} * item.cols;
+    switch (item.kind) {
+      case Kind::kTernary:
+        bytes += uint64_t{padded_rows(item.rows)} * padded_cols(item.cols) / 4;
+        break;
+      case Kind::kDense:
+        bytes += uint64_t{item.rows} * padded_cols(item.cols);
+        break;
+      case Kind::kEmbeddingScale:
+      case Kind::kDenseScale:
+        bytes += elements * sizeof(Scale);
+        break;
+      default:
+        bytes += elements * sizeof(Act);
+    }
+  }
+  return bytes;
+}
+
 // ---- rows -------------------------------------------------------------------------------------------------------
 
 Result<void> TensorPlan::on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) {

@@ -42,6 +42,9 @@ class TensorPlan {
   void embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out);
 
   Result<void> match(const GgufHeader& header);
+  /// Memory that the tensors will take once they are here, scratch not counted; 0 before match().
+  uint64_t memory_bytes() const;
+
   Result<void> on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes);
 
   /// After the last row: what is left to do once everything is here, and the tensors' part of `info`.

@@ -38,6 +38,8 @@ Result<std::shared_ptr<const Model>> ModelLoader::finish() {
 
 uint64_t ModelLoader::bytes_expected() const { return impl_->reader.bytes_expected(); }
 
+uint64_t ModelLoader::memory_needed() const { return bytes_expected() == 0 ? 0 : impl_->builder.memory_bytes(); }
+
 // ---- Session: the text ----------------------------------------------------------------------------------------------
 
 Session::Session(std::shared_ptr<const Model> model)

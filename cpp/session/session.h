@@ -33,6 +33,9 @@ class ModelLoader {
   /// Size the whole file must have; 0 until the header is complete.
   uint64_t bytes_expected() const;
 
+  /// Memory that the weights will take; 0 until the header is complete.
+  uint64_t memory_needed() const;
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;

@@ -22,8 +22,7 @@ export type ModuleFactory = (options: {
 // The calls between a `buffer` view and its use must not allocate in the engine, and a slice bounds the shared buffer.
 const kSliceBytes = 1 << 16;
 
-// Packed weights are larger than the file's densest encoding by 2/1.6875; the rest is working memory.
-const kMemoryPerFileByte = 1.25;
+// Beside the weights: one row in each of its forms, and what an allocator needs per block.
 const kWorkingMemory = 1 << 20;
 
 const kTileBytes = 16; // the engine reads a prompt in tiles of so many
@@ -215,10 +214,10 @@ export class EngineLoader {
 
   /** As soon as the size is known: fail with an error now rather than stop the engine in the middle. */
   #reserve(): void {
-    const expected = Number(this.#loader.bytesExpected());
-    if (this.#reserved || expected === 0) return;
+    const needed = Number(this.#loader.memoryNeeded());
+    if (this.#reserved || needed === 0) return;
     this.#reserved = true;
-    check(this.#module.reserve(Math.min(0xffffffff, Math.ceil(expected * kMemoryPerFileByte) + kWorkingMemory)));
+    check(this.#module.reserve(needed + kWorkingMemory));
   }
 }
 

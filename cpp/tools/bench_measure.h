@@ -1,0 +1,90 @@
+// bench_measure.h: how the bench measures a rate, and the line it prints for each.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <ctime>
+#include <memory>
+#include <string>
+
+#include "base/parallel.h"
+#include "model/model.h"
+#include "tools/json.h"
+
+namespace tern {
+
+inline volatile uint64_t g_sink;  ///< results go here, so that no measured work can be left out
+
+/// Of one thread processor time: on an idle machine the same as time, and not disturbed by waiting for other programs.
+/// In a browser, which has no such clock (std::clock() ticks in milliseconds there), time.
+inline double seconds_now() {
+#if !defined(__EMSCRIPTEN__)
+  if (threads() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+#endif
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Rate of the best of at least three batches, in units per second: interruptions and the other half of a shared core
+/// can only slow a batch down.  `work` does `units` per call; it is called once before the clock starts.
+template <class Work>
+double best_rate(double seconds, double units, Work work) {
+  work();  // warms the caches
+  size_t calls = 1;
+  double best = 0;
+  const double end = seconds_now() + seconds;
+  for (int batches = 0; batches < 3 || seconds_now() < end;) {
+    const double start = seconds_now();
+    for (size_t i = 0; i < calls; ++i) work();
+    const double taken = seconds_now() - start;
+    if (taken < seconds / 40) {
+      calls *= 2;  // a batch long enough for the clock, short enough to fall between interruptions
+    } else {
+      best = std::max(best, units * static_cast<double>(calls) / taken);
+      ++batches;
+    }
+  }
+  return best;
+}
+
+/// Ends the object that `line` holds and prints it as a line.
+inline void print(JsonWriter& line) {
+  line.close('}');
+  std::printf("%s\n", line.result().c_str());
+  std::fflush(stdout);
+}
+
+/// A reproducible filling; the values do not matter for speed.
+inline uint32_t next_random(uint32_t& state) {
+  state = state * 1664525 + 1013904223;
+  return state >> 16;
+}
+
+// ---- The parts; each prints a line per measurement, with `seconds` for each ----
+
+void bench_limits(double seconds);       ///< of the machine: dot products alone, reading memory alone
+void bench_products(double seconds);     ///< every exact level, matrices in cache; and the shapes of BitNet b1.58 2B4T
+void bench_dram(double seconds);         ///< every fast level, a matrix of 64 MB
+void bench_lab(double seconds);          ///< kernels that lost
+void bench_activations(double seconds);  ///< what happens between two products
+
+/// What bench_model and the two below measure.
+struct BenchedModel {
+  std::string name;
+  std::shared_ptr<const Model> model;
+};
+
+void bench_model(double seconds, const BenchedModel& model);    ///< decoding, prefill, and the shares of a step
+void bench_prompts(double seconds, const BenchedModel& model);  ///< prefill of short and long prompts
+
+/// Feeds `bytes` bytes as one text: the rate in the first and in the last hundredth, and the memory before and after.
+void bench_stream(uint64_t bytes, const BenchedModel& model);
+
+/// The kernel level that products run with.
+const KernelLevel& level_in_use();
+
+/// Memory of this process (natively the most it ever had, in a browser that of the module) beside that of the weights.
+void bench_memory(const BenchedModel& model);
+
+}  // namespace tern

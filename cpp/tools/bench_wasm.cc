@@ -1,0 +1,55 @@
+// bench_wasm.cc: the bench as a WebAssembly module: a page pushes a model, names the parts and reads the printed lines.
+#include <emscripten.h>
+
+#include <cstdio>
+#include <vector>
+
+#include "session/session.h"
+#include "tools/bench.h"
+
+namespace tern {
+namespace {
+
+std::vector<uint8_t> g_buffer;
+ModelLoader g_loader;
+std::shared_ptr<const Model> g_model;
+
+template <class T>
+int status_of(const Result<T>& result) {
+  if (result.ok()) return 0;
+  std::fprintf(stderr, "tern: %s\n", result.error().message.c_str());
+  return 1;
+}
+
+}  // namespace
+}  // namespace tern
+
+extern "C" {
+
+/// Where the page puts the next `size` bytes of a model, or words.
+EMSCRIPTEN_KEEPALIVE uint8_t* bench_buffer(uint32_t size) {
+  tern::g_buffer.resize(size);
+  return tern::g_buffer.data();
+}
+
+/// Takes the first `size` bytes of the buffer as the next of the model.  0, or 1 after a message on stderr.
+EMSCRIPTEN_KEEPALIVE int bench_push(uint32_t size) {
+  return tern::status_of(tern::g_loader.push(std::span(tern::g_buffer).first(size)));
+}
+
+EMSCRIPTEN_KEEPALIVE int bench_finish() {
+  const auto model = tern::g_loader.finish();
+  if (model.ok()) tern::g_model = model.value();
+  return tern::status_of(model);
+}
+
+/// Runs with the options in the first `size` bytes of the buffer, each ended by a zero byte; see bench.h.
+EMSCRIPTEN_KEEPALIVE int bench_run(uint32_t size) {
+  char* const text = reinterpret_cast<char*>(tern::g_buffer.data());
+  std::vector<char*> words = {text};  // the program's name, which is ignored
+  for (char* at = text; at < text + size; ++at) {
+    if (at == text || at[-1] == 0) words.push_back(at);
+  }
+  return tern::run_bench(static_cast<int>(words.size()), words.data(), tern::g_model);
+}
+}

@@ -1,0 +1,58 @@
+"""The measuring program: a JSON line per measurement with the fields that scripts/bench reads, and options that are explained."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from conftest import NATIVE, ROOT
+from lm import random_model
+from lm.arch.hgrnbit import Config
+
+
+def lines_of(native, *words):
+    return [json.loads(line) for line in native("tern_bench", "--milliseconds", 10, *words).splitlines()]
+
+
+def test_the_limits_and_the_work_between_products_are_rates(native):
+    lines = lines_of(native, "--parts", "limits,activations")
+    assert [line["bench"] for line in lines] == ["limit_dot"] * 2 + ["limit_read"] * 2 + ["quantize_activations"]
+    assert {line["level"] for line in lines[:2]} == {"simd128", "relaxed"}
+    assert all(line["gmac_per_s"] > 0 for line in lines[:2])
+    assert all(line["gb_per_s"] > 0 for line in lines[2:4])
+
+
+def test_a_model_is_decoded_read_and_taken_apart(native, tmp_path):
+    path = tmp_path / "tiny.gguf"
+    random_model.write(path, Config(hidden=32, recurrent=32, intermediate=64, layers=1), "TQ2_0")
+    lines = lines_of(native, "--model", path, "--parts", "model,prompts,stream", "--stream-bytes", 2000)
+    by_name = {line["bench"]: line for line in lines}
+    assert set(by_name) == {"memory", "decode", "prefill", "breakdown", "prompt", "stream"}
+    assert by_name["memory"]["peak_bytes"] > by_name["memory"]["packed_bytes"] > 0
+    for name in ("decode", "prefill", "prompt"):
+        assert by_name[name]["bytes_per_s"] > 0
+        assert by_name[name]["model"] == str(path)
+    assert [line["prompt_bytes"] for line in lines if line["bench"] == "prompt"] == [1, 4, 16, 64, 256, 1024]
+    assert by_name["stream"]["bytes"] == 2000
+    assert by_name["stream"]["slowest"] <= by_name["stream"]["median"] <= by_name["stream"]["fastest"]
+    for line in lines:
+        if line["bench"] == "breakdown":
+            shares = [line[part] for part in ("products", "quantize", "rescale", "other")]
+            assert sum(shares) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (("--parts", "all"), 2, '--parts: expected some of limits, products, .*; found "all"'),
+        (("--level", "fast"), 2, '--level: expected one that `tern bench` lists, found "fast"'),
+        (("--milliseconds", "1"), 2, "--milliseconds"),
+        (("--model", "missing.gguf"), 1, "missing.gguf"),
+    ],
+)
+def test_options_that_cannot_be_measured_are_explained(words, status, message):
+    done = subprocess.run([NATIVE / "tern_bench", *words], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == status
+    assert done.stderr.startswith("tern: ")
+    assert re.search(message, done.stderr)
