@@ -48,4 +48,17 @@ export default ts.config(
       },
     },
   },
+  {
+    files: ['scripts/bench/page/*.js'],
+    languageOptions: {
+      globals: {
+        self: 'readonly',
+        window: 'readonly',
+        performance: 'readonly',
+        Worker: 'readonly',
+        WebAssembly: 'readonly',
+        TextEncoder: 'readonly',
+      },
+    },
+  },
 );

@@ -1,0 +1,153 @@
+// From the lines that the engines print to rows of the table: a name, a value, a unit, and the share of the limit.
+
+/** A matrix or model larger than this is counted as read from DRAM in every step. */
+export const kCacheBytes = 16 << 20;
+
+/**
+ * One measurement.
+ * @typedef {object} Row
+ * @property {string} key what was measured where; the same in every run
+ * @property {string} engine native, chromium, firefox, or another program
+ * @property {string} what
+ * @property {number} value
+ * @property {string} unit
+ * @property {boolean} higher whether more is better
+ * @property {number} [share] of the limit that the same engine showed in the same run, 0 to 1
+ * @property {string} [limit] which limit
+ * @property {object} of the same as `key`, for programs: what was measured, of which model, with how many threads
+ */
+
+const kWeightsPerByte = 4; // packed
+
+/** The limits among the lines of one engine, for share(). */
+export function limitsOf(lines) {
+  const limits = { dot: {}, read: {} };
+  for (const line of lines) {
+    if (line.bench === 'limit_dot') limits.dot[line.level] = line.gmac_per_s;
+    if (line.bench === 'limit_read') limits.read[line.memory] = line.gb_per_s;
+  }
+  return limits;
+}
+
+/** Of a rate in GMAC/s with weights of so many bytes in memory: {} where a limit is not known. */
+function shareOf(limits, level, gmac, bytes, tokens) {
+  const family = level.startsWith('relaxed') ? 'relaxed' : level === 'scalar' ? '' : 'simd128';
+  const dot = limits.dot[family];
+  if (!dot) return {};
+  const dram = limits.read.dram * kWeightsPerByte * tokens;
+  if (bytes > kCacheBytes && dram < dot) return { share: gmac / dram, limit: 'DRAM' };
+  return { share: gmac / dot, limit: 'dot' };
+}
+
+/**
+ * The rows of one engine's lines.
+ * @param {string} engine
+ * @param {Record<string, any>[]} lines
+ * @returns {Row[]}
+ */
+export function toRows(engine, lines) {
+  const limits = limitsOf(lines);
+  return lines.flatMap((line) => {
+    const { bench, model, level, type, prompt_bytes, tokens } = line;
+    const of = { bench: line.what ?? bench, model, level, type, prompt_bytes, tokens, threads: line.threads ?? 1 };
+    return describe(line, limits).map(({ what, ...rest }) => ({
+      key: `${engine} | ${what}`,
+      engine,
+      what,
+      higher: true,
+      ...rest,
+      of,
+    }));
+  });
+}
+
+function describe(line, limits) {
+  const gmac = { unit: 'GMAC/s', value: line.gmac_per_s };
+  const threads = line.threads > 1 ? `, ${line.threads} threads` : '';
+  switch (line.bench) {
+    case 'limit_dot':
+      return [{ what: `limit: dot products, ${line.level}`, ...gmac }];
+    case 'limit_read':
+      return [{ what: `limit: reading ${line.memory}`, unit: 'GB/s', value: line.gb_per_s }];
+    case 'ternary_matvec':
+    case 'ternary_matmul': {
+      const tokens = line.tokens > 1 ? ` x ${line.tokens} tokens` : '';
+      const share = shareOf(
+        limits,
+        line.level,
+        line.gmac_per_s,
+        (line.rows * line.cols) / kWeightsPerByte,
+        line.tokens,
+      );
+      return [{ what: `${line.rows}x${line.cols}${tokens}, ${line.level}`, ...gmac, ...share }];
+    }
+    case 'lab_matvec':
+      return [{ what: `lab: ${line.kernel} ${line.rows}x${line.cols}`, ...gmac }];
+    case 'quantize_activations':
+      return [{ what: 'quantise activations', unit: 'M/s', value: line.million_values_per_s }];
+    case 'decode':
+    case 'prefill':
+    case 'prompt': {
+      const of = line.bench === 'prompt' ? `prefill of ${line.prompt_bytes}` : line.bench;
+      const share = shareOf(limits, line.level, line.gmac_per_s, line.packed_bytes, line.bench === 'decode' ? 1 : 32);
+      const what = `${of}, ${line.model}, ${line.level}${threads}`;
+      return [{ what, unit: 'bytes/s', value: line.bytes_per_s, ...share }];
+    }
+    case 'breakdown':
+      return ['products', 'quantize', 'rescale', 'other'].map((part) => ({
+        what: `${line.of}, ${line.model}: ${part}`,
+        unit: '%',
+        value: 100 * line[part],
+        higher: part === 'products',
+      }));
+    case 'memory':
+      return [
+        {
+          what: `memory over the packed weights, ${line.model}${threads}`,
+          unit: '%',
+          value: 100 * (line.peak_bytes / line.packed_bytes - 1),
+          higher: false,
+        },
+        { what: `memory, ${line.model}${threads}`, unit: 'MB', value: line.peak_bytes / 1e6, higher: false },
+      ];
+    case 'process':
+      return [
+        { what: `process with page, ${line.model}${threads}`, unit: 'MB', value: line.peak_bytes / 1e6, higher: false },
+      ];
+    case 'page':
+      return [
+        { what: `load, ${line.model}${threads}`, unit: 'ms', value: line.load_ms, higher: false },
+        {
+          what: `first byte after load, ${line.model}${threads}`,
+          unit: 'ms',
+          value: line.first_byte_ms,
+          higher: false,
+        },
+        { what: `package writes, ${line.model}${threads}`, unit: 'bytes/s', value: line.write_bytes_per_s },
+        { what: `package reads, ${line.model}${threads}`, unit: 'bytes/s', value: line.read_bytes_per_s },
+      ];
+    case 'stream':
+      return [
+        {
+          what: `${line.bytes / 1e6} MB as one text, ${line.model}: last hundredth beside the first`,
+          unit: '%',
+          value: 100 * (line.last / line.first),
+        },
+        { what: `... memory more at its end`, unit: 'bytes', value: line.memory_growth_bytes, higher: false },
+      ];
+    case 'peer': {
+      const what = `${line.what}, ${line.model}, ${line.type}${threads}`;
+      return [{ what, unit: 'bytes/s', value: line.tokens_per_s }];
+    }
+    default:
+      throw new Error(`the bench does not know a measurement "${line.bench}"`);
+  }
+}
+
+/** Those of `text` that are JSON, one to a line; anything else is somebody's message. */
+export function parseLines(text) {
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line));
+}

@@ -1,0 +1,242 @@
+// The bench around its measurements: options, rows and their shares of the limits, comparison of two runs, goals.
+// SPDX-License-Identifier: MIT
+
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { commands } from '../../scripts/bench/engines.js';
+import { goals } from '../../scripts/bench/goals.js';
+import { findModels } from '../../scripts/bench/models.js';
+import { kHelp, parse } from '../../scripts/bench/options.js';
+import { parseLines, toRows } from '../../scripts/bench/rows.js';
+import { serve } from '../../scripts/bench/server.js';
+import { compare, table } from '../../scripts/bench/table.js';
+
+const kRoot = fileURLToPath(new URL('../..', import.meta.url));
+
+type Line = Record<string, unknown>;
+
+const kLimits = [
+  { bench: 'limit_dot', level: 'simd128', gmac_per_s: 20 },
+  { bench: 'limit_dot', level: 'relaxed', gmac_per_s: 40 },
+  { bench: 'limit_read', memory: 'dram', gb_per_s: 8 },
+];
+const product = (rows: number, cols: number, level: string, rate: number, tokens = 1): Line => ({
+  bench: tokens === 1 ? 'ternary_matvec' : 'ternary_matmul',
+  level,
+  rows,
+  cols,
+  tokens,
+  gmac_per_s: rate,
+});
+
+describe('options', () => {
+  test('without any, everything that does not take minutes is measured everywhere', () => {
+    const options = parse([]);
+    expect(options).toMatchObject({ browsers: ['chromium', 'firefox'], native: true, peers: false, milliseconds: 200 });
+    expect(options.models).toEqual(['shipped', '3.5M', '20M']);
+    expect(options.parts).not.toContain('dram');
+    expect(parse(['--big']).models).toContain('1.3B');
+    expect(parse(['--big']).parts).toContain('dram');
+  });
+
+  test('choose parts, browsers, models and time', () => {
+    expect(
+      parse(['--browsers', 'none', '--parts', 'limits,dram', '--models=a.gguf', '--milliseconds', '50']),
+    ).toMatchObject({ browsers: [], parts: ['limits', 'dram'], models: ['a.gguf'], milliseconds: 50 });
+    expect(parse(['--compare', 'a.json', 'b.json'])).toEqual({ compare: ['a.json', 'b.json'] });
+    expect(parse(['--help', '--quick'])).toEqual({ help: true });
+  });
+
+  test.each([
+    [['--fast'], /Unknown option '--fast'.*--help lists the options/],
+    [['--parts', 'all'], /--parts: expected some of limits, .*, found "all"/],
+    [['--browsers', 'opera'], /--browsers: expected some of chromium, firefox, found "opera"/],
+    [['--milliseconds', '5'], /--milliseconds: expected a whole number from 10 to 60000, found "5"/],
+    [['--stream', 'long'], /--stream: expected a whole number/],
+    [['model.gguf'], /expected options only, found "model.gguf"/],
+    [['--compare', 'a.json'], /expected two JSON files of earlier runs, found 1/],
+  ])('%j is refused with what was expected', (words, message) => {
+    expect(() => parse(words)).toThrow(message);
+  });
+
+  test('are all in the help text', () => {
+    for (const option of [
+      '--browsers',
+      '--no-native',
+      '--peers',
+      '--quick',
+      '--compare',
+      '--out',
+      '--stream',
+      '--big',
+    ]) {
+      expect(kHelp).toContain(option);
+    }
+  });
+
+  test('a model that is neither a file nor a size is named', async () => {
+    const note = (): void => undefined;
+    await expect(findModels(kRoot, ['4B'], note)).rejects.toThrow(/expected a file, "shipped" or one of 3\.5M.*"4B"/);
+    const [shipped] = await findModels(kRoot, ['shipped'], note);
+    expect(shipped?.path).toMatch(/\.gguf$/);
+  });
+
+  test('become the words of one call for the kernels and one per model', () => {
+    const models = [{ name: 'tiny', path: '/models/tiny.gguf' }];
+    const calls = commands(parse(['--parts', 'limits,model', '--stream', '1000']), models);
+    expect(calls.map(({ words }) => words.join(' '))).toEqual([
+      '--parts limits --milliseconds 200',
+      '--parts model,stream --model tiny --milliseconds 200 --stream-bytes 1000',
+    ]);
+    expect(commands(parse(['--parts', 'page']), models)).toEqual([]);
+  });
+});
+
+describe('rows', () => {
+  test('in cache show the share of the dot rate of their own instruction', () => {
+    const rows = toRows('chromium', [
+      ...kLimits,
+      product(512, 512, 'simd128', 10),
+      product(512, 512, 'relaxed_pairs', 30),
+    ]);
+    expect(rows.slice(3)).toMatchObject([
+      { key: 'chromium | 512x512, simd128', value: 10, share: 0.5, limit: 'dot', unit: 'GMAC/s', higher: true },
+      { key: 'chromium | 512x512, relaxed_pairs', share: 0.75 },
+    ]);
+  });
+
+  test('from DRAM show the share of the nearer limit', () => {
+    const [fast, slow, tile] = toRows('native', [
+      ...kLimits,
+      product(16384, 16384, 'relaxed', 16),
+      product(16384, 16384, 'simd128', 16),
+      product(16384, 16384, 'relaxed', 30, 32),
+    ]).slice(3);
+    expect(fast).toMatchObject({ share: 0.5, limit: 'DRAM' }); // 4 weights a byte: at most 32 of 40
+    expect(slow).toMatchObject({ share: 0.8, limit: 'dot' });
+    expect(tile).toMatchObject({ share: 0.75, limit: 'dot' }); // 32 tokens share each byte
+  });
+
+  test('without measured limits have no share', () => {
+    expect(toRows('native', [product(512, 512, 'relaxed', 1)])[0]).not.toHaveProperty('share');
+  });
+
+  test('of memory and of the shares of a step say that less is better', () => {
+    const rows = toRows('native', [
+      { bench: 'memory', model: 'm', packed_bytes: 1000, peak_bytes: 1100 },
+      { bench: 'breakdown', of: 'decode', model: 'm', products: 0.8, quantize: 0.1, rescale: 0.05, other: 0.05 },
+    ]);
+    expect(rows[0]?.value).toBeCloseTo(10);
+    expect(rows.map(({ higher }) => higher)).toEqual([false, false, true, false, false, false]);
+  });
+
+  test('have keys that are unique, and a measurement nobody knows is an error', () => {
+    const native = [...kLimits, product(512, 512, 'relaxed', 1), product(512, 512, 'relaxed', 1, 32)];
+    const keys = toRows('native', native).map(({ key }) => key);
+    expect(new Set(keys).size).toBe(keys.length);
+    expect(() => toRows('native', [{ bench: 'new' }])).toThrow(/does not know a measurement "new"/);
+  });
+
+  test('come from the lines that are JSON', () => {
+    expect(parseLines('{"a":1}\nwarning\n{"a":2}\n')).toEqual([{ a: 1 }, { a: 2 }]);
+  });
+
+  test('are printed aligned, with value and share', () => {
+    const lines = table(toRows('native', [...kLimits, product(2048, 2048, 'relaxed', 30)])).split('\n');
+    expect(lines.at(-1)).toMatch(/^native {2}2048x2048, relaxed +30 {2}GMAC\/s {2}75 % of dot$/);
+    expect(new Set(lines.slice(1).map((line) => line.indexOf('G')))).toHaveProperty('size', 1);
+  });
+});
+
+describe('comparison', () => {
+  const row = (key: string, value: number, higher = true): Line => ({
+    key,
+    engine: 'native',
+    what: key,
+    value,
+    unit: 'x',
+    higher,
+  });
+  const result = (rows: Line[], processor = 'A'): Line => ({ machine: { processor }, rows });
+
+  test('prints before, after, the change and whether it is better', () => {
+    const before = result([row('speed', 100), row('memory', 100, false), row('same', 100), row('gone', 1)]);
+    const after = result([row('speed', 80), row('memory', 80, false), row('same', 101), row('new', 1)]);
+    const [, speed, memory, same, ...rest] = compare(before, after).split('\n');
+    expect(speed).toMatch(/speed +100 +80 +x +-20\.0 % +worse$/);
+    expect(memory).toMatch(/memory +100 +80 +x +-20\.0 % +better$/);
+    expect(same).toMatch(/same +100 +101 +x +\+1\.0 %$/);
+    expect(rest).toEqual(['only before: gone', 'only after: new']);
+  });
+
+  test('says when the machines differ', () => {
+    expect(compare(result([], 'A'), result([], 'B'))).toMatch(/^different machines: A and B/);
+  });
+
+  test('of files, from the command line, and an error for what is no result', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+    const write = (name: string, content: Line): string => {
+      writeFileSync(join(folder, name), JSON.stringify(content));
+      return join(folder, name);
+    };
+    const a = write('a.json', result([row('speed', 1)]));
+    const b = write('b.json', result([row('speed', 2)]));
+    const c = write('c.json', { other: 1 });
+    const call = (...words: string[]): { status: number | null; stdout: string; stderr: string } =>
+      spawnSync(process.execPath, [join(kRoot, 'scripts/bench/main.js'), ...words], { encoding: 'utf8' });
+    expect(call('--compare', a, b).stdout).toMatch(/speed +1 +2 +x +\+100\.0 % +better/);
+    expect(call('--compare', a, c)).toMatchObject({
+      status: 2,
+      stderr: `bench: ${c}: expected a result of npm run bench\n`,
+    });
+    expect(call('--help').stdout).toContain('--compare BEFORE.json AFTER.json');
+    expect(call('--nonsense')).toMatchObject({ status: 2, stdout: '' });
+  });
+});
+
+test('goals are computed from the rows of a run, and left out where they were not measured', () => {
+  const line = (bench: string, rate: number): Line => ({
+    bench,
+    model: 'random 20M',
+    level: 'relaxed',
+    bytes_per_s: rate,
+    gmac_per_s: 1,
+    packed_bytes: 1,
+  });
+  const ours = toRows('chromium', [
+    ...kLimits,
+    product(2048, 2048, 'relaxed', 36),
+    line('decode', 300),
+    line('prefill', 100),
+  ]);
+  const peer = { bench: 'peer', model: 'random 20M', type: 'TQ2_0', threads: 1 };
+  const theirs = toRows('llama.cpp', [
+    { ...peer, what: 'decode', tokens_per_s: 200 },
+    { ...peer, what: 'prefill', tokens_per_s: 100 },
+  ]);
+  expect(goals([...ours, ...theirs]).map(({ value, reached }) => [value, reached])).toEqual([
+    [0.9, true],
+    [1.5, true],
+    [1, false],
+  ]);
+  expect(goals(toRows('native', kLimits))).toEqual([]);
+});
+
+test('the bench page is served isolated, files by number, nothing outside its folders', async () => {
+  const server = await serve({ web: join(kRoot, 'web') }, [join(kRoot, 'LICENSE')]);
+  try {
+    const license = await fetch(`${server.origin}/files/0`);
+    expect(await license.text()).toContain('MIT');
+    expect(license.headers.get('cross-origin-embedder-policy')).toBe('require-corp');
+    expect((await fetch(`${server.origin}/web/tsconfig.lib.json`)).status).toBe(200);
+    for (const path of ['/web/../package.json', '/files/1', '/files/..', '/other/x', '/web/%2e%2e/package.json']) {
+      expect((await fetch(server.origin + path)).status, path).toBe(404);
+    }
+  } finally {
+    await server.close();
+  }
+});
