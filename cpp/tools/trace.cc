@@ -127,7 +127,7 @@ void trace_block(const hgrn::BlockConfig& config, const hgrn::Block& block, cons
   const std::vector<Act> in(h.row(0).begin(), h.row(0).end());
   std::vector<Act> attn_norm(H);
   rms_norm(h.row(0), block.attn_norm, config.epsilon, attn_norm);
-  hgrn::run_block(config, block, state, h, scratch);
+  hgrn::run_block(config, block, std::array{&state}, h, scratch);
   const std::vector<Act> between = difference(h.row(0), scratch.out.first(H));
   const MatrixView<const Act> mixed_in(config.conv_kernel > 0 ? scratch.a.data() : attn_norm.data(), 1, H);
   bit_linear(block.attn_g, mixed_in, tile_rms(mixed_in, config.epsilon), scratch.bit_linear, {scratch.g.data(), 1, E});
