@@ -22,10 +22,6 @@
 #include "session/choose_threads.h"
 #include "session/session.h"
 
-#ifdef TERN_THREADS
-EM_JS(uint32_t, tern_microseconds, (), { return performance.now() * 1000; });  // cut to 32 bits on the way
-#endif
-
 namespace tern {
 namespace {
 
@@ -98,7 +94,6 @@ Status finish(ModelLoader& loader, LoadedModel& model) {
 #ifndef TERN_THREADS  // so that all modules have the same functions
 void set_threads(uint32_t) {}
 uint32_t prepare_helper(uint32_t) { return 0; }
-uint32_t tern_microseconds() { return 0; }
 #endif
 
 uint32_t choose_threads(const LoadedModel& model, uint32_t most) {
