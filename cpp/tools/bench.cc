@@ -95,11 +95,24 @@ Result<void> bench(std::span<char* const> words, std::shared_ptr<const Model> mo
     if (wanted("prompts")) bench_prompts(seconds, benched);
     if (wanted("stream")) bench_stream(stream_bytes.value(), benched);
   }
-  if (wanted("limits")) bench_limits(seconds);
-  if (wanted("products")) bench_products(seconds);
-  if (wanted("dram")) bench_dram(seconds);
-  if (wanted("lab")) bench_lab(seconds);
-  if (wanted("activations")) bench_activations(seconds);
+  Limits limits;
+  const auto measure_limits = [&] {
+    if (wanted("limits")) limits.measure(seconds);
+  };
+  measure_limits();
+  struct KernelPart {
+    std::string_view name;
+    void (*measure)(double seconds);
+  };
+  for (const auto& [part, measure] : {KernelPart{"products", bench_products},
+                                      {"dram", bench_dram},
+                                      {"lab", bench_lab},
+                                      {"activations", bench_activations}}) {
+    if (!wanted(part)) continue;
+    measure(seconds);
+    measure_limits();
+  }
+  limits.print();
   return {};
 }
 

@@ -56,9 +56,9 @@ void bench_product(double seconds, const KernelLevel& level, const PackedTernary
 #if TERN_SIMD >= 1
 // Dot products alone, with four independent sums in registers: no kernel built on this instruction can be faster.
 template <class DotAdd>
-void bench_dot_limit(double seconds, const char* level, int macs_per_dot, DotAdd dot_add) {
+double dot_rate(double seconds, int macs_per_dot, DotAdd dot_add) {
   constexpr int kRounds = 10000;
-  const double rate = best_rate(seconds, 4.0 * kRounds * macs_per_dot, [&] {
+  return best_rate(seconds, 4.0 * kRounds * macs_per_dot, [&] {
     const simd::Vec step = simd::splat_i16(1);
     const simd::Vec w0 = simd::splat_i8(0), w1 = simd::splat_i8(1), w2 = simd::splat_i8(2), w3 = simd::splat_i8(3);
     simd::Vec x = simd::zero();
@@ -74,15 +74,12 @@ void bench_dot_limit(double seconds, const char* level, int macs_per_dot, DotAdd
     simd::store(result.data(), simd::add_i32(simd::add_i32(s0, s1), simd::add_i32(s2, s3)));
     g_sink = result[0];
   });
-  JsonWriter line;
-  line.open('{').key("bench").text("limit_dot").key("level").text(level).key("gmac_per_s").real(rate / 1e9);
-  print(line);
 }
 
 // Reading memory and nothing else.
-void bench_read_limit(double seconds, const char* name, size_t bytes) {
+double read_rate(double seconds, size_t bytes) {
   const std::vector<uint8_t> memory(bytes, 1);
-  const double rate = best_rate(seconds, static_cast<double>(bytes), [&] {
+  return best_rate(seconds, static_cast<double>(bytes), [&] {
     simd::Vec sums[4] = {simd::zero(), simd::zero(), simd::zero(), simd::zero()};
     for (size_t at = 0; at < bytes; at += 64) {
       for (size_t i = 0; i < 4; ++i) sums[i] = simd::add_i32(sums[i], simd::load(memory.data() + at + 16 * i));
@@ -91,9 +88,6 @@ void bench_read_limit(double seconds, const char* name, size_t bytes) {
     simd::store(result.data(), simd::add_i32(simd::add_i32(sums[0], sums[1]), simd::add_i32(sums[2], sums[3])));
     g_sink = result[0];
   });
-  JsonWriter line;
-  line.open('{').key("bench").text("limit_read").key("memory").text(name).key("gb_per_s").real(rate / 1e9);
-  print(line);
 }
 #endif
 
@@ -101,18 +95,45 @@ bool is_definition(const KernelLevel& level) { return &level == kernel_levels().
 
 }  // namespace
 
-void bench_limits(double seconds) {
+void Limits::add(const Limit& limit) {
+  for (Limit& known : limits_) {
+    if (std::string_view(known.name) != limit.name) continue;
+    known.rate = std::max(known.rate, limit.rate);
+    return;
+  }
+  limits_.push_back(limit);
+}
+
+void Limits::measure(double seconds) {
 #if TERN_SIMD >= 1
   using simd::Vec;
-  bench_dot_limit(seconds, "simd128", 8, [](Vec x, Vec w, Vec sum) { return simd::add_i32(sum, simd::dot_i16(x, w)); });
+  add({"limit_dot", "level", "simd128", "gmac_per_s",
+       dot_rate(seconds, 8, [](Vec x, Vec w, Vec sum) { return simd::add_i32(sum, simd::dot_i16(x, w)); })});
 #if TERN_SIMD >= 2
-  bench_dot_limit(seconds, "relaxed", 16, [](Vec x, Vec w, Vec sum) { return simd::dot_add_i8_i7(x, w, sum); });
+  add({"limit_dot", "level", "relaxed", "gmac_per_s",
+       dot_rate(seconds, 16, [](Vec x, Vec w, Vec sum) { return simd::dot_add_i8_i7(x, w, sum); })});
+  add({"limit_dot", "level", "relaxed_pairs", "gmac_per_s",
+       dot_rate(seconds, 16, [](Vec x, Vec w, Vec sum) { return simd::add_i16(sum, simd::dot_i8_i7(x, w)); })});
 #endif
-  bench_read_limit(seconds, "cache", size_t{1} << 14);
-  bench_read_limit(seconds, "dram", size_t{1} << 28);
+  add({"limit_read", "memory", "cache", "gb_per_s", read_rate(seconds, size_t{1} << 14)});
+  add({"limit_read", "memory", "dram", "gb_per_s", read_rate(seconds, size_t{1} << 28)});
 #else
   (void)seconds;
 #endif
+}
+
+void Limits::print() const {
+  for (const Limit& limit : limits_) {
+    JsonWriter line;
+    line.open('{')
+        .key("bench")
+        .text(limit.bench)
+        .key(limit.key)
+        .text(limit.name)
+        .key(limit.unit)
+        .real(limit.rate / 1e9);
+    tern::print(line);
+  }
 }
 
 void bench_products(double seconds) {

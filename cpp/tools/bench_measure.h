@@ -8,6 +8,8 @@
 #include <ctime>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/parallel.h"
 #include "model/model.h"
@@ -26,17 +28,28 @@ inline double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+/// A call of its own: a browser puts its optimised code to use when a function is called, never in the middle of a
+/// loop.
+template <class Work>
+[[gnu::noinline]] void call(Work& work) {
+  work();
+}
+
 /// Rate of the best of at least three batches, in units per second: interruptions and the other half of a shared core
-/// can only slow a batch down.  `work` does `units` per call; it is called once before the clock starts.
+/// can only slow a batch down.  `work` does `units` per call.  Half as long again goes by before the first batch:
+/// caches fill, idle processors speed up, browsers optimise.
 template <class Work>
 double best_rate(double seconds, double units, Work work) {
-  work();  // warms the caches
+  const double warm = seconds_now() + seconds / 2;
+  do {
+    call(work);
+  } while (seconds_now() < warm);
   size_t calls = 1;
   double best = 0;
   const double end = seconds_now() + seconds;
   for (int batches = 0; batches < 3 || seconds_now() < end;) {
     const double start = seconds_now();
-    for (size_t i = 0; i < calls; ++i) work();
+    for (size_t i = 0; i < calls; ++i) call(work);
     const double taken = seconds_now() - start;
     if (taken < seconds / 40) {
       calls *= 2;  // a batch long enough for the clock, short enough to fall between interruptions
@@ -63,7 +76,21 @@ inline uint32_t next_random(uint32_t& state) {
 
 // ---- The parts; each prints a line per measurement, with `seconds` for each ----
 
-void bench_limits(double seconds);       ///< of the machine: dot products alone, reading memory alone
+/// Of the machine: dot products alone, reading memory alone.  Measured between the other parts, the best counts.
+class Limits {
+ public:
+  void measure(double seconds);
+  void print() const;
+
+ private:
+  struct Limit {
+    const char *bench, *key, *name, *unit;
+    double rate;
+  };
+  void add(const Limit& limit);
+  std::vector<Limit> limits_;
+};
+
 void bench_products(double seconds);     ///< every exact level, matrices in cache; and the shapes of BitNet b1.58 2B4T
 void bench_dram(double seconds);         ///< every fast level, a matrix of 64 MB
 void bench_lab(double seconds);          ///< kernels that lost

@@ -44,6 +44,12 @@ export async function native(root, options, models, note) {
     const own = words.map((word, i) => (words[i - 1] === '--model' && model ? model.path : word));
     lines.push(...renamed(parseLines(await run(program, own)), model));
   }
+  for (const model of options.parts.includes('threads') ? models : []) {
+    note(`native: ${model.name}, 2 threads`);
+    const words = ['--parts', 'model', '--model', model.path, '--milliseconds', String(options.milliseconds)];
+    const all = parseLines(await run(program, [...words, '--threads', '2']));
+    lines.push(...renamed(all, model).filter(({ threads }) => threads === 2)); // speeds; the rest is as with one
+  }
   return lines;
 }
 

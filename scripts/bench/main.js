@@ -22,21 +22,25 @@ function read(file) {
 
 async function measure(options) {
   const models = await findModels(kRoot, options.models, note);
-  const rows = [];
-  const result = { date: new Date().toISOString(), machine: machine(), options, rows, goals: [] };
+  const result = { date: new Date().toISOString(), machine: machine(), options, rows: [], goals: [] };
   mkdirSync(dirname(options.out), { recursive: true });
+  const lines = new Map(); // by engine
   // After each engine, so that a run that is stopped leaves what it has measured.
-  const add = (engine, lines) => {
-    rows.push(...toRows(engine, lines));
-    result.goals = goals(rows);
+  const add = (engine, more) => {
+    lines.set(engine, [...(lines.get(engine) ?? []), ...more]);
+    result.rows = [...lines].flatMap(([name, all]) => toRows(name, all));
+    result.goals = goals(result.rows);
     writeFileSync(options.out, `${JSON.stringify(result, null, 1)}\n`);
   };
-  if (options.native) add('native', await native(kRoot, options, models, note));
-  for (const browser of options.browsers) add(browser, await inBrowser(kRoot, browser, options, models, note));
-  if (options.peers) {
-    for (const [engine, lines] of Object.entries(await peers(kRoot, options, models, note))) add(engine, lines);
+  for (let round = 1; round <= options.rounds; round++) {
+    if (options.rounds > 1) note(`round ${round} of ${options.rounds}`);
+    if (options.native) add('native', await native(kRoot, options, models, note));
+    for (const browser of options.browsers) add(browser, await inBrowser(kRoot, browser, options, models, note));
+    if (options.peers) {
+      for (const [engine, more] of Object.entries(await peers(kRoot, options, models, note))) add(engine, more);
+    }
   }
-  console.log(table(rows));
+  console.log(table(result.rows));
   if (result.goals.length > 0)
     console.log(`\n${result.goals.map(({ goal, found }) => `${goal}: ${found}`).join('\n')}`);
   note(`written to ${options.out}`);

@@ -16,13 +16,15 @@ same run measured in the same engine: dot products alone, or reading memory alon
   --browsers LIST   of ${kBrowsers.join(', ')}; none: only native (default: both)
   --no-native       only browsers
   --parts LIST      of ${kParts.join(', ')} (default: all but dram, prompts and threads)
-                      page: the shipped package: time to first byte, memory, speed; threads: the same with two
+                      page: the shipped package: time to first byte, memory, speed; threads: speeds with two
   --models LIST     files, or sizes of random models: ${kPresets.join(', ')} (default: the shipped models, 3.5M and 20M)
   --big             a random model of 1.3B, too, and matrices of 64 MB; takes minutes
   --stream BYTES    also one text of so many bytes: is its end read as fast as its beginning?
   --peers           also ${kPeers.join(' and ')} on llama models with the same products; installs them into build/peers
   --peer-types LIST of TQ2_0, TQ1_0, Q4_0, Q8_0 (default: all)
   --milliseconds N  per measurement (default 200)
+  --rounds N        all of it N times, everybody in turn; the best of each counts (default 1): for a machine whose
+                    speed changes from minute to minute
   --quick           the least that tells something: 50 ms each, the smallest models
   --out FILE        where the JSON goes (default build/bench/bench.json)
   --compare A B     prints what changed between two such files
@@ -38,6 +40,7 @@ const kKnown = {
   peers: { type: 'boolean' },
   'peer-types': { type: 'string' },
   milliseconds: { type: 'string' },
+  rounds: { type: 'string' },
   quick: { type: 'boolean' },
   out: { type: 'string' },
   compare: { type: 'boolean' },
@@ -82,6 +85,7 @@ export function parse(words) {
       'Q8_0',
     ],
     milliseconds: numberOf('--milliseconds', values.milliseconds ?? (quick ? '50' : '200'), 10, 60_000),
+    rounds: numberOf('--rounds', values.rounds ?? '1', 1, 100),
     out: values.out ?? 'build/bench/bench.json',
   };
 }

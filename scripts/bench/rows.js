@@ -19,20 +19,20 @@ export const kCacheBytes = 16 << 20;
 
 const kWeightsPerByte = 4; // packed
 
-/** The limits among the lines of one engine, for share(). */
+/** The limits among the lines of one engine, the best of all rounds, for share(). */
 export function limitsOf(lines) {
   const limits = { dot: {}, read: {} };
   for (const line of lines) {
-    if (line.bench === 'limit_dot') limits.dot[line.level] = line.gmac_per_s;
-    if (line.bench === 'limit_read') limits.read[line.memory] = line.gb_per_s;
+    const [kind, name, rate] =
+      line.bench === 'limit_dot' ? ['dot', line.level, line.gmac_per_s] : ['read', line.memory, line.gb_per_s];
+    if (line.bench === `limit_${kind}`) limits[kind][name] = Math.max(rate, limits[kind][name] ?? 0);
   }
   return limits;
 }
 
 /** Of a rate in GMAC/s with weights of so many bytes in memory: {} where a limit is not known. */
 function shareOf(limits, level, gmac, bytes, tokens) {
-  const family = level.startsWith('relaxed') ? 'relaxed' : level === 'scalar' ? '' : 'simd128';
-  const dot = limits.dot[family];
+  const dot = limits.dot[level] ?? (level.startsWith('relaxed') ? limits.dot.relaxed : undefined);
   if (!dot) return {};
   const dram = limits.read.dram * kWeightsPerByte * tokens;
   if (bytes > kCacheBytes && dram < dot) return { share: gmac / dram, limit: 'DRAM' };
@@ -40,14 +40,14 @@ function shareOf(limits, level, gmac, bytes, tokens) {
 }
 
 /**
- * The rows of one engine's lines.
+ * The rows of one engine's lines. What was measured in several rounds is one row: the best, or the last of shares.
  * @param {string} engine
  * @param {Record<string, any>[]} lines
  * @returns {Row[]}
  */
 export function toRows(engine, lines) {
   const limits = limitsOf(lines);
-  return lines.flatMap((line) => {
+  const rows = lines.flatMap((line) => {
     const { bench, model, level, type, prompt_bytes, tokens } = line;
     const of = { bench: line.what ?? bench, model, level, type, prompt_bytes, tokens, threads: line.threads ?? 1 };
     return describe(line, limits).map(({ what, ...rest }) => ({
@@ -59,6 +59,12 @@ export function toRows(engine, lines) {
       of,
     }));
   });
+  const best = new Map();
+  for (const row of rows) {
+    const other = best.get(row.key);
+    if (!other || row.unit === '%' || row.value > other.value === row.higher) best.set(row.key, row);
+  }
+  return [...best.values()];
 }
 
 function describe(line, limits) {

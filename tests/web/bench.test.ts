@@ -53,6 +53,7 @@ describe('options', () => {
 
   test.each([
     [['--fast'], /Unknown option '--fast'.*--help lists the options/],
+    [['--rounds', '0'], /--rounds: expected a whole number from 1 to 100, found "0"/],
     [['--parts', 'all'], /--parts: expected some of limits, .*, found "all"/],
     [['--browsers', 'opera'], /--browsers: expected some of chromium, firefox, found "opera"/],
     [['--milliseconds', '5'], /--milliseconds: expected a whole number from 10 to 60000, found "5"/],
@@ -69,6 +70,7 @@ describe('options', () => {
       '--no-native',
       '--peers',
       '--quick',
+      '--rounds',
       '--compare',
       '--out',
       '--stream',
@@ -134,6 +136,22 @@ describe('rows', () => {
     expect(rows.map(({ higher }) => higher)).toEqual([false, false, true, false, false, false]);
   });
 
+  test('of several rounds are the best of them, beside the best limit', () => {
+    const slow = { bench: 'limit_dot', level: 'relaxed', gmac_per_s: 20 };
+    const rows = toRows('native', [
+      slow,
+      product(512, 512, 'relaxed', 30),
+      ...kLimits,
+      product(512, 512, 'relaxed', 10),
+    ]);
+    expect(rows.filter(({ what }) => what.includes('relaxed'))).toMatchObject([
+      { what: 'limit: dot products, relaxed', value: 40 },
+      { what: '512x512, relaxed', value: 30, share: 0.75 },
+    ]);
+    const memory = (peak: number): Line => ({ bench: 'memory', model: 'm', packed_bytes: 1000, peak_bytes: peak });
+    expect(toRows('native', [memory(3000), memory(2000)])[1]).toMatchObject({ unit: 'MB', value: 0.002 });
+  });
+
   test('have keys that are unique, and a measurement nobody knows is an error', () => {
     const native = [...kLimits, product(512, 512, 'relaxed', 1), product(512, 512, 'relaxed', 1, 32)];
     const keys = toRows('native', native).map(({ key }) => key);
@@ -148,7 +166,7 @@ describe('rows', () => {
   test('are printed aligned, with value and share', () => {
     const lines = table(toRows('native', [...kLimits, product(2048, 2048, 'relaxed', 30)])).split('\n');
     expect(lines.at(-1)).toMatch(/^native {2}2048x2048, relaxed +30 {2}GMAC\/s {2}75 % of dot$/);
-    expect(new Set(lines.slice(1).map((line) => line.indexOf('G')))).toHaveProperty('size', 1);
+    expect(new Set(lines.slice(1).map((line: string) => line.indexOf('G')))).toHaveProperty('size', 1);
   });
 });
 
