@@ -9,7 +9,10 @@ const kKernelParts = ['limits', 'products', 'dram', 'lab', 'activations'];
 const kModelParts = ['model', 'prompts'];
 const kPatience = 900_000; // milliseconds for one job: a large model on a busy machine
 
-/** Command lines of tern_bench: one for the kernels, and one per model. */
+/**
+ * Command lines of tern_bench: one for the kernels, and one per model.
+ * @returns {{model: {name: string, path: string} | null, words: string[]}[]}
+ */
 export function commands(options, models) {
   const time = ['--milliseconds', String(options.milliseconds)];
   const kernels = kKernelParts.filter((part) => options.parts.includes(part));

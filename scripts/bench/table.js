@@ -3,7 +3,10 @@
 const show = (value) =>
   value >= 1000 ? Math.round(value).toLocaleString('en-US') : String(Number(value.toPrecision(3)));
 
-/** The rows as aligned lines. */
+/**
+ * The rows as aligned lines.
+ * @returns {string}
+ */
 export function table(rows) {
   const cells = rows.map(({ engine, what, value, unit, share, limit }) => [
     engine,

@@ -166,7 +166,7 @@ describe('rows', () => {
   test('are printed aligned, with value and share', () => {
     const lines = table(toRows('native', [...kLimits, product(2048, 2048, 'relaxed', 30)])).split('\n');
     expect(lines.at(-1)).toMatch(/^native {2}2048x2048, relaxed +30 {2}GMAC\/s {2}75 % of dot$/);
-    expect(new Set(lines.slice(1).map((line: string) => line.indexOf('G')))).toHaveProperty('size', 1);
+    expect(new Set(lines.slice(1).map((line) => line.indexOf('G')))).toHaveProperty('size', 1);
   });
 });
 
