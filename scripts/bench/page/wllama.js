@@ -1,5 +1,8 @@
 // Measures wllama (llama.cpp as WebAssembly) on a llama model: the speeds it reports for a prompt and a continuation.
 
+// Random models say any byte, and wllama fails on an answer that is not UTF-8: only ASCII. Byte b is token 3 + b.
+const kNever = Array.from({ length: 128 }, (_, i) => [3 + 128 + i, false]);
+
 /** tokens: of the prompt and of the continuation, each. */
 export async function wllamaJob({ url, name, type, tokens, threads }) {
   const { Wllama } = await import('/wllama/esm/index.js');
@@ -15,6 +18,7 @@ export async function wllamaJob({ url, name, type, tokens, threads }) {
       prompt: String.fromCharCode(97 + round) + 'abcdefgh'.repeat(Math.ceil(tokens / 8)),
       max_tokens: tokens,
       ignore_eos: true,
+      logit_bias: kNever,
       temperature: 1,
       seed: round,
     });
