@@ -37,7 +37,7 @@ export async function packageJob({ url, name, seconds, threads, memory }) {
     bench: 'page',
     model: name,
     level: info.runtime.kernel,
-    threads: info.runtime.threads ?? 1,
+    threads: info.runtime.threads.count,
     load_ms: loaded - began,
     first_byte_ms: first - started,
     write_bytes_per_s: write,
