@@ -31,8 +31,9 @@ export interface LoadOptions {
   /**
    * Threads to compute with, the engine's own among them: 1 (default) to 64, or 'auto' for as many as make this model
    * faster, measured when it is loaded. More than one needs a cross-origin isolated page (the response headers
-   * Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp), a worker and relaxed SIMD;
-   * without them it is one, and `info.runtime.threads` says why. The number never changes the output.
+   * Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp), a worker, relaxed SIMD and,
+   * until it is reliable there, another browser than Firefox; otherwise it is one, and `info.runtime.threads` says why.
+   * The number never changes the output.
    */
   threads?: Threads;
   /** Where the package's own files are, if the bundler's places are not right. */
