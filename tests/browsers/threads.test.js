@@ -10,9 +10,8 @@ import { serve } from './server.js';
 
 const built = fileURLToPath(new URL('../../build/browser-page', import.meta.url));
 
-// WebKit has shared memory, but no relaxed SIMD, in which the engine with threads is built; Firefox see whyNotThreads().
-const withThreads = { chromium: true, firefox: false, webkit: false };
-const alone = { firefox: 'relaxed', webkit: 'simd' };
+// WebKit has shared memory, but no relaxed SIMD, in which the engine with threads is built.
+const withThreads = { chromium: true, firefox: true, webkit: false };
 const workers = /^(DedicatedWorker|DOM Worker)/; // what the browsers call the operating system's threads of workers
 
 async function inIsolatedPage(browser, query, run) {
@@ -72,8 +71,8 @@ for (const browser of ['chromium', 'firefox', 'webkit']) {
             assert.deepEqual([variant, threads], ['threads', { count: 3, reason: '' }]);
             assert.match(notes['threads auto'].threads.reason, /^measured/);
           } else {
-            assert.deepEqual([variant, threads.count], [alone[browser], 1]);
-            assert.match(threads.reason, /relaxed SIMD|isolated|not reliable in Firefox/);
+            assert.deepEqual([variant, threads.count], ['simd', 1]);
+            assert.match(threads.reason, /relaxed SIMD|isolated/);
           }
         });
         assert.deepEqual([...(await page.problems()), ...server.problems], []);

@@ -14,7 +14,8 @@ import {
   type Task,
   type Written,
 } from './protocol.js';
-import type { Threads, ThreadsInfo } from './threads.js';
+import type { HelperStart } from './helper.js';
+import { Helpers, type Threads, type ThreadsInfo } from './threads.js';
 
 export type Runtime = 'auto' | 'worker' | 'main';
 
@@ -22,7 +23,7 @@ export type Runtime = 'auto' | 'worker' | 'main';
 export interface Assets {
   /** The folder with tern-simd.wasm, tern-relaxed.wasm and, if threads are asked for, tern-threads.wasm. */
   wasm?: string | URL;
-  /** The worker script. */
+  /** The worker script; helper.js, which further threads run, is expected beside it. */
   worker?: string | URL;
 }
 
@@ -64,6 +65,8 @@ export class Client {
   #link: Link = { post: () => undefined, end: () => undefined };
   #step: Deferred<Reply> = deferred(); // the answer that loading waits for
   #failure: TernError | null = null;
+  #helpers: Helpers | null = null;
+  #helpersFolder: URL | null = null;
   readonly #jobs = new Map<number, PendingJob>();
   #lastId = 0;
 
@@ -72,13 +75,13 @@ export class Client {
   }
 
   static async start(runtime: Runtime, assets: Assets, threads: Threads): Promise<{ client: Client; info: PlaceInfo }> {
-    const base = typeof document === 'undefined' ? undefined : document.baseURI;
+    const base = baseUrl();
     const wasmFolder = assets.wasm === undefined ? null : folderUrl(assets.wasm, base);
     let threadReason = "runtime: 'main' was asked for";
     if (runtime !== 'main') {
       try {
         const client = new Client();
-        await client.#connectWorker(assets.worker);
+        await client.#connectWorker(assets.worker, base);
         return { client, info: { ...(await client.#init(wasmFolder, threads)), thread: 'worker', threadReason: '' } };
       } catch (error) {
         const noWorker = error instanceof WorkerError;
@@ -154,6 +157,7 @@ export class Client {
     this.#failure = error;
     this.#link.end();
     this.#link = { post: () => undefined, end: () => undefined };
+    this.#helpers?.keep(0);
     this.#step.promise.catch(() => undefined);
     this.#step.reject(error);
     for (const id of [...this.#jobs.keys()]) this.#settle(id)?.reject(error);
@@ -163,9 +167,10 @@ export class Client {
     return this.#failure;
   }
 
-  async #connectWorker(script: string | URL | undefined): Promise<void> {
+  async #connectWorker(script: string | URL | undefined, base: string | undefined): Promise<void> {
     let worker: Worker;
     try {
+      if (script !== undefined) this.#helpersFolder = new URL(script, base);
       worker =
         script === undefined
           ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' }) // literal: bundlers look for this form
@@ -204,6 +209,20 @@ export class Client {
     throw new TernError('engine-failed', `expected the engine to be ready, it answered ${reply.type}`);
   }
 
+  async #startHelpers(starts: readonly HelperStart[]): Promise<void> {
+    const onStop = (why: string): void =>
+      this.close(new TernError('engine-failed', `a thread stopped (${why}): load the model again`));
+    let failure = '';
+    try {
+      this.#helpers = new Helpers(starts, this.#helpersFolder, onStop);
+      await this.#helpers.ready;
+    } catch (error) {
+      this.#helpers?.keep(0);
+      failure = describe(error);
+    }
+    this.#link.post({ type: 'helpers', failure }, []);
+  }
+
   /** Loading is a conversation in lockstep: one request, one answer. */
   #ask(request: Request, transfer: Transferable[]): Promise<Reply> {
     this.#step = deferred();
@@ -224,6 +243,12 @@ export class Client {
       case 'loaded':
       case 'probed':
         this.#step.resolve(reply);
+        return;
+      case 'start-helpers':
+        void this.#startHelpers(reply.starts);
+        return;
+      case 'keep-helpers':
+        this.#helpers?.keep(reply.count);
         return;
       case 'written':
         this.#jobs.get(reply.job)?.onWritten?.(reply.written);
@@ -251,6 +276,12 @@ export class Client {
 
 /** The worker never came to life; the page's own thread can still do the work. */
 class WorkerError extends Error {}
+
+/** What relative URLs are relative to: the page, or the worker that uses the package. */
+function baseUrl(): string | undefined {
+  if (typeof document !== 'undefined') return document.baseURI;
+  return typeof location === 'undefined' ? undefined : location.href;
+}
 
 function folderUrl(folder: string | URL, base: string | undefined): string {
   const url = new URL(folder, base);

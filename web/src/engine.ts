@@ -5,7 +5,15 @@ import { TernError, describe, type TernErrorCode } from './errors.js';
 import { fetchWasm } from './download.js';
 import type { EngineOptions } from './options.js';
 import type { EngineInfo, FileInfo, Finish, KernelsReport, ScoreSum, Variant } from './protocol.js';
-import { Helpers, mostThreads, sharedMemory, whyNotThreads, type Threads, type ThreadsInfo } from './threads.js';
+import {
+  mostThreads,
+  sharedMemory,
+  whyNotThreads,
+  type HelperPool,
+  type StartHelpers,
+  type Threads,
+  type ThreadsInfo,
+} from './threads.js';
 import createRelaxed from './wasm/tern-relaxed.js';
 import createSimd, { type Conversation, type LoadedModel, type Loader, type MainModule } from './wasm/tern-simd.js';
 import createThreads from './wasm/tern-threads.js';
@@ -38,7 +46,7 @@ const kCodes: readonly TernErrorCode[] = ['bad-file', 'unsupported', 'bad-option
 export class Engine {
   readonly #module: MainModule;
   readonly #variant: Omit<EngineInfo, 'kernel'>;
-  #helpers: Helpers | null = null;
+  #helpers: HelperPool | null = null;
   #wanted: Threads = 1;
   #whyOne = ''; // although more threads were asked for
 
@@ -65,12 +73,15 @@ export class Engine {
     };
   }
 
-  /** The fastest variant that this browser runs correctly. `wasmFolder`: where the .wasm files are, if moved. */
-  static async start(wasmFolder: string | null, threads: Threads = 1): Promise<Engine> {
+  /**
+   * The fastest variant that this browser runs correctly. `wasmFolder`: where the .wasm files are, if moved.
+   * `startHelpers` is called when there can be more threads than this one.
+   */
+  static async start(wasmFolder: string | null, threads: Threads, startHelpers: StartHelpers): Promise<Engine> {
     let whyOne = whyNotThreads(threads) || (threads === 1 ? '' : whyNotRelaxed());
     if (threads !== 1 && whyOne === '') {
       try {
-        const engine = await Engine.startThreads(wasmFolder, threads);
+        const engine = await Engine.#startThreads(wasmFolder, threads, startHelpers);
         if (engine.info.kernel.startsWith('relaxed')) return engine;
         engine.#helpers?.keep(0);
         whyOne = 'the known-answer test of the relaxed SIMD kernel failed';
@@ -103,7 +114,7 @@ export class Engine {
   }
 
   /** The engine with threads, all of them started. Needs a worker of a page that is cross-origin isolated. */
-  static async startThreads(wasmFolder: string | null, wanted: Threads): Promise<Engine> {
+  static async #startThreads(wasmFolder: string | null, wanted: Threads, startHelpers: StartHelpers): Promise<Engine> {
     const module = await WebAssembly.compile(await fetchWasm(wasmUrl('threads', wasmFolder)));
     const memory = sharedMemory();
     const engine = await Engine.#instantiate(createThreads, module, 'threads', '', memory);
@@ -111,7 +122,7 @@ export class Engine {
       const part = i + 1;
       return { module, memory, part, entry: engine.#module.prepareHelper(part) };
     });
-    engine.#helpers = await Helpers.start(starts);
+    engine.#helpers = await startHelpers(starts);
     engine.#wanted = wanted;
     engine.#module.setThreads(starts.length + 1);
     return engine;

@@ -3,11 +3,12 @@
 //
 // Runs in the worker, or on the page's own thread where no worker can be started. One host, one model.
 
+import { deferred } from './deferred.js';
 import { Engine, type EngineLoader, type EngineModel, type EngineSession } from './engine.js';
 import { TernError, toErrorData, type TernErrorCode } from './errors.js';
 import { Job, newPaces } from './jobs.js';
 import { unreachable, type Outcome, type Reply, type Request } from './protocol.js';
-import type { Threads } from './threads.js';
+import type { HelperPool, StartHelpers, Threads } from './threads.js';
 
 export type Send = (reply: Reply, transfer: Transferable[]) => void;
 
@@ -26,6 +27,7 @@ export class Host {
   readonly #paces = newPaces();
   readonly #lanes = new Map<number, Lane>(); // in the order in which their turn comes
   #engine: Engine | null = null;
+  #helpers = deferred<HelperPool>();
   #tuned: Promise<void> = Promise.resolve();
   #closed = false;
   #loader: EngineLoader | null = null;
@@ -63,6 +65,11 @@ export class Host {
         return;
       case 'abort':
         return this.#abort(request.job);
+      case 'helpers':
+        if (request.failure === '')
+          this.#helpers.resolve({ keep: (count) => this.#reply({ type: 'keep-helpers', count }) });
+        else this.#helpers.reject(new Error(request.failure));
+        return;
       default:
         unreachable(request);
     }
@@ -80,7 +87,7 @@ export class Host {
 
   async #start(wasmFolder: string | null, threads: Threads): Promise<void> {
     try {
-      const engine = await Engine.start(wasmFolder, threads);
+      const engine = await Engine.start(wasmFolder, threads, this.#startHelpers);
       this.#engine = engine;
       this.#loader = engine.newLoader();
       this.#reply({ type: 'ready', engine: engine.info });
@@ -89,6 +96,11 @@ export class Host {
       this.#fail(error, 'bad-assets');
     }
   }
+
+  readonly #startHelpers: StartHelpers = (starts) => {
+    this.#reply({ type: 'start-helpers', starts });
+    return this.#helpers.promise;
+  };
 
   /**
    * Chooses the fastest kernel while the file arrives. The browser runs quickly compiled code first and compiles what is

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import type { ErrorData } from './errors.js';
+import type { HelperStart } from './helper.js';
 import type { EngineOptions } from './options.js';
 import type { Threads, ThreadsInfo } from './threads.js';
 
@@ -101,7 +102,9 @@ export type Request =
   | { readonly type: 'run'; readonly session: number; readonly job: number; readonly task: Task }
   /** A generation may produce `credit` bytes in total before it pauses. */
   | { readonly type: 'credit'; readonly job: number; readonly credit: number }
-  | { readonly type: 'abort'; readonly job: number };
+  | { readonly type: 'abort'; readonly job: number }
+  /** The answer to start-helpers; failure: why there are none, empty if all are at work. */
+  | { readonly type: 'helpers'; readonly failure: string };
 
 /** Engine to page. `hello`: the script runs; every later failure is a `failed` message. */
 export type Reply =
@@ -110,6 +113,9 @@ export type Reply =
   | { readonly type: 'taken'; readonly expected: number }
   | { readonly type: 'loaded'; readonly info: FileInfo; readonly engine: EngineInfo; readonly threads: ThreadsInfo }
   | { readonly type: 'probed'; readonly report: KernelsReport; readonly engine: EngineInfo }
+  /** The page shall make the workers of further threads, and later end all but the first `count`. */
+  | { readonly type: 'start-helpers'; readonly starts: readonly HelperStart[] }
+  | { readonly type: 'keep-helpers'; readonly count: number }
   | { readonly type: 'written'; readonly job: number; readonly written: Written }
   | { readonly type: 'done'; readonly job: number; readonly outcome: Outcome }
   | { readonly type: 'job-failed'; readonly job: number; readonly error: ErrorData }

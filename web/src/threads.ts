@@ -44,9 +44,6 @@ export function whyNotThreads(wanted: Threads): string {
       'and Cross-Origin-Embedder-Policy: require-corp'
     );
   }
-  // On a busy machine about every third page stopped there, all its workers asleep; never in Chromium.
-  if (/Firefox\//.test(navigator.userAgent))
-    return 'threads are not reliable in Firefox yet: some pages waited forever';
   return mostThreads(wanted) > 1 ? '' : 'this machine has one processor';
 }
 
@@ -66,41 +63,50 @@ export function sharedMemory(): WebAssembly.Memory {
   throw failure;
 }
 
-/** The workers of threads 1, 2, ...; the engine's own is thread 0. */
-export class Helpers {
+/** What the engine needs of its helpers: to end all but the first `count`. */
+export interface HelperPool {
+  keep(count: number): void;
+}
+
+/** Resolves when all are at work; rejects if one cannot start, and then none stays. */
+export type StartHelpers = (starts: readonly HelperStart[]) => Promise<HelperPool>;
+
+/**
+ * The workers of threads 1, 2, ...; the engine's own is thread 0. The page makes them all: in a worker of Firefox 153
+ * `new Worker` sometimes never returns while other work keeps the processors busy.
+ */
+export class Helpers implements HelperPool {
   readonly #workers: Worker[];
+  /** Resolves when all are at work. */
+  readonly ready: Promise<void>;
 
-  private constructor(workers: Worker[]) {
-    this.#workers = workers;
-  }
-
-  /** Resolves when all are at work; if one cannot start, none stays. */
-  static async start(starts: readonly HelperStart[]): Promise<Helpers> {
-    const workers: Worker[] = [];
-    try {
-      await Promise.all(
-        starts.map((start) => {
-          // Literal, so that bundlers find the script. Another one than the engine's: they refuse workers in circles.
-          const worker = new Worker(new URL('./helper.js', import.meta.url), { type: 'module' });
-          workers.push(worker);
-          return new Promise<void>((resolve, reject) => {
-            worker.addEventListener('message', () => resolve(), { once: true });
-            worker.addEventListener('error', (event) => {
-              event.preventDefault(); // reported where it is known what was asked for
-              reject(new Error(event.message || 'its script could not be loaded'));
-            });
-            worker.postMessage(start);
+  /** `folder`: where helper.js is, if moved. `onStop` hears why one of them stopped after it had started. */
+  constructor(starts: readonly HelperStart[], folder: URL | null, onStop: (why: string) => void) {
+    this.#workers = starts.map(() =>
+      folder === null
+        ? new Worker(new URL('./helper.js', import.meta.url), { type: 'module' }) // literal: bundlers look for this form
+        : new Worker(new URL('helper.js', folder), { type: 'module' }),
+    );
+    const started = this.#workers.map(
+      (worker, i) =>
+        new Promise<void>((resolve, reject) => {
+          let isReady = false;
+          worker.addEventListener('message', () => {
+            isReady = true;
+            resolve();
           });
+          worker.addEventListener('error', (event) => {
+            event.preventDefault(); // reported where it is known what was asked for
+            const why = event.message || 'its script could not be loaded';
+            if (isReady) onStop(why);
+            else reject(new Error(why));
+          });
+          worker.postMessage(starts[i]);
         }),
-      );
-    } catch (error) {
-      for (const worker of workers) worker.terminate();
-      throw error;
-    }
-    return new Helpers(workers);
+    );
+    this.ready = Promise.all(started).then(() => undefined);
   }
 
-  /** Ends all but the first `count`. */
   keep(count: number): void {
     for (const worker of this.#workers.splice(count)) worker.terminate();
   }

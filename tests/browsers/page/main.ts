@@ -154,12 +154,51 @@ async function checkThreads(list: readonly Listed[]): Promise<void> {
       });
     }
   }
+  if ((await countThreads(list[0]?.url ?? '')) > 1) await checkBadHelpers(list[0]?.url ?? '');
   await check('the page’s own thread computes alone', async () => {
     const model = await load(list[0]?.url ?? '', { threads: 2, runtime: 'main' });
     expectSame(model.info.runtime.threads.count, 1, 'threads');
     if (model.info.runtime.threads.reason === '') throw new Error('there is no reason');
     await model.close();
   });
+}
+
+async function countThreads(url: string): Promise<number> {
+  const model = await load(url, { threads: 2 });
+  await model.close();
+  return model.info.runtime.threads.count;
+}
+
+async function checkBadHelpers(url: string): Promise<void> {
+  await check('threads that cannot start are done without, and it says why', async () => {
+    const model = await withHelper('wrong/worker.js', () => load(url, { threads: 2 }));
+    const { count, reason } = model.info.runtime.threads;
+    if (count !== 1 || !reason.startsWith('threads could not be started: ')) throw new Error(`${count}: ${reason}`);
+    await model.generate('x', { maxBytes: 1 });
+    await model.close();
+  });
+  await check('a thread that stops ends the model with an error', async () => {
+    const work = async (): Promise<void> => {
+      const model = await withHelper('wrong/helper.js', () => load(url, { threads: 2 }));
+      for (;;) await model.generate('x', { maxBytes: 64 });
+    };
+    await expectError(work, 'code', 'engine-failed');
+  });
+}
+
+/** What `run` gives when the script of all further threads is another one. */
+async function withHelper<T>(script: string, run: () => Promise<T>): Promise<T> {
+  const real = window.Worker;
+  window.Worker = class extends real {
+    constructor(url: string | URL, options?: WorkerOptions) {
+      super(String(url).includes('helper') ? script : url, options);
+    }
+  };
+  try {
+    return await run();
+  } finally {
+    window.Worker = real;
+  }
 }
 
 /** Two models with threads that are kept busy; window.__release ends one by abort and close, the other by close alone. */
@@ -255,7 +294,7 @@ async function run(): Promise<void> {
   if (location.search === '?threads') return checkThreads(list);
   if (location.search === '?hold') return holdThreads(first);
   await checkVariant('simd', list);
-  const engine = await Engine.start(null);
+  const engine = await Engine.start(null, 1, () => Promise.reject(new Error('one thread needs no others')));
   notes['variant'] = engine.info;
   if (engine.info.variant === 'relaxed') await checkVariant('relaxed', list);
   await checkProbe('worker', engine.info.variant);

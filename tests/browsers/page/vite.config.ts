@@ -37,6 +37,8 @@ function wrongFiles(): Plugin {
       for (const name of ['tern-simd', 'tern-relaxed', 'tern-threads']) {
         this.emitFile({ type: 'asset', fileName: `wrong/${name}.wasm`, source: page });
       }
+      const stops = 'onmessage = () => { postMessage("ready"); throw new Error("stopped as asked"); };';
+      this.emitFile({ type: 'asset', fileName: 'wrong/helper.js', source: stops });
       this.emitFile({ type: 'asset', fileName: 'wrong/worker.js', source: 'throw new Error("not the worker");' });
     },
   };
