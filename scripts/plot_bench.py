@@ -18,7 +18,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot
+from matplotlib import pyplot, ticker
 
 RESULT = Path(__file__).resolve().parent.parent / "build" / "bench" / "bench.json"
 PICTURE = "scaling.svg"
@@ -39,12 +39,27 @@ def parameters(model: str) -> float | None:
     return float(found[1]) * UNITS[found[2]] if found else None
 
 
+def short(number: float) -> str:
+    """1.3e9 -> "1.3B"."""
+    for unit, size in reversed(UNITS.items()):
+        if number >= size:
+            return f"{number / size:g}{unit}"
+    return f"{number:g}"
+
+
+def measured(row: dict) -> str:
+    """What a row is about. With threads the bench measures writing in a browser through the package alone."""
+    of = row["of"]
+    through_package = of["bench"] == "page" and row.get("what", "").startswith("package writes")
+    return "decode" if through_package and of["threads"] > 1 else of["bench"]
+
+
 def points(rows: list[dict], bench: str, x) -> dict[str, list[tuple[float, float]]]:
     """-> per engine (x of a row, value), in the order of x; rows for which x gives None are left out."""
     found: dict[str, dict[float, float]] = {}
     for row in rows:
         of = row["of"]
-        if of["bench"] != bench or row["engine"] not in ENGINES or of.get("type", "TQ2_0") != "TQ2_0":
+        if measured(row) != bench or row["engine"] not in ENGINES or of.get("type", "TQ2_0") != "TQ2_0":
             continue
         if (at := x(of)) is not None:
             found.setdefault(row["engine"], {})[at] = row["value"]
@@ -96,13 +111,20 @@ def draw(result: dict) -> str:
             for engine, line in panel["lines"].items():
                 color, marker, label = ENGINES[engine]
                 ax.plot(*zip(*line), marker, color=color, markersize=5, linewidth=1.2, label=label)
-            ax.set(title=panel["title"], xlabel=panel["x"], xscale="log", yscale="log")
-            if panel["x"] == "threads":
-                counts = sorted({at for line in panel["lines"].values() for at, _ in line})
-                ax.set(xscale="linear", yscale="linear", xticks=counts, ylim=(0, None))
+            ax.set(title=panel["title"], xlabel=panel["x"])
+            xs = sorted({at for line in panel["lines"].values() for at, _ in line})
+            if panel["x"] == "parameters":
+                ax.set(xscale="log", yscale="log")
+                ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,g}"))
+            else:
+                ax.set(xscale="linear" if panel["x"] == "threads" else "log", ylim=(0, None))
+            ax.xaxis.set_major_locator(ticker.FixedLocator(xs))
+            ax.xaxis.set_major_formatter(ticker.FuncFormatter(lambda at, _: short(at)))
+            ax.minorticks_off()
+            ax.tick_params(axis="x", labelsize=7)
         axes[0][0].set_ylabel("bytes (llama: tokens) per second")
         handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels())}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=len(handles), frameon=False)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         pyplot.close(figure)

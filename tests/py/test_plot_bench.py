@@ -11,14 +11,15 @@ import plot_bench
 from conftest import ROOT
 
 
-def row(engine, bench, value, **of):
-    return {"engine": engine, "value": value, "of": {"bench": bench, "threads": 1, **of}}
+def row(engine, bench, value, what="", **of):
+    return {"engine": engine, "what": what, "value": value, "of": {"bench": bench, "threads": 1, **of}}
 
 
 ROWS = [
     row("chromium", "decode", 100, model="random 20M"),
     row("chromium", "decode", 10, model="random 1.3B"),
-    row("chromium", "decode", 19, model="random 1.3B", threads=2),
+    row("chromium", "page", 19, what="package writes, random 1.3B, 2 threads", model="random 1.3B", threads=2),
+    row("chromium", "page", 17, what="package reads, random 1.3B, 2 threads", model="random 1.3B", threads=2),
     row("chromium", "prompt", 50, model="random 20M", prompt_bytes=16),
     row("chromium", "prompt", 90, model="random 20M", prompt_bytes=256),
     row("llama.cpp", "decode", 80, model="random 20M", type="TQ2_0"),
