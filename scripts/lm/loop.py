@@ -133,7 +133,7 @@ class Trainer:
             checkpoint.save(self.out / name, content)
 
     def decaying(self) -> bool:
-        return self.at.bytes_seen > self.run.train.total_bytes - self.run.train.decay_bytes
+        return self.at.bytes_seen > self.run.train.total_bytes - self.run.train.decay
 
     def batches(self):
         """(inputs, what the model is shown of them, targets) of this process's rows for ever, from where the run is.

@@ -93,9 +93,9 @@ def schedule(bytes_seen: int, train) -> float:
     wsd: warm-up, stable, decay (arXiv 2404.06395), where one stable run serves ends of several lengths.
     """
     left = max(train.total_bytes - bytes_seen, 0)
-    warm = min(1.0, (bytes_seen + 1) / max(train.warmup_bytes, 1))
+    warm = min(1.0, (bytes_seen + 1) / max(train.warmup, 1))
     if train.schedule == "wsd":
-        late = min(1.0, left / max(train.decay_bytes, 1))
+        late = min(1.0, left / max(train.decay, 1))
     else:
-        late = (1 - math.cos(math.pi * min(1.0, left / max(train.total_bytes - train.warmup_bytes, 1)))) / 2
+        late = (1 - math.cos(math.pi * min(1.0, left / max(train.total_bytes - train.warmup, 1)))) / 2
     return min(warm, train.final_factor + (1 - train.final_factor) * late)

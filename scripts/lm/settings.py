@@ -2,17 +2,18 @@
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from .arch import config_from_dict, config_to_dict
+from .keys import check_keys
 
 
 @dataclass(frozen=True)
 class Data:
     train: list[str]  # text files, see data.read_text
     valid: str  # held-out text file
-    early: list[str] = ()  # more text files, left out during the last `decay_bytes` (noisier text)
+    early: list[str] = ()  # more text files, left out while the learning rate falls (noisier text)
     weights: dict[str, float] = field(
         default_factory=dict
     )  # how often an epoch reads a text: 1 unless it is named here;
@@ -23,7 +24,7 @@ class Data:
             if name not in (*self.train, *self.early):
                 known = ", ".join((*self.train, *self.early))
                 raise ValueError(f'data.weights names "{name}", which is not in data.train or data.early: {known}')
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight <= 1000:
+            if not 0 < weight <= 1000:
                 raise ValueError(f'data.weights of "{name}" must be above 0 and at most 1000, got {weight!r}')
 
 
@@ -38,8 +39,8 @@ class Train:
     matrix_lr: float = 0.02
     matrix_weight_decay: float = 0.05  # of the masters of the ternary matrices, times their learning rate
     schedule: str = "wsd"  # after the warm-up: "wsd" (constant, then linear over decay_bytes) or "cosine"
-    warmup_bytes: int = 1_000_000
-    decay_bytes: int = 25_000_000
+    warmup_bytes: int | None = None  # unless given: 2 % of total_bytes
+    decay_bytes: int | None = None  # unless given: half of total_bytes; 0 = no decay (wsd only)
     final_factor: float = 0.0  # what the schedule ends at, as a factor on the learning rates
     clip: float = 1.0  # largest Euclidean norm of the gradient; 0 = no clipping
     byte_dropout: float = 0.0  # share of the input bytes that the model is not shown (arXiv 1511.06349, word dropout)
@@ -69,19 +70,36 @@ class Train:
         for name in ("final_factor", "byte_dropout", "hidden_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 0 and less than 1, got {getattr(self, name)}")
-        for name in ("matrix_weight_decay", "clip", "warmup_bytes", "decay_bytes"):
-            if getattr(self, name) < 0:
+        at_least_0 = ("matrix_weight_decay", "clip", "warmup_bytes", "decay_bytes", "seed")
+        for name in (*at_least_0, "sample_every", "ternary_every", "keep_every"):
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"train.{name} must not be negative, got {getattr(self, name)}")
+        if self.warmup > self.total_bytes:
+            raise ValueError(
+                f"train.warmup_bytes must be at most train.total_bytes, {self.total_bytes}, or the learning rate is "
+                f"never reached; got {self.warmup_bytes}"
+            )
+        for name in ("lr", "matrix_lr", "teacher_temperature"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"train.{name} must be above 0, got {getattr(self, name)}")
         if not 0 <= self.teacher_weight <= 1:
             raise ValueError(f"train.teacher_weight must be from 0 to 1, got {self.teacher_weight}")
-        if self.teacher_temperature <= 0:
-            raise ValueError(f"train.teacher_temperature must be above 0, got {self.teacher_temperature}")
         if self.length % 4:
             raise ValueError(f"train.length must be a multiple of 4 (the fused blocks need it), got {self.length}")
         if self.batch % self.accumulate:
             raise ValueError(
                 f"train.batch must be a multiple of train.accumulate, got {self.batch} and {self.accumulate}"
             )
+
+    @property
+    def warmup(self) -> int:
+        """Bytes over which the learning rate rises."""
+        return self.total_bytes // 50 if self.warmup_bytes is None else self.warmup_bytes
+
+    @property
+    def decay(self) -> int:
+        """Bytes over which it falls at the end."""
+        return self.total_bytes // 2 if self.decay_bytes is None else self.decay_bytes
 
 
 CHOICES = {
@@ -110,6 +128,7 @@ class Run:
         """Reads a TOML file and applies changes such as "train.lr=1e-3"; ValueError names the file and what is wrong."""
         try:
             values = tomllib.loads(Path(path).read_text())
+            require_sections(values)
             for change in changes:
                 section, key, value = parse_change(change)
                 values.setdefault(section, {})[key] = value
@@ -120,15 +139,10 @@ class Run:
 
     @staticmethod
     def from_dict(values: dict) -> "Run":
-        for section in values:
-            if section not in ("model", "data", "train"):
-                raise ValueError(f"[{section}] is not a section; known: model, data, train")
+        require_sections(values)
         parts = {"model": config_from_dict(values.get("model", {}))}
         for name, kind in (("data", Data), ("train", Train)):
-            known = {f.name for f in fields(kind)}
-            for key in values.get(name, {}):
-                if key not in known:
-                    raise ValueError(f"{name}.{key} is not a setting; known: {', '.join(sorted(known))}")
+            check_keys(name, kind, values.get(name, {}))
             try:
                 parts[name] = kind(**values.get(name, {}))
             except TypeError as fault:
@@ -138,6 +152,14 @@ class Run:
     def to_dict(self) -> dict:
         """{model, data, train} of plain values: what a checkpoint keeps and `from_dict` reads."""
         return {"model": config_to_dict(self.model), "data": asdict(self.data), "train": asdict(self.train)}
+
+
+def require_sections(values: dict) -> None:
+    for name, section in values.items():
+        if name not in ("model", "data", "train"):
+            raise ValueError(f"[{name}] is not a section; known: model, data, train")
+        if not isinstance(section, dict):
+            raise ValueError(f"{name} must be a section, [{name}] and lines below it, got {section!r}")
 
 
 def parse_change(change: str) -> tuple[str, str, object]:

@@ -66,6 +66,12 @@ def test_wsd_warms_up_stays_and_falls_in_a_line():
     assert factors(train, 49, 99, 500, 800, 900, 1000) == pytest.approx([0.5, 1, 1, 1, 0.5, 0])
 
 
+def test_a_short_run_without_a_schedule_of_its_own_reaches_its_rate_and_ends_at_zero():
+    assert factors(Train(total_bytes=60_000), 600, 1200, 30_000, 45_000, 60_000) == pytest.approx(
+        [0.5, 1, 1, 0.5, 0], abs=1e-3
+    )
+
+
 def test_cosine_warms_up_and_falls_to_the_final_factor():
     train = Train(total_bytes=1100, warmup_bytes=100, schedule="cosine", final_factor=0.1)
     assert factors(train, 49, 100, 600, 1100) == pytest.approx([0.5, 1, 0.55, 0.1])

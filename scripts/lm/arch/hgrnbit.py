@@ -7,12 +7,13 @@ Glossary: B batch, T time, D hidden width, E recurrent width, I feed-forward wid
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ..keys import check_keys
 from ..losses import Lesson, byte_loss
 from ..scan import scan
 from ..ternary import BitLinear, Embedding, RMSNorm
@@ -53,10 +54,7 @@ class Config:
 
     @staticmethod
     def from_dict(values: dict) -> "Config":
-        known = {f.name for f in fields(Config)}
-        for key in values:
-            if key not in known:
-                raise ValueError(f"model.{key} is not a setting of hgrnbit; known: {', '.join(sorted(known))}")
+        check_keys("model", Config, values)
         return Config(**values)
 
     to_dict = asdict

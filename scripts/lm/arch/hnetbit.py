@@ -10,7 +10,7 @@ D width of a level, R router width, K convolution taps.
 
 import math
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..keys import check_keys
 from ..losses import Lesson, byte_loss
 from ..ternary import BitLinear, Embedding, RMSNorm, embedding_codes, quantize_activation, straight_through
 from . import hgrnbit
@@ -102,12 +103,7 @@ class Config:
 
     @staticmethod
     def from_dict(values: dict) -> "Config":
-        known = {f.name for f in fields(Config)}
-        for key in values:
-            if key not in known:
-                raise ValueError(f"model.{key} is not a setting of hnetbit; known: {', '.join(sorted(known))}")
-            if isinstance(getattr(Config, key), tuple) and not isinstance(values[key], (list, tuple)):
-                raise ValueError(f"model.{key} must be a list, outermost level first, found {values[key]!r}")
+        check_keys("model", Config, values)
         return Config(**{key: tuple(x) if isinstance(x, list) else x for key, x in values.items()})
 
 
