@@ -1,13 +1,13 @@
 // Measures our engine: the native bench, and in a browser the bench page with the same code and with the shipped package.
 import { existsSync } from 'node:fs';
 import { missing, open } from '../../tests/browsers/drivers.js';
-import { largestDescendant, run } from './processes.js';
+import { attempt, largestDescendant, run } from './processes.js';
 import { parseLines } from './rows.js';
 import { serve } from './server.js';
 
 const kKernelParts = ['limits', 'products', 'dram', 'lab', 'activations'];
 const kModelParts = ['model', 'prompts'];
-const kPatience = 900_000; // milliseconds for one job: a large model on a busy machine
+const kPatience = 900_000; // milliseconds for one job: a large model on a busy machine; a long text gets 1 more per byte
 
 /**
  * Command lines of tern_bench: one for the kernels, and one per model.
@@ -32,6 +32,14 @@ export function commands(options, models) {
   ];
 }
 
+/** As `attempt`, but of our own engine nothing should fail: the bench ends with status 1. -> lines */
+async function ownAttempt(what, note, work) {
+  note(what);
+  const lines = await attempt(`${what}: left out`, note, work);
+  if (lines === null) process.exitCode = 1;
+  return lines ?? [];
+}
+
 /** Where a model's file was named, its name. */
 const renamed = (lines, model) => lines.map((line) => (model && line.model ? { ...line, model: model.name } : line));
 
@@ -43,14 +51,14 @@ export async function native(root, options, models, note) {
   }
   const lines = [];
   for (const { model, words } of commands(options, models)) {
-    note(`native: ${model?.name ?? 'kernels'}`);
     const own = words.map((word, i) => (words[i - 1] === '--model' && model ? model.path : word));
-    lines.push(...renamed(parseLines(await run(program, own)), model));
+    const measure = async () => renamed(parseLines(await run(program, own)), model);
+    lines.push(...(await ownAttempt(`native: ${model?.name ?? 'kernels'}`, note, measure)));
   }
   for (const model of options.parts.includes('threads') ? models : []) {
-    note(`native: ${model.name}, 2 threads`);
     const words = ['--parts', 'model', '--model', model.path, '--milliseconds', String(options.milliseconds)];
-    const all = parseLines(await run(program, [...words, '--threads', '2']));
+    const measure = async () => parseLines(await run(program, [...words, '--threads', '2']));
+    const all = await ownAttempt(`native: ${model.name}, 2 threads`, note, measure);
     lines.push(...renamed(all, model).filter(({ threads }) => threads === 2)); // speeds; the rest is as with one
   }
   return lines;
@@ -75,24 +83,27 @@ export async function inBrowser(root, browser, options, models, note) {
   }
   const lines = [];
   for (const { model, words } of commands(options, models)) {
-    note(`${browser}: ${model?.name ?? 'kernels'}`);
-    const url = model ? '/files/0' : null;
-    lines.push(...renamed(await job(root, browser, model?.path, 'engine', { words, url }), model));
+    const what = { words, url: model ? '/files/0' : null, patience: kPatience + options.stream };
+    const measure = async () => renamed(await job(root, browser, model?.path, 'engine', what), model);
+    lines.push(...(await ownAttempt(`${browser}: ${model?.name ?? 'kernels'}`, note, measure)));
   }
   const seconds = options.milliseconds / 100;
   for (const model of models) {
     for (const threads of [options.parts.includes('page') ? 1 : 0, options.parts.includes('threads') ? 2 : 0]) {
       if (threads === 0) continue;
-      note(`${browser}: the package with ${model.name}${threads > 1 ? `, ${threads} threads` : ''}`);
-      const what = { url: '/files/0', name: model.name, seconds, threads: threads > 1 ? threads : null };
-      lines.push(...(await job(root, browser, model.path, 'package', { ...what, memory: true })));
+      const title = `${browser}: the package with ${model.name}${threads > 1 ? `, ${threads} threads` : ''}`;
+      const what = { url: '/files/0', name: model.name, seconds, threads: threads > 1 ? threads : null, memory: true };
+      lines.push(...(await ownAttempt(title, note, () => job(root, browser, model.path, 'package', what))));
     }
   }
   return lines;
 }
 
-/** Runs a job of the bench page in a fresh browser, so that nothing of another job is in its memory; `file` is /files/0. */
-export async function job(root, browser, file, kind, what, mounts = {}) {
+/**
+ * Runs a job of the bench page in a fresh browser, so that nothing of another job is in its memory; `file` is /files/0.
+ * what: of the job; `patience`: milliseconds to wait for it
+ */
+export async function job(root, browser, file, kind, { patience = kPatience, ...what }, mounts = {}) {
   const folders = { page: `${root}/scripts/bench/page`, modules: `${root}/build/wasm/bench`, package: `${root}/dist` };
   const server = await serve({ ...folders, ...mounts }, file ? [file] : []);
   const page = await open[browser]();
@@ -102,11 +113,11 @@ export async function job(root, browser, file, kind, what, mounts = {}) {
     await page.evaluate(`window.start(${JSON.stringify(kind)}, ${JSON.stringify(what)})`);
     let memory = null;
     if (what.memory) {
-      await page.waitFor('window.loaded || window.result', kPatience);
+      await page.waitFor('window.loaded || window.result', patience);
       memory = largestDescendant();
       await page.evaluate('window.release?.()');
     }
-    const { lines, error } = await page.waitFor('window.result', kPatience);
+    const { lines, error } = await page.waitFor('window.result', patience);
     if (error) throw new Error(`${browser}: ${error}`);
     const parsed = lines.map((line) => JSON.parse(line));
     return memory === null ? parsed : parsed.flatMap((line) => [line, processLine(line, memory)]);

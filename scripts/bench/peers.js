@@ -4,7 +4,7 @@ import { missing } from '../../tests/browsers/drivers.js';
 import { job } from './engines.js';
 import { random } from './models.js';
 import { kPresets } from './options.js';
-import { run } from './processes.js';
+import { attempt, run } from './processes.js';
 import { parseLines } from './rows.js';
 
 const kWllama = '@wllama/wllama@3.8.1';
@@ -19,16 +19,6 @@ const kLlamaBuild = [
 ]
   .map((option) => `-D${option}=OFF`)
   .join(' ');
-
-/** Runs `work`; what fails is said in one line, and the bench goes on. */
-async function attempt(what, note, work) {
-  try {
-    return await work();
-  } catch (error) {
-    note(`${what}: ${String(error.message).replaceAll('\n', ' ')}`);
-    return null;
-  }
-}
 
 async function installWllama(folder, note) {
   const installed = `${folder}/node_modules/@wllama/wllama`;

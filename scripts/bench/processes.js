@@ -50,3 +50,13 @@ export function machine() {
   }
   return { processor, system: `${process.platform} ${process.arch}` };
 }
+
+/** Runs `work`; what fails is said in one line, and the bench goes on. */
+export async function attempt(what, note, work) {
+  try {
+    return await work();
+  } catch (error) {
+    note(`${what}: ${String(error.message).replaceAll('\n', ' ')}`);
+    return null;
+  }
+}

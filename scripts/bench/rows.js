@@ -139,6 +139,7 @@ function describe(line, limits) {
           unit: '%',
           value: 100 * (line.last / line.first),
         },
+        { what: '... median of the hundredths', unit: 'bytes/s', value: line.median },
         { what: `... memory more at its end`, unit: 'bytes', value: line.memory_growth_bytes, higher: false },
       ];
     case 'peer': {
