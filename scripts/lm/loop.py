@@ -183,9 +183,10 @@ class Trainer:
         nats, statistics = self.gradients(inputs, shown, targets)
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), t.clip or math.inf))
         if not math.isfinite(norm):
+            last = self.out / "last.pt"
             raise RuntimeError(
-                f"step {self.at.step}: the gradient is not finite; lower train.lr or train.matrix_lr and begin a new run "
-                f"with --init-from {self.out / 'last.pt'}"
+                f"step {self.at.step}: the gradient is not finite; lower train.lr or train.matrix_lr and begin a new run"
+                + (f" with --init-from {last}" if last.exists() else "")
             )
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -235,12 +236,23 @@ def train(
         if last.exists():
             trainer.restore(last)
         elif grow_from:
-            trainer.at.bytes_seen = checkpoint.grow(trainer.model, grow_from)
+            trainer.at.bytes_seen = seen = checkpoint.grow(trainer.model, grow_from)
+            if seen >= run.train.total_bytes:
+                raise ValueError(
+                    f"{grow_from} has seen {seen} bytes and its schedule goes on: train.total_bytes must be more, got "
+                    f"{run.train.total_bytes}"
+                )
         elif init_from:
             trainer.at.bytes_before = checkpoint.initialize(trainer.model, init_from)
-        if world.writes:
-            trainer.describe()
-        trainer.fit()
+        if trainer.at.bytes_seen >= run.train.total_bytes:
+            if world.writes:  # run.json keeps the settings it was trained with
+                print(
+                    f"{last} has seen {trainer.at.bytes_seen:,} bytes, as many as train.total_bytes wants", flush=True
+                )
+        else:
+            if world.writes:
+                trainer.describe()
+            trainer.fit()
         done = True
         del trainer  # what holds on to the processes' connection ends before it
     finally:

@@ -252,3 +252,23 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
         checkpoint.load(tmp_path / "x.pt")
     with pytest.raises(FileNotFoundError, match="no such checkpoint"):
         checkpoint.load(tmp_path / "missing.pt")
+
+
+def test_a_run_that_has_seen_all_its_text_stays_as_it_is(tmp_path, capsys):
+    run = settings(tmp_path, total_bytes=2 * 128)
+    loop.train(run, tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    loop.train(replace(run, train=replace(run.train, total_bytes=128)), tmp_path / "run", resume=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+    assert "last.pt has seen 256 bytes" in capsys.readouterr().out
+    deeper = replace(run, model=replace(TINY, layers=2))
+    with pytest.raises(ValueError, match=r"last\.pt has seen 256 bytes .* train\.total_bytes must be more, got 256"):
+        loop.train(deeper, tmp_path / "deeper", grow_from=tmp_path / "run" / "last.pt")
+
+
+def test_a_run_without_a_checkpoint_does_not_name_one_when_it_fails(tmp_path):
+    run = settings(tmp_path, lr=1e30, matrix_lr=1e30)
+    with pytest.raises(
+        RuntimeError, match=r"gradient is not finite; lower train\.lr or train\.matrix_lr and begin a new run$"
+    ):
+        loop.train(run, tmp_path / "run")
