@@ -139,6 +139,11 @@ function describe(line, limits) {
           unit: '%',
           value: 100 * (line.last / line.first),
         },
+        {
+          what: '... median of the last ten hundredths beside that of the first ten',
+          unit: '%',
+          value: 100 * (line.last_tenth_median / line.first_tenth_median),
+        },
         { what: '... median of the hundredths', unit: 'bytes/s', value: line.median },
         { what: `... memory more at its end`, unit: 'bytes', value: line.memory_growth_bytes, higher: false },
       ];
