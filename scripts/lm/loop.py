@@ -244,15 +244,12 @@ def train(
                 )
         elif init_from:
             trainer.at.bytes_before = checkpoint.initialize(trainer.model, init_from)
-        if trainer.at.bytes_seen >= run.train.total_bytes:
-            if world.writes:  # run.json keeps the settings it was trained with
-                print(
-                    f"{last} has seen {trainer.at.bytes_seen:,} bytes, as many as train.total_bytes wants", flush=True
-                )
-        else:
+        if trainer.at.bytes_seen < run.train.total_bytes:
             if world.writes:
                 trainer.describe()
             trainer.fit()
+        elif world.writes:  # run.json keeps the settings it was trained with
+            print(f"{last} has seen {trainer.at.bytes_seen:,} bytes, as many as train.total_bytes wants", flush=True)
         done = True
         del trainer  # what holds on to the processes' connection ends before it
     finally:

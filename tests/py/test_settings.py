@@ -9,6 +9,7 @@ from lm.settings import CHANGEABLE, Run, Train, refuse_changes
 from tiny_run import TINY, settings
 
 TEXTS = "[data]\ntrain = ['a']\nvalid = 'b'\n"
+TRAIN = TEXTS + "[train]\ntotal_bytes = 1\n"
 
 
 @pytest.mark.parametrize(
@@ -17,28 +18,25 @@ TEXTS = "[data]\ntrain = ['a']\nvalid = 'b'\n"
         ("[model]\nhiden = 3\n", r"model\.hiden"),
         ('[model]\narchitecture = "hgrn"\n', r"model\.architecture must be one of .*hgrnbit.*'hgrn'"),
         ("[modell]\n", r"\[modell\]"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nspeed = 2\n", r"train\.speed"),
+        (TRAIN + "speed = 2\n", r"train\.speed"),
         (TEXTS, r"\[train\].*total_bytes"),
         ("[data]\ntrain = []\n[train]\ntotal_bytes = 1\n", r"\[data\].*valid"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nschedule = 'step'\n", r"train\.schedule must be .wsd. or .cosine."),
-        (TEXTS + "[train]\ntotal_bytes = 1\nbatch = 6\naccumulate = 4\n", r"train\.batch .* train\.accumulate"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nbyte_dropout = 1.0\n", r"train\.byte_dropout"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nhidden_dropout = -0.1\n", r"train\.hidden_dropout"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nmatrix_weight_decay = -1\n", r"train\.matrix_weight_decay must not be neg"),
+        (TRAIN + "schedule = 'step'\n", r"train\.schedule must be .wsd. or .cosine."),
+        (TRAIN + "batch = 6\naccumulate = 4\n", r"train\.batch .* train\.accumulate"),
+        (TRAIN + "byte_dropout = 1.0\n", r"train\.byte_dropout"),
+        (TRAIN + "hidden_dropout = -0.1\n", r"train\.hidden_dropout"),
+        (TRAIN + "matrix_weight_decay = -1\n", r"train\.matrix_weight_decay must not be neg"),
         (
             TEXTS + "[train]\ntotal_bytes = 9\nwarmup_bytes = 10\n",
             r"train\.warmup_bytes must be at most train\.total_b.*, 9",
         ),
         (TEXTS + "[train]\ntotal_bytes = '5'\n", r"train\.total_bytes must be a whole number, got .5."),
-        (TEXTS + "[train]\ntotal_bytes = 1\nbatch = 2.5\n", r"train\.batch must be a whole number, got 2\.5"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nlr = true\n", r"train\.lr must be a number, got True"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nlr = nan\n", r"train\.lr must be a number, got nan"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nlr = -1\n", r"train\.lr must be above 0, got -1"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nseed = -3\n", r"train\.seed must not be negative, got -3"),
-        (
-            TEXTS + "[train]\ntotal_bytes = 1\ndecay_bytes = '2'\n",
-            r"train\.decay_bytes must be a whole number, got .2.",
-        ),
+        (TRAIN + "batch = 2.5\n", r"train\.batch must be a whole number, got 2\.5"),
+        (TRAIN + "lr = true\n", r"train\.lr must be a number, got True"),
+        (TRAIN + "lr = nan\n", r"train\.lr must be a number, got nan"),
+        (TRAIN + "lr = -1\n", r"train\.lr must be above 0, got -1"),
+        (TRAIN + "seed = -3\n", r"train\.seed must not be negative, got -3"),
+        (TRAIN + "decay_bytes = '2'\n", r"train\.decay_bytes must be a whole number, got .2."),
         (
             "[data]\ntrain = 'a'\nvalid = 'b'\n[train]\ntotal_bytes = 1\n",
             r"data\.train must be a list, each entry a text",
@@ -49,8 +47,8 @@ TEXTS = "[data]\ntrain = ['a']\nvalid = 'b'\n"
         ),
         ("[model]\nlayers = 'x'\n", r"model\.layers must be a whole number"),
         ("train = 3\n", r"train must be a section, \[train\]"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nteacher_weight = 1.5\n", r"train\.teacher_weight must be from 0 to 1"),
-        (TEXTS + "[train]\ntotal_bytes = 1\nteacher_temperature = 0\n", r"train\.teacher_temperature must be above 0"),
+        (TRAIN + "teacher_weight = 1.5\n", r"train\.teacher_weight must be from 0 to 1"),
+        (TRAIN + "teacher_temperature = 0\n", r"train\.teacher_temperature must be above 0"),
         (TEXTS + "weights = { c = 2 }\n[train]\ntotal_bytes = 1\n", r"data\.weights names .c., which is not in .*: a"),
         (TEXTS + "weights = { a = -2 }\n[train]\ntotal_bytes = 1\n", r"data\.weights of .a. must be above 0"),
         ("[model\n", "not TOML"),
@@ -63,7 +61,7 @@ def test_a_wrong_config_file_is_refused_by_name(tmp_path, text, fault):
 
 
 def test_single_settings_can_be_changed_on_the_command_line(tmp_path):
-    (tmp_path / "run.toml").write_text(TEXTS + "[train]\ntotal_bytes = 1\n")
+    (tmp_path / "run.toml").write_text(TRAIN)
     changes = ["train.lr=1e-3", "train.schedule=cosine", 'data.train=["c", "d"]', "model.layers = 3", "train.teacher="]
     run = Run.read(tmp_path / "run.toml", changes)
     assert (run.train.lr, run.train.schedule, run.data.train) == (0.001, "cosine", ["c", "d"])
