@@ -1,4 +1,4 @@
-// vocabulary.h: the tokens of a byte-level model, known to the sampler, the models and the tools alike.
+// vocabulary.h: what a token is, and which tokens a model has; from its file, never a constant of the engine.
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -6,8 +6,19 @@
 
 namespace tern {
 
-inline constexpr uint32_t kVocab = 256;  ///< the token is the byte
-inline constexpr uint8_t kBos = 254;     ///< begins a text; never occurs in UTF-8, fed first, never drawn
-inline constexpr uint8_t kEos = 255;     ///< ends a document; never occurs in UTF-8, may be drawn, ends a generation
+using Token = uint32_t;
+
+struct Vocabulary {
+  uint32_t size;  ///< tokens are 0 .. size - 1
+  Token bos;      ///< begins a text: fed first, never drawn
+  Token eos;      ///< ends a document: may be drawn, ends a generation
+};
+
+/// Of models whose token is the byte: begin and end are bytes that never occur in UTF-8 (models/FORMAT.md).
+inline constexpr Vocabulary kBytes{256, 254, 255};
+
+inline constexpr uint32_t kVocab = kBytes.size;
+inline constexpr uint8_t kBos = static_cast<uint8_t>(kBytes.bos);
+inline constexpr uint8_t kEos = static_cast<uint8_t>(kBytes.eos);
 
 }  // namespace tern

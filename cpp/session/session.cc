@@ -117,11 +117,11 @@ void Session::remember(std::span<const uint8_t> bytes) {
 // ---- Session: generation --------------------------------------------------------------------------------------------
 
 Result<void> Session::start(const SampleOptions& options, uint64_t max_bytes) {
-  Result<void> valid = validate(options);
+  Result<void> valid = validate(options, kBytes);
   if (!valid.ok()) return valid;
-  sampler_ = Sampler(options);
+  sampler_.emplace(kBytes, options);
   for (uint64_t at = position_ - std::min<uint64_t>(position_, kRecent); at < position_; ++at) {
-    sampler_.observe(recent_[static_cast<size_t>(at % kRecent)]);
+    sampler_->observe(recent_[static_cast<size_t>(at % kRecent)]);
   }
   bytes_left_ = max_bytes;
   finish_ = max_bytes == 0 ? Finish::kMaxBytes : Finish::kNotFinished;
@@ -131,12 +131,12 @@ Result<void> Session::start(const SampleOptions& options, uint64_t max_bytes) {
 /// The next byte, which becomes part of the text; the model has not read it yet.  Nothing at the end.
 std::optional<uint8_t> Session::draw() {
   if (finish_ != Finish::kNotFinished) return std::nullopt;
-  const uint8_t byte = sampler_.next(logits_);
+  const auto byte = static_cast<uint8_t>(sampler_->next(logits_));
   if (byte == kEos) {
     finish_ = Finish::kEndOfText;
     return std::nullopt;
   }
-  sampler_.observe(byte);
+  sampler_->observe(byte);
   remember({&byte, 1});
   if (--bytes_left_ == 0) finish_ = Finish::kMaxBytes;
   return byte;
@@ -184,6 +184,7 @@ void Session::generate_each(std::span<Session* const> sessions, std::span<std::o
 }
 
 void Session::stop_generation() {
+  sampler_.reset();
   bytes_left_ = 0;
   finish_ = Finish::kMaxBytes;
 }

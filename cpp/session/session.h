@@ -120,7 +120,7 @@ class Session {
   std::vector<int32_t> tile_logits_;  // [kTile][kVocab], for score() and generate_each()
   std::vector<uint8_t> recent_;       // ring of the last kRecent bytes, indexed by position % kRecent
   uint64_t position_ = 0;
-  Sampler sampler_{SampleOptions{}};
+  std::optional<Sampler> sampler_;  // of the generation in progress
   uint64_t bytes_left_ = 0;
   Finish finish_ = Finish::kMaxBytes;
 };

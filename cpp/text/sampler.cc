@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <utility>
 
 #include "fixed/fixed.h"
 #include "text/softmax.h"
@@ -21,7 +22,7 @@ int32_t penalised(int32_t logit, uint32_t penalty_q16) {
 
 }  // namespace
 
-Result<void> validate(const SampleOptions& options) {
+Result<void> validate(const SampleOptions& options, const Vocabulary& vocabulary) {
   constexpr const char* kScaled = " (in units of 1/65536)";
   struct Range {
     const char* name;
@@ -30,7 +31,7 @@ Result<void> validate(const SampleOptions& options) {
   };
   const Range ranges[] = {
       {"temperature", options.temperature_q16, 1, 100 * kOne, true},
-      {"top-k", options.top_k, 1, 256, false},
+      {"top-k", options.top_k == kAllTokens ? 1 : options.top_k, 1, vocabulary.size, false},
       {"top-p", options.top_p_q16, 1, kOne, true},
       {"min-p", options.min_p_q16, 0, kOne - 1, true},
       {"repetition penalty", options.repetition_penalty_q16, kOne, 10 * kOne, true},
@@ -55,72 +56,77 @@ uint32_t Pcg32::next() {
   return std::rotr(static_cast<uint32_t>(((old >> 18) ^ old) >> 27), static_cast<int>(old >> 59));
 }
 
-Sampler::Sampler(const SampleOptions& options) : options_(options), random_(options.seed) {
-  TERN_CHECK(validate(options).ok());
+Sampler::Sampler(const Vocabulary& vocabulary, const SampleOptions& options)
+    : vocabulary_(vocabulary),
+      options_(options),
+      random_(options.seed),
+      logits_(vocabulary.size),
+      weights_(options.greedy ? 0 : vocabulary.size) {
+  TERN_CHECK(validate(options, vocabulary).ok());
+  window_.reserve(kWindow);
+  if (!options.greedy && (options.top_k < vocabulary.size || options.top_p_q16 < kOne))
+    keys_.resize(vocabulary.size - 1);
 }
 
-void Sampler::observe(uint8_t byte) {
-  if (observed_ == kWindow) {
-    --in_window_[window_[oldest_]];
-  } else {
-    ++observed_;
-  }
-  window_[oldest_++] = byte;  // wraps at 256, the size of the window
-  ++in_window_[byte];
+void Sampler::observe(Token token) {
+  TERN_CHECK(token < vocabulary_.size);
+  if (window_.size() < kWindow) return window_.push_back(token);
+  window_[oldest_] = token;
+  oldest_ = (oldest_ + 1) % kWindow;
 }
 
-uint8_t Sampler::next(std::span<const int32_t> logits_q16) {
-  TERN_CHECK(logits_q16.size() == kVocab);
-  std::array<int32_t, kVocab> logits;
-  for (size_t i = 0; i < kVocab; ++i) {
-    logits[i] = in_window_[i] == 0 ? logits_q16[i] : penalised(logits_q16[i], options_.repetition_penalty_q16);
+Token Sampler::next(std::span<const int32_t> logits_q16) {
+  TERN_CHECK(logits_q16.size() == vocabulary_.size);
+  std::ranges::copy(logits_q16, logits_.begin());
+  if (options_.repetition_penalty_q16 != kOne) {  // once for a token, however often it was observed
+    for (const Token token : window_) logits_[token] = penalised(logits_q16[token], options_.repetition_penalty_q16);
   }
-  logits[kBos] = std::numeric_limits<int32_t>::min();
-  const auto likeliest = static_cast<size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  if (options_.greedy) return static_cast<uint8_t>(likeliest);
+  logits_[vocabulary_.bos] = std::numeric_limits<int32_t>::min();
+  const auto likeliest = static_cast<size_t>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
+  if (options_.greedy) return static_cast<Token>(likeliest);
 
-  std::array<uint32_t, kVocab> weights;
-  softmax_weights(logits, options_.temperature_q16, weights);
-  weights[kBos] = 0;
-  if (options_.top_k < kVocab || options_.top_p_q16 < kOne) keep_likeliest(logits, weights);
-  const uint64_t least = uint64_t{weights[likeliest]} * options_.min_p_q16;
-  uint64_t total = 0;  // below 2^39
-  for (uint32_t& weight : weights) {
+  softmax_weights(logits_, options_.temperature_q16, weights_);
+  weights_[vocabulary_.bos] = 0;
+  if (!keys_.empty()) keep_likeliest();
+  const uint64_t least = uint64_t{weights_[likeliest]} * options_.min_p_q16;
+  uint64_t total = 0;  // below 2^63: a vocabulary has fewer than 2^32 tokens
+  for (uint32_t& weight : weights_) {
     if (uint64_t{weight} * kOne < least) weight = 0;
     total += weight;
   }
 
-  // floor(random / 2^64 * total): no rejection, a bias below 2^-24.  The bytes are walked in their own order, so that
-  // the result cannot depend on how anything was sorted.
+  // floor(random / 2^64 * total): no rejection, a bias below total / 2^64.  The tokens are walked in their own order,
+  // so that the result cannot depend on how anything was sorted.
   const uint64_t high = random_.next();
   uint64_t draw = multiply_high(high << 32 | random_.next(), total);
   size_t chosen = 0;
-  while (draw >= weights[chosen]) draw -= weights[chosen++];
-  return static_cast<uint8_t>(chosen);
+  while (draw >= weights_[chosen]) draw -= weights_[chosen++];
+  return static_cast<Token>(chosen);
 }
 
-void Sampler::keep_likeliest(const std::array<int32_t, kVocab>& logits, std::array<uint32_t, kVocab>& weights) const {
-  // Ascending keys are falling logits, and rising bytes where logits are equal; BOS comes last.
-  std::array<uint64_t, kVocab> keys;
-  for (size_t i = 0; i < kVocab; ++i) {
-    const int64_t rank = i == kBos ? int64_t{1} << 32 : std::numeric_limits<int32_t>::max() - int64_t{logits[i]};
-    keys[i] = static_cast<uint64_t>(rank) << 8 | i;
+void Sampler::keep_likeliest() {
+  // Ascending keys are falling logits, and rising tokens where logits are equal.
+  size_t others = 0;  // all but the one that begins a text
+  for (Token token = 0; token < vocabulary_.size; ++token) {
+    const auto rank = static_cast<uint64_t>(std::numeric_limits<int32_t>::max() - int64_t{logits_[token]});
+    if (token != vocabulary_.bos) keys_[others++] = rank << 32 | token;
   }
-  const auto byte_of = [&](size_t i) { return static_cast<uint8_t>(keys[i]); };
+  const auto weight_of = [&](size_t i) -> uint32_t& { return weights_[static_cast<Token>(keys_[i])]; };
 
-  size_t kept = options_.top_k;
-  std::nth_element(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(kept - 1), keys.end());
+  size_t kept = std::min<size_t>(options_.top_k, others);
+  std::nth_element(keys_.begin(), keys_.begin() + static_cast<std::ptrdiff_t>(kept - 1), keys_.end());
   if (options_.top_p_q16 < kOne) {
-    std::sort(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(kept));
+    std::sort(keys_.begin(), keys_.begin() + static_cast<std::ptrdiff_t>(kept));
     uint64_t total = 0;
-    for (size_t i = 0; i < kept; ++i) total += weights[byte_of(i)];
-    const uint64_t wanted = total * options_.top_p_q16;
+    for (size_t i = 0; i < kept; ++i) total += weight_of(i);
+    const auto product = [](uint64_t a, uint64_t b) { return std::pair(multiply_high(a, b), a * b); };  // 128 bits
+    const auto wanted = product(total, options_.top_p_q16);
     uint64_t sum = 0;
     size_t reached = 0;
-    while (reached < kept && sum * kOne < wanted) sum += weights[byte_of(reached++)];
+    while (reached < kept && product(sum, kOne) < wanted) sum += weight_of(reached++);
     kept = reached;
   }
-  for (size_t i = kept; i < kVocab; ++i) weights[byte_of(i)] = 0;
+  for (size_t i = kept; i < others; ++i) weight_of(i) = 0;
 }
 
 }  // namespace tern

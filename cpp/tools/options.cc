@@ -120,7 +120,7 @@ Result<void> set_sample_option(SampleOptions& options, std::string_view name, st
   if (real != std::end(kReals)) {
     const Result<uint32_t> number = parse_q16(name, value);
     if (number.ok()) changed.*(real->field) = number.value();
-    if (!number.ok() || !validate(changed).ok()) return expected(name, real->range, value);
+    if (!number.ok() || !validate(changed, kBytes).ok()) return expected(name, real->range, value);
   } else if (name == "top-k") {
     const Result<uint64_t> number = parse_integer(name, value, 1, 256);
     if (!number.ok()) return number.error();

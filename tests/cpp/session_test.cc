@@ -168,10 +168,10 @@ TEST(Session, ThePenaltyCountsTheLast256BytesOfTheText) {
   size_t changed_by_penalty = 0;
   for (uint64_t seed = 0; seed < 50; ++seed) {
     const SampleOptions options{.repetition_penalty_q16 = 10 * 65536, .seed = seed};
-    Sampler expected(options);
+    Sampler expected(kBytes, options);
     for (const uint8_t byte : std::span(text).last(256)) expected.observe(byte);
-    const uint8_t byte = expected.next(session.logits());
-    changed_by_penalty += byte != Sampler({.seed = seed}).next(session.logits());
+    const auto byte = static_cast<uint8_t>(expected.next(session.logits()));
+    changed_by_penalty += byte != Sampler(kBytes, {.seed = seed}).next(session.logits());
 
     Session copy(tiny_model());
     ASSERT_TRUE(copy.restore(session.save()).ok());

@@ -43,7 +43,7 @@ std::vector<double> softmax(const std::vector<int32_t>& logits, double temperatu
 bool not_bos(size_t i) { return i != kBos; }
 
 std::vector<int> draw(const SampleOptions& options, const std::vector<int32_t>& logits, int count) {
-  Sampler sampler(options);
+  Sampler sampler(kBytes, options);
   std::vector<int> drawn(256);
   for (int i = 0; i < count; ++i) ++drawn[sampler.next(logits)];
   return drawn;
@@ -192,7 +192,7 @@ TEST(Sampler, GreedyTakesTheLargestLogitAndTheLowerByteOfATie) {
   logits[77] = logits[12] = 20 * kOne;
   SampleOptions options;
   options.greedy = true;
-  EXPECT_EQ(Sampler(options).next(logits), 12);
+  EXPECT_EQ(Sampler(kBytes, options).next(logits), 12u);
 }
 
 TEST(Sampler, NeverDrawsBosButMayDrawEos) {
@@ -202,7 +202,7 @@ TEST(Sampler, NeverDrawsBosButMayDrawEos) {
   SampleOptions options;
   EXPECT_EQ(draw(options, logits, 100)[kEos], 100);
   options.greedy = true;
-  EXPECT_EQ(Sampler(options).next(logits), kEos);
+  EXPECT_EQ(Sampler(kBytes, options).next(logits), kEos);
 }
 
 TEST(Sampler, ThePenaltyLowersBytesOfTheLast256AndNoOthers) {
@@ -212,16 +212,16 @@ TEST(Sampler, ThePenaltyLowersBytesOfTheLast256AndNoOthers) {
   SampleOptions options;
   options.greedy = true;
   options.repetition_penalty_q16 = 3 * kOne / 2;
-  Sampler sampler(options);
-  EXPECT_EQ(sampler.next(logits), 'a');
+  Sampler sampler(kBytes, options);
+  EXPECT_EQ(sampler.next(logits), Token{'a'});
   sampler.observe('a');
-  EXPECT_EQ(sampler.next(logits), 'b') << "4 / 1.5 < 3";
+  EXPECT_EQ(sampler.next(logits), Token{'b'}) << "4 / 1.5 < 3";
   for (int i = 0; i < 255; ++i) sampler.observe('x');
-  EXPECT_EQ(sampler.next(logits), 'b') << "still in the window";
+  EXPECT_EQ(sampler.next(logits), Token{'b'}) << "still in the window";
   sampler.observe('x');
-  EXPECT_EQ(sampler.next(logits), 'a') << "out of the window";
+  EXPECT_EQ(sampler.next(logits), Token{'a'}) << "out of the window";
   for (int i = 0; i < 600; ++i) sampler.observe('a');  // many times in the window is penalised once
-  EXPECT_EQ(sampler.next(logits), 'b');
+  EXPECT_EQ(sampler.next(logits), Token{'b'});
 }
 
 TEST(Sampler, ThePenaltyMultipliesNegativeLogits) {
@@ -231,18 +231,18 @@ TEST(Sampler, ThePenaltyMultipliesNegativeLogits) {
   SampleOptions options;
   options.greedy = true;
   options.repetition_penalty_q16 = 2 * kOne;
-  Sampler sampler(options);
+  Sampler sampler(kBytes, options);
   sampler.observe('a');
-  EXPECT_EQ(sampler.next(logits), 'b');
+  EXPECT_EQ(sampler.next(logits), Token{'b'});
   logits['a'] = std::numeric_limits<int32_t>::min();  // saturates
-  EXPECT_EQ(sampler.next(logits), 'b');
+  EXPECT_EQ(sampler.next(logits), Token{'b'});
 }
 
 TEST(Sampler, ACopyContinuesWithTheSameBytes) {
   const auto logits = random_logits(7, 1);
   SampleOptions options;
   options.seed = 5;
-  Sampler sampler(options);
+  Sampler sampler(kBytes, options);
   for (int i = 0; i < 10; ++i) sampler.next(logits);
   Sampler copy = sampler;
   for (int i = 0; i < 100; ++i) ASSERT_EQ(copy.next(logits), sampler.next(logits));
@@ -257,7 +257,7 @@ TEST(Sampler, TheBytesOfASeedNeverChange) {
   options.top_p_q16 = 62259;
   options.min_p_q16 = 1311;
   options.repetition_penalty_q16 = 72090;
-  Sampler sampler(options);
+  Sampler sampler(kBytes, options);
   std::vector<int> bytes;
   uint32_t lcg = 1;
   std::vector<int32_t> logits(256);
@@ -266,17 +266,38 @@ TEST(Sampler, TheBytesOfASeedNeverChange) {
       lcg = lcg * 1664525 + 1013904223;
       l = static_cast<int32_t>(lcg) >> 13;
     }
-    bytes.push_back(sampler.next(logits));
-    sampler.observe(static_cast<uint8_t>(bytes.back()));
+    bytes.push_back(static_cast<int>(sampler.next(logits)));
+    sampler.observe(static_cast<Token>(bytes.back()));
   }
   EXPECT_EQ(bytes, (std::vector<int>{27, 65, 126, 206, 222, 185, 42, 239, 129, 200, 158, 206, 186, 97, 59, 91}));
+}
+
+TEST(Sampler, DrawsFromAnyVocabulary) {
+  const Vocabulary vocabulary{100003, 100001, 7};
+  std::vector<int32_t> logits(vocabulary.size, -3 * kOne);
+  logits[vocabulary.bos] = 20 * kOne;
+  for (const Token likely : {Token{0}, Token{300}, Token{100000}, Token{100002}}) logits[likely] = 6 * kOne;
+  for (const SampleOptions& options : {SampleOptions{.top_k = 4}, SampleOptions{.top_k = 40, .top_p_q16 = 60000}}) {
+    Sampler sampler(vocabulary, options);
+    std::map<Token, int> drawn;
+    for (int i = 0; i < 200; ++i) ++drawn[sampler.next(logits)];
+    EXPECT_EQ(drawn.size(), 4u);
+    for (const Token likely : {Token{0}, Token{300}, Token{100000}, Token{100002}}) EXPECT_GT(drawn[likely], 25);
+  }
+  Sampler greedy(vocabulary, {.greedy = true, .repetition_penalty_q16 = 2 * kOne});
+  for (const Token next : {Token{0}, Token{300}, Token{100000}, Token{100002}}) {
+    EXPECT_EQ(greedy.next(logits), next) << "the largest, the lowest of a tie, without what was observed";
+    greedy.observe(next);
+  }
+  EXPECT_FALSE(validate({.top_k = 100004}, vocabulary).ok());
+  EXPECT_TRUE(validate({.top_k = 100003}, vocabulary).ok());
 }
 
 TEST(SampleOptions, OutOfRangeValuesAreRefusedWithWhatWasExpected) {
   const auto message = [](auto change) {
     SampleOptions options;
     change(options);
-    const auto result = validate(options);
+    const auto result = validate(options, kBytes);
     EXPECT_FALSE(result.ok());
     return result.ok() ? "" : result.error().message;
   };
@@ -293,13 +314,13 @@ TEST(SampleOptions, OutOfRangeValuesAreRefusedWithWhatWasExpected) {
             "min-p: expected 0 to 65535, found 65536 (in units of 1/65536)");
   EXPECT_EQ(message([](auto& o) { o.repetition_penalty_q16 = 65535; }),
             "repetition penalty: expected 65536 to 655360, found 65535 (in units of 1/65536)");
-  EXPECT_TRUE(validate({}).ok());
+  EXPECT_TRUE(validate({}, kBytes).ok());
 }
 
 TEST(SamplerDeathTest, InvalidOptionsTrap) {
   SampleOptions options;
   options.top_k = 0;
-  EXPECT_DEATH(Sampler{options}, "");
+  EXPECT_DEATH((Sampler{kBytes, options}), "");
 }
 
 // ---- UTF-8 ----
