@@ -18,7 +18,7 @@
 #include "base/check.h"
 #include "base/parallel.h"
 #include "base/result.h"
-#include "kernels/kernels.h"
+#include "kernels/dispatch.h"
 #include "session/choose_threads.h"
 #include "session/session.h"
 
@@ -68,7 +68,7 @@ const LoadedModel& checked(const LoadedModel& model) {
 // Truncated to 32 bits on the way in: the module has no floating-point instruction for it.
 EM_JS(uint32_t, tern_microseconds, (), { return performance.now() * 1000; });
 
-/// What kernels/kernels.h says of probe(), as JSON: {"levels": [[name, exact, rate, in use], ...], "tables": [rate,
+/// What kernels/dispatch.h says of probe(), as JSON: {"levels": [[name, exact, rate, in use], ...], "tables": [rate,
 /// tokens]} with rates in products per microsecond.  rounds = 0 measures nothing.
 std::string probe_json(uint32_t rounds) {
   const ProbeReport report = probe(rounds > 0 ? tern_microseconds : nullptr, rounds);
@@ -142,7 +142,7 @@ EMSCRIPTEN_BINDINGS(tern) {
   function("setThreads", &set_threads);
   function("prepareHelper", &prepare_helper);
   function("chooseThreads", select_overload<uint32_t(const LoadedModel&, uint32_t)>(&choose_threads));
-  function("kernelLevel", +[] { return std::string(kernel_level()); });
+  function("kernelLevel", +[] { return std::string(dispatch().level->name); });
   function("probe", &probe_json);
   value_object<Status>("Status").field("code", &Status::code).field("message", &Status::message);
   value_object<Score>("Score")

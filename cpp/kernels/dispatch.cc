@@ -1,20 +1,17 @@
-// dispatch.cc: picks the fastest exact level once, and checks shapes before a kernel touches memory.
-#include <algorithm>
+// dispatch.cc: picks the fastest exact level once, splits products among threads, and checks shapes before a kernel
+// touches memory.
+#include "kernels/dispatch.h"
 
 #include "base/parallel.h"
-#include "kernels/levels.h"
-#if TERN_SIMD >= 1
-#include "kernels/table_matmul.h"
-#endif
+#include "kernels/kernels.h"
+#include "kernels/ternary/table_matmul.h"
 
 namespace tern {
 namespace {
 
-[[maybe_unused]] bool always_exact() { return true; }
-
 constexpr KernelLevel kLevels[] = {
-#define TERN_LEVEL(name, is_exact) {#name, is_exact, name::matvec, name::matmul},
-#include "kernels/kernels.inc"
+#define TERN_LEVEL(name, is_exact, table) {#name, is_exact, name::matvec, table},
+#include "kernels/ternary/levels.inc"
 #undef TERN_LEVEL
 };
 
@@ -24,10 +21,7 @@ const KernelLevel* last_exact() {
   return &kLevels[best];
 }
 
-const KernelLevel*& active() {
-  static const KernelLevel* level = last_exact();
-  return level;
-}
+// ---- Measuring ------------------------------------------------------------------------------------------------------
 
 // Runs `work`, which computes `macs` products, until a millisecond has passed; thousands per millisecond.
 template <class Work>
@@ -55,24 +49,47 @@ uint32_t rate_of(const KernelLevel& level, uint32_t (*microseconds)()) {
                       [&] { level.matvec(matrix.view(), x.data(), 0, y.data()); });
 }
 
-#if TERN_SIMD >= 1
-uint32_t rate_of_tables(uint32_t (*microseconds)()) {
+uint32_t rate_of_tables(const KernelLevel& level, uint32_t (*microseconds)()) {
   const PackedTernary matrix(kProbeSize, kProbeSize);
   const std::vector<int8_t> x(kTableTokens * kProbeSize, 1);
   std::vector<int32_t> y(kTableTokens * kProbeSize);
   return kmacs_per_ms(uint64_t{kTableTokens} * kProbeSize * kProbeSize, microseconds, [&] {
-    table_matmul(matrix.view(), {x.data(), kTableTokens, kProbeSize}, {y.data(), kTableTokens, kProbeSize});
+    level.table(matrix.view(), {x.data(), kTableTokens, kProbeSize}, {y.data(), kTableTokens, kProbeSize});
   });
 }
-#endif
 
-uint64_t products_per_thread = kProductsPerThread;
+void measure(Dispatch& d, uint32_t (*microseconds)(), uint32_t rounds) {
+  const std::span<const KernelLevel> levels(kLevels);
+  // The definition is never the fastest: it is slower by a factor that only a disturbed measurement can hide.
+  const size_t first = std::min<size_t>(1, levels.size() - 1);
+  const bool has_table = levels[first].table != nullptr;
+  // One after the other in each round, so that a busy moment does not fall on one level alone.
+  for (uint32_t round = 0; round < rounds; ++round) {
+    for (size_t i = 0; i < levels.size(); ++i) {
+      if (levels[i].is_exact()) d.kmacs_per_ms[i] = std::max(d.kmacs_per_ms[i], rate_of(levels[i], microseconds));
+    }
+    if (has_table) {
+      d.table_kmacs_per_ms = std::max(d.table_kmacs_per_ms, rate_of_tables(levels[first], microseconds));
+    }
+  }
+  size_t fastest = first;
+  for (size_t i = first; i < levels.size(); ++i) {
+    if (d.kmacs_per_ms[i] > d.kmacs_per_ms[fastest]) fastest = i;
+  }
+  d.level = &levels[fastest];
+  if (has_table) {  // a table costs the same for any number of tokens
+    const uint64_t rate = d.kmacs_per_ms[fastest];
+    d.table_tokens = static_cast<uint32_t>(kTableTokens * rate / std::max(1u, d.table_kmacs_per_ms)) + 1;
+  }
+}
+
+// ---- Threads --------------------------------------------------------------------------------------------------------
 
 /// work(rows, first row) for parts of w, each some tiles of rows, on as many threads as pay.
 template <class Work>
 void split_rows(const TernaryView& w, size_t tokens, const Work& work) {
   const uint32_t tiles = padded_rows(w.rows) / kTileRows;
-  const uint64_t least = tokens == 1 ? products_per_thread : 4 * products_per_thread;
+  const uint64_t least = (tokens == 1 ? 1 : 4) * dispatch().products_per_thread;
   const uint32_t parts = std::min(tiles, parts_for(uint64_t{w.rows} * w.cols * tokens, least));
   if (parts <= 1) return work(w, 0);
   const size_t tile_bytes = size_t{padded_cols(w.cols)} / kTileCols * kTileBytes;
@@ -87,53 +104,37 @@ void split_rows(const TernaryView& w, size_t tokens, const Work& work) {
 
 std::span<const KernelLevel> kernel_levels() { return kLevels; }
 
-void set_products_per_thread(uint64_t products) { products_per_thread = products; }
-
-void use_level(const KernelLevel& level) { active() = &level; }
-
-const char* kernel_level() { return active()->name; }
+Dispatch& dispatch() {
+  static Dispatch d{.level = last_exact(), .kmacs_per_ms = std::vector<uint32_t>(std::size(kLevels), 0)};
+  return d;
+}
 
 ProbeReport probe(uint32_t (*microseconds)(), uint32_t rounds) {
+  Dispatch& d = dispatch();
+  const bool measured = microseconds != nullptr && rounds > 0;
+  if (measured) measure(d, microseconds, rounds);
   ProbeReport report;
-  std::vector<LevelProbe>& levels = report.levels;
-  for (const KernelLevel& level : kLevels) levels.push_back({level.name, level.is_exact(), 0, false});
-  if (microseconds != nullptr && rounds > 0) {
-    // The best ever seen counts: a machine with other work, or code that is not well compiled yet, is only slower.
-    static uint32_t best[std::size(kLevels)], best_table;
-    // One after the other in each round, so that a busy moment does not fall on one level alone.
-    for (uint32_t round = 0; round < rounds; ++round) {
-      for (size_t i = 0; i < levels.size(); ++i) {
-        if (levels[i].exact) best[i] = std::max(best[i], rate_of(kLevels[i], microseconds));
-      }
-#if TERN_SIMD >= 1
-      best_table = std::max(best_table, rate_of_tables(microseconds));
-#endif
-    }
-    for (size_t i = 0; i < levels.size(); ++i) levels[i].kmacs_per_ms = best[i];
-    report.table_kmacs_per_ms = best_table;
-    // The definition is never the fastest: it is slower by a factor that only a disturbed measurement can hide.
-    size_t fastest = std::min<size_t>(1, levels.size() - 1);
-    for (size_t i = fastest; i < levels.size(); ++i) {
-      if (levels[i].kmacs_per_ms > levels[fastest].kmacs_per_ms) fastest = i;
-    }
-    active() = &kLevels[fastest];
-#if TERN_SIMD >= 1
-    // A table costs the same for any number of tokens.
-    table_tokens() = static_cast<uint32_t>(uint64_t{kTableTokens} * levels[fastest].kmacs_per_ms /
-                                           std::max(1u, report.table_kmacs_per_ms)) +
-                     1;
-#endif
+  report.table_kmacs_per_ms = measured ? d.table_kmacs_per_ms : 0;
+  report.table_tokens = d.table_tokens;
+  for (size_t i = 0; i < std::size(kLevels); ++i) {
+    const KernelLevel& level = kLevels[i];
+    report.levels.push_back({level.name, level.is_exact(), measured ? d.kmacs_per_ms[i] : 0, &level == d.level});
   }
-  for (size_t i = 0; i < levels.size(); ++i) levels[i].in_use = &kLevels[i] == active();
-#if TERN_SIMD >= 1
-  report.table_tokens = table_tokens();
-#endif
   return report;
+}
+
+void matmul_by(const KernelLevel& level, const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x,
+               MatrixView<int32_t> y) {
+  const size_t enough = dispatch().table_tokens, last = x.rows % kTableTokens;
+  const bool never = level.table == nullptr || enough > kTableTokens;
+  const size_t by_table = never ? 0 : last >= enough ? x.rows : x.rows - last;
+  if (by_table > 0) level.table(w, x.slice(0, by_table), y.slice(0, by_table));
+  for (size_t t = by_table; t < x.rows; ++t) level.matvec(w, x.row(t).data(), sum_x[t], y.row(t).data());
 }
 
 void ternary_matvec(const TernaryView& w, std::span<const int8_t> x, int32_t sum_x, std::span<int32_t> y) {
   TERN_CHECK(x.size() == padded_cols(w.cols) && y.size() == w.rows);
-  const KernelLevel& level = *active();
+  const KernelLevel& level = *dispatch().level;
   split_rows(w, 1,
              [&](const TernaryView& rows, uint32_t first) { level.matvec(rows, x.data(), sum_x, y.data() + first); });
 }
@@ -142,9 +143,9 @@ void ternary_matmul(const TernaryView& w, MatrixView<const int8_t> x, std::span<
                     MatrixView<int32_t> y) {
   TERN_CHECK(x.cols == padded_cols(w.cols) && y.cols == w.rows);
   TERN_CHECK(y.rows == x.rows && sum_x.size() == x.rows);
-  const KernelLevel& level = *active();
+  const KernelLevel& level = *dispatch().level;
   split_rows(w, x.rows, [&](const TernaryView& rows, uint32_t first) {
-    level.matmul(rows, x, sum_x.data(), {y.data + first, y.rows, rows.rows, y.stride});
+    matmul_by(level, rows, x, sum_x.data(), {y.data + first, y.rows, rows.rows, y.stride});
   });
 }
 

@@ -3,7 +3,7 @@
 #include "model/blocks.h"
 
 #include "base/check.h"
-#include "kernels/rows.h"
+#include "kernels/rows/rows.h"
 
 namespace tern {
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "fixed/fixed.h"
-#include "kernels/dense.h"
+#include "kernels/dense/dense.h"
 
 namespace tern {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/dispatch.h"
 #include "session/session.h"
 #include "tools/files.h"
 #include "tools/json.h"
@@ -167,7 +167,7 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   const Result<Score> score = session.score(prompt);
   if (!score.ok()) return score.error();
 
-  json.open('{').key("kernel").text(kernel_level()).key("architecture").text(model->info().architecture);
+  json.open('{').key("kernel").text(dispatch().level->name).key("architecture").text(model->info().architecture);
   const std::vector<uint32_t> widths = model->trace_widths();
   json.key("layers").unsigned_integer(widths.size()).key("width").integer(widths.front());
   json.key("fingerprint").text(to_hex(model->info().fingerprint)).key("prompt_hex").text(to_hex(prompt));

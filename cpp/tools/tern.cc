@@ -1,9 +1,8 @@
-// tern.cc: the program tern: generate, eval, inspect and bench.
+// tern.cc: the program tern: generate, eval and inspect.
 #include <cstdio>
 #include <string>
 #include <string_view>
 
-#include "tools/bench.h"
 #include "tools/commands.h"
 
 namespace tern {
@@ -14,7 +13,7 @@ constexpr const char* kHelp =
     "  generate   continue a prompt, streaming; or talk to the model with --interactive\n"
     "  eval       bits per byte, perplexity and accuracy on a text file\n"
     "  inspect    settings, tensors, sizes, and the share of -1, 0 and +1 per matrix\n"
-    "  bench      speed of kernels and models, one JSON line per measurement\n\n"
+    "\n"
     "tern COMMAND --help says more.  Exit status: 0, 1 for a file that cannot be used, 2 for a wrong option.\n";
 
 int report(const Error& error) {
@@ -44,8 +43,7 @@ int run(int argc, char** argv) {
   for (const Command* command : {&kGenerateCommand, &kEvalCommand, &kInspectCommand}) {
     if (name == command->name) return run_command(*command, {argv + 2, static_cast<size_t>(argc - 2)});
   }
-  if (name == "bench") return run_bench(argc - 1, argv + 1);
-  return report(error_f(ErrorCode::kBadOption, "expected a command (generate, eval, inspect or bench), found \"%s\"",
+  return report(error_f(ErrorCode::kBadOption, "expected a command (generate, eval or inspect), found \"%s\"",
                         std::string(name).c_str()));
 }
 

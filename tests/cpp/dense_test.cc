@@ -1,5 +1,5 @@
 // dense_test.cc: the int8 product equals its definition in every bit, whatever the shape.
-#include "kernels/dense.h"
+#include "kernels/dense/dense.h"
 
 #include <gtest/gtest.h>
 

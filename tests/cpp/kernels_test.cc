@@ -10,9 +10,10 @@
 #include <string>
 #include <vector>
 
+#include "kernels/dispatch.h"
 #if TERN_SIMD >= 1
-#include "kernels/masked_matvec.h"
-#include "kernels/table_matmul.h"
+#include "kernels/ternary/masked_matvec.h"
+#include "kernels/ternary/table_matmul.h"
 #endif
 
 namespace tern {
@@ -108,7 +109,7 @@ struct Case {
                                     << kSeed);
     const size_t y_stride = rows + 5;
     std::vector<int32_t> y(kGuard + tokens * y_stride + kGuard, kUntouched);
-    level.matmul(view(), x(), sums.data(), {y.data() + kGuard, tokens, rows, y_stride});
+    matmul_by(level, view(), x(), sums.data(), {y.data() + kGuard, tokens, rows, y_stride});
     check_outputs(y, y_stride);
     std::fill(y.begin(), y.end(), kUntouched);
     for (size_t t = 0; t < tokens; ++t)
@@ -263,14 +264,9 @@ void nested_matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t
   masked_matvec<NestedDots<kSigned, EmulatedDot<kSigned>>>(w, x, sum_x, y);
 }
 
-template <bool kSigned>
-void nested_matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  for (size_t t = 0; t < x.rows; ++t) nested_matvec<kSigned>(w, x.row(t).data(), sum_x[t], y.row(t).data());
-}
-
 TEST(NestedDots, AreExactWithUnsignedAndWithSignedCodes) {
-  const KernelLevel levels[] = {{"unsigned", nullptr, nested_matvec<false>, nested_matmul<false>},
-                                {"signed", nullptr, nested_matvec<true>, nested_matmul<true>}};
+  const KernelLevel levels[] = {{"unsigned", nullptr, nested_matvec<false>, nullptr},
+                                {"signed", nullptr, nested_matvec<true>, nullptr}};
   Random random(kSeed + 10);
   for (const KernelLevel& level : levels) {
     Case(21, 130, 2, Fill::kRandom, Fill::kRandom, 0, random).check(level);
@@ -314,14 +310,14 @@ TEST(KernelLevels, StartWithScalarAndUseTheLastExactOne) {
   for (const KernelLevel& level : levels) {
     if (level.is_exact()) best = level.name;
   }
-  EXPECT_STREQ(kernel_level(), best);
+  EXPECT_STREQ(dispatch().level->name, best);
 #if TERN_SIMD == 2 && (defined(__SSE4_1__) || defined(__ARM_NEON))
   EXPECT_STREQ(best, "relaxed_pairs") << "the emulated dot product is exact for 7 bits";
 #endif
 }
 
 TEST(KernelLevels, ProbingUsesTheFastestExactOne) {
-  const std::string before = kernel_level();
+  const std::string before = dispatch().level->name;
   const ProbeReport unmeasured = probe(nullptr, 3);
   for (const LevelProbe& level : unmeasured.levels) {
     EXPECT_EQ(level.kmacs_per_ms, 0u);
@@ -342,17 +338,17 @@ TEST(KernelLevels, ProbingUsesTheFastestExactOne) {
     if (!probed[i].in_use) continue;
     ++in_use;
     EXPECT_TRUE(probed[i].exact);
-    EXPECT_STREQ(kernel_level(), probed[i].name);
+    EXPECT_STREQ(dispatch().level->name, probed[i].name);
     EXPECT_EQ(probed[i].kmacs_per_ms, most);
   }
   EXPECT_EQ(in_use, 1u);
-  EXPECT_EQ(kernel_level(), before) << "the last exact one";
+  EXPECT_EQ(dispatch().level->name, before) << "the last exact one";
 #if TERN_SIMD >= 1
   // As many tokens as the tables' rate is worth products of the level in use.
   const uint64_t products = uint64_t{report.table_tokens} * report.table_kmacs_per_ms;
   EXPECT_GT(products, uint64_t{kTableTokens} * most);
   EXPECT_LE(products - report.table_kmacs_per_ms, uint64_t{kTableTokens} * most);
-  table_tokens() = unmeasured.table_tokens;
+  dispatch().table_tokens = unmeasured.table_tokens;
 #endif
 }
 
@@ -360,12 +356,12 @@ TEST(KernelLevels, ProbingUsesTheFastestExactOne) {
 TEST(TernaryProducts, AreExactWhateverTheNumberOfTokensThatMakesATable) {
   Random random(kSeed + 11);
   const Case c(21, 50, 37, Fill::kRandom, Fill::kRandom, 0, random);
-  const uint32_t before = table_tokens();
+  const uint32_t before = dispatch().table_tokens;
   for (const uint32_t tokens : {1u, 2u, 5u, 6u, kTableTokens, kTableTokens + 1, UINT32_MAX}) {
-    table_tokens() = tokens;
+    dispatch().table_tokens = tokens;
     check_all_levels(c);
   }
-  table_tokens() = before;
+  dispatch().table_tokens = before;
 }
 #endif
 

@@ -11,7 +11,8 @@
 #include <random>
 #include <thread>
 
-#include "kernels/levels.h"
+#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
 #include "session/choose_threads.h"
 #include "tiny_hnet.h"
 #include "tools/files.h"
@@ -25,11 +26,11 @@ constexpr uint32_t kCounts[] = {2, 3, 8};
 struct Threads {
   explicit Threads(uint32_t count) {
     set_threads(count);
-    set_products_per_thread(1);
+    dispatch().products_per_thread = 1;
   }
   ~Threads() {
     set_threads(1);
-    set_products_per_thread(kProductsPerThread);
+    dispatch().products_per_thread = Dispatch{}.products_per_thread;
   }
 };
 

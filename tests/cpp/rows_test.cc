@@ -1,5 +1,5 @@
 // rows_test.cc: the SIMD versions of the operations along a row give the bits of the scalar definition.
-#include "kernels/rows.h"
+#include "kernels/rows/rows.h"
 
 #include <gtest/gtest.h>
 

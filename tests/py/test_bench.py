@@ -49,7 +49,7 @@ def test_a_model_is_decoded_read_and_taken_apart(native, tmp_path):
     ("words", "status", "message"),
     [
         (("--parts", "all"), 2, '--parts: expected some of limits, products, .*; found "all"'),
-        (("--level", "fast"), 2, '--level: expected one that `tern bench` lists, found "fast"'),
+        (("--level", "fast"), 2, '--level: expected one that `tern_bench` lists, found "fast"'),
         (("--milliseconds", "1"), 2, "--milliseconds"),
         (("--model", "missing.gguf"), 1, "missing.gguf"),
     ],
@@ -57,5 +57,5 @@ def test_a_model_is_decoded_read_and_taken_apart(native, tmp_path):
 def test_options_that_cannot_be_measured_are_explained(words, status, message):
     done = subprocess.run([NATIVE / "tern_bench", *words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == status
-    assert done.stderr.startswith("tern: ")
+    assert done.stderr.startswith("tern_bench: ")
     assert re.search(message, done.stderr)

@@ -4,9 +4,9 @@
 #include <bit>
 
 #include "base/check.h"
-#include "kernels/levels.h"
+#include "kernels/ternary/levels.h"
 #if TERN_SIMD >= 1
-#include "kernels/simd_wide.h"
+#include "kernels/simd/simd.h"
 #endif
 
 namespace tern::lab {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/ternary/packed.h"
 
 namespace tern::lab {
 
@@ -39,8 +39,8 @@ class BaseThree {
 };
 
 #if TERN_SIMD >= 1
-/// The packed matrix as it is, with 16-bit dot products and one multiplication per row: what kernels/simd128.cc did
-/// before two rows shared one.
+/// The packed matrix as it is, with 16-bit dot products and one multiplication per row: what kernels/ternary/simd128.cc
+/// did before two rows shared one.
 void one_row_dots(const TernaryView& w, std::span<const int8_t> x, int32_t sum_x, std::span<int32_t> y);
 #endif
 

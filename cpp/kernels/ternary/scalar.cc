@@ -1,5 +1,5 @@
 // scalar.cc: the definition of the ternary products; every other level must equal it bit for bit.
-#include "kernels/levels.h"
+#include "kernels/ternary/levels.h"
 
 namespace tern::scalar {
 
@@ -19,10 +19,6 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
     }
     store_rows(sums, row, w, y);
   }
-}
-
-void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  for (size_t t = 0; t < x.rows; ++t) matvec(w, x.row(t).data(), sum_x[t], y.row(t).data());
 }
 
 }  // namespace tern::scalar

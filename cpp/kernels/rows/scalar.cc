@@ -1,10 +1,10 @@
-// rows_scalar.cc: the definition of the operations along a row; the SIMD versions must equal it bit for bit.
+// scalar.cc: the definition of the operations along a row; the SIMD versions must equal it bit for bit.
 //
 // The loops of norms and quantisation work on magnitudes: SSE and WebAssembly multiply unsigned 32-bit lanes to 64 bits
 // and shift those right logically, but SSE has no arithmetic shift of 64-bit lanes, so compilers vectorise only this.
 #include <algorithm>
 
-#include "kernels/rows.h"
+#include "kernels/rows/rows.h"
 
 namespace tern::scalar {
 namespace {

@@ -1,6 +1,7 @@
-// bench_model.cc: how fast a model reads and writes, where the time goes, and what memory it needs.
+// model.cc: how fast a model reads and writes, where the time goes, and what memory it needs.
 #include <algorithm>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #if defined(__EMSCRIPTEN__)
@@ -9,9 +10,10 @@
 #include <sys/resource.h>
 #endif
 
-#include "kernels/levels.h"
+#include "kernels/dispatch.h"
+#include "kernels/kernels.h"
 #include "session/session.h"
-#include "tools/bench_measure.h"
+#include "tools/bench/measure.h"
 
 namespace tern {
 namespace {
@@ -78,11 +80,7 @@ void no_matvec(const TernaryView& w, const int8_t*, int32_t, int32_t* y) {
   for (uint32_t r = 0; r < w.rows; ++r) y[r] = static_cast<int32_t>(r * 2654435761u) >> 19;
 }
 
-void no_matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  for (size_t t = 0; t < x.rows; ++t) no_matvec(w, x.row(t).data(), sum_x[t], y.row(t).data());
-}
-
-constexpr KernelLevel kNoProducts = {"none", nullptr, no_matvec, no_matmul};
+constexpr KernelLevel kNoProducts = {"none", nullptr, no_matvec, nullptr};
 
 // Seconds per byte of the activations' way into the products of all matrices, and of the sums' way back.
 struct ConversionSeconds {
@@ -126,7 +124,7 @@ void bench_breakdown(const char* what, const std::string& name, ConversionSecond
   const double rest = rate / rate_without_products;
   const double quantize = conversion.quantize * rate, rescale = conversion.rescale * rate;
   JsonWriter line;
-  line.open('{').key("bench").text("breakdown").key("of").text(what).key("level").text(kernel_level());
+  line.open('{').key("bench").text("breakdown").key("of").text(what).key("level").text(dispatch().level->name);
   line.key("model").text(name).key("products").real(1 - rest).key("quantize").real(quantize);
   line.key("rescale").real(rescale).key("other").real(rest - quantize - rescale);
   print(line);
@@ -134,7 +132,7 @@ void bench_breakdown(const char* what, const std::string& name, ConversionSecond
 
 JsonWriter model_line(const char* what, const BenchedModel& benched) {
   JsonWriter line;
-  line.open('{').key("bench").text(what).key("level").text(kernel_level()).key("model").text(benched.name);
+  line.open('{').key("bench").text(what).key("level").text(dispatch().level->name).key("model").text(benched.name);
   return line;
 }
 
@@ -175,10 +173,9 @@ void bench_model(double seconds, const BenchedModel& benched) {
   const double decode = decode_rate(seconds, model), prefill = prefill_rate(seconds, model, prompt);
   report(model_line("decode", benched), *model, decode);
   report(std::move(model_line("prefill", benched).key("prompt_bytes").unsigned_integer(prompt)), *model, prefill);
-  const KernelLevel& level = level_in_use();
-  use_level(kNoProducts);
+  const KernelLevel* const level = std::exchange(dispatch().level, &kNoProducts);
   const double decode_rest = decode_rate(seconds, model), prefill_rest = prefill_rate(seconds, model, prompt);
-  use_level(level);
+  dispatch().level = level;
   const ConversionSeconds conversion = conversion_seconds(seconds, model->info());
   bench_breakdown("decode", benched.name, conversion, decode, decode_rest);
   bench_breakdown("prefill", benched.name, conversion, prefill, prefill_rest);

@@ -9,8 +9,7 @@
 // So the nested form where the machine allows it, and the pairs where an i32 dot product would be three instructions or
 // more (engines built on pmaddubsw): which of them this is shows in what the dot product does with 8-bit codes.
 // Many tokens at once: table_matmul.cc.
-#include "kernels/masked_matvec.h"
-#include "kernels/table_matmul.h"
+#include "kernels/ternary/masked_matvec.h"
 
 namespace tern {
 
@@ -40,10 +39,6 @@ struct ScaledDots {
 
 void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
   masked_matvec<ScaledDots>(w, x, sum_x, y);
-}
-
-void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or(matvec, w, x, sum_x, y);
 }
 
 }  // namespace relaxed
@@ -98,10 +93,6 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
   }
 }
 
-void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or(matvec, w, x, sum_x, y);
-}
-
 }  // namespace relaxed_pairs
 
 namespace {
@@ -118,20 +109,12 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
   masked_matvec<NestedDots<false, RelaxedDot>>(w, x, sum_x, y);
 }
 
-void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or(matvec, w, x, sum_x, y);
-}
-
 }  // namespace relaxed_nested_u
 
 namespace relaxed_nested_s {
 
 void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
   masked_matvec<NestedDots<true, RelaxedDot>>(w, x, sum_x, y);
-}
-
-void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or(matvec, w, x, sum_x, y);
 }
 
 }  // namespace relaxed_nested_s

@@ -1,4 +1,4 @@
-// bench_measure.h: how the bench measures a rate, and the line it prints for each.
+// measure.h: how the bench measures a rate, and the line it prints for each.
 #pragma once
 
 #include <algorithm>
@@ -107,9 +107,6 @@ void bench_prompts(double seconds, const BenchedModel& model);  ///< prefill of 
 
 /// Feeds `bytes` bytes as one text: the rate in the first and in the last hundredth, and the memory before and after.
 void bench_stream(uint64_t bytes, const BenchedModel& model);
-
-/// The kernel level that products run with.
-const KernelLevel& level_in_use();
 
 /// Memory of this process (natively the most it ever had, in a browser that of the module) beside that of the weights.
 void bench_memory(const BenchedModel& model);

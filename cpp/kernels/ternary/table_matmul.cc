@@ -13,10 +13,12 @@
 //   2048 x 2048          39             33              14                                   42        4
 // Ruled out: looking up straight from the packed matrix (half the speed at 2048 columns, where its rows are a page
 // apart), 32 tokens to a table (no faster, twice the memory), 4 tables at a time (10 % slower than 8).
-#include "kernels/table_matmul.h"
+#include "kernels/ternary/table_matmul.h"
 
-#include "kernels/levels.h"
-#include "kernels/simd_lanes.h"
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/simd/simd.h"
 
 namespace tern {
 namespace {

@@ -1,5 +1,4 @@
 // dense.h: int8 matrices, for the few small layers of a ternary network that are not ternary.
-// SPDX-License-Identifier: MIT
 #pragma once
 
 #include <cstddef>
@@ -7,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/ternary/packed.h"
 
 namespace tern {
 

@@ -1,5 +1,5 @@
-// pack.cc: writes rows of codes into the tile layout, and reads them back.
-#include "kernels/kernels.h"
+// packed.cc: writes rows of codes into the tile layout, and reads them back.
+#include "kernels/ternary/packed.h"
 
 namespace tern {
 namespace {

@@ -1,11 +1,10 @@
 // dense.cc: the int8 matrix: storage, the definition of its product, and the product in 128-bit SIMD.
-// SPDX-License-Identifier: MIT
-#include "kernels/dense.h"
+#include "kernels/dense/dense.h"
 
 #include <algorithm>
 
 #if TERN_SIMD >= 1
-#include "kernels/simd.h"
+#include "kernels/simd/simd.h"
 #endif
 
 namespace tern {

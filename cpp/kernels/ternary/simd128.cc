@@ -13,19 +13,20 @@
 // another layout), 5-bit halves of the activations (20), bit planes.
 #include <atomic>
 
-#include "kernels/levels.h"
-#include "kernels/simd_lanes.h"
-#include "kernels/table_matmul.h"
+#include "kernels/simd/simd.h"
+#include "kernels/ternary/levels.h"
 
 namespace tern::simd128 {
 namespace {
 
 using simd::Vec;
 
-// With every byte twice, a 16-bit lane holds the fields u0 u1 u2 u3 u0 u1 u2 u3 of a column, so u0 + 2^12 u2 is one
-// mask away, and shifted by 2 bits u1 + 2^12 u3.  A lane of the dot products' sum P over 32 columns has 8 columns:
-//   P = low + 2^12 high, |low| <= 8 * 2 * 127 < 2^11
-// hence low + 2^11 is the lower 12 bits of P + 2^11, and high is what the rest adds up to.
+// A lane of 16 bits is one column, its byte twice; u0 to u3 are the codes of four rows:
+//   bits        15 14 | 13 12 | 11 10 | 9 8 | 7 6 | 5 4 | 3 2 | 1 0
+//   twice        u3      u2      u1     u0    u3    u2    u1    u0
+//   & 0x3003      0      u2       0      0     0     0     0    u0     = u0 + 2^12 u2;  after >> 2: u1 + 2^12 u3
+//   dot, 8 columns to a 32-bit lane:  P = low + 2^12 high,  |low| <= 8 * 2 * 127 < 2^11
+//   P + 2^11   [ ---- 20 bits: high of row 2 or 3 ---- | -- 12 bits: low of row 0 or 1, + 2^11 -- ]
 constexpr int kHighBits = 12;
 constexpr int32_t kLowOffset = 1 << (kHighBits - 1);
 constexpr int32_t kLowMask = (1 << kHighBits) - 1;
@@ -111,10 +112,6 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
       store_rows(sums, row, w, y);
     }
   }
-}
-
-void matmul(const TernaryView& w, MatrixView<const int8_t> x, const int32_t* sum_x, MatrixView<int32_t> y) {
-  table_matmul_or(matvec, w, x, sum_x, y);
 }
 
 }  // namespace tern::simd128

@@ -1,5 +1,5 @@
 // bench.cc: what to measure: the options and the order of the parts.
-#include "tools/bench.h"
+#include "tools/bench/bench.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -7,9 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "kernels/levels.h"
+#include "kernels/dispatch.h"
 #include "session/session.h"
-#include "tools/bench_measure.h"
+#include "tools/bench/measure.h"
 #include "tools/files.h"
 #include "tools/options.h"
 #include "tools/threads.h"
@@ -55,10 +55,10 @@ Result<void> choose_level(const Arguments& arguments) {
     if (!level.is_exact()) {
       return error_f(ErrorCode::kUnsupported, "--level: %s is not exact on this machine", name.c_str());
     }
-    use_level(level);
+    dispatch().level = &level;
     return {};
   }
-  return error_f(ErrorCode::kBadOption, "--level: expected one that `tern bench` lists, found \"%s\"", name.c_str());
+  return error_f(ErrorCode::kBadOption, "--level: expected one that `tern_bench` lists, found \"%s\"", name.c_str());
 }
 
 Result<void> bench(std::span<char* const> words, std::shared_ptr<const Model> model) {
@@ -122,13 +122,13 @@ int run_bench(int argc, char** argv, std::shared_ptr<const Model> model) {
   const std::span<char* const> words(argv + 1, static_cast<size_t>(argc - 1));
   for (const char* word : words) {
     if (std::string_view(word) == "--help") {
-      std::fputs(help_text("tern bench [options]", kOptions).c_str(), stdout);
+      std::fputs(help_text("tern_bench [options]", kOptions).c_str(), stdout);
       return 0;
     }
   }
   const Result<void> done = bench(words, std::move(model));
   if (done.ok()) return 0;
-  std::fprintf(stderr, "tern: %s\n", done.error().message.c_str());
+  std::fprintf(stderr, "tern_bench: %s\n", done.error().message.c_str());
   return done.error().code == ErrorCode::kBadOption ? 2 : 1;
 }
 

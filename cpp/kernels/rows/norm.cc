@@ -1,10 +1,11 @@
-// norm.cc: root mean square, RMSNorm, quantisation to int8 and rescaling back: what is done once per row; rows.h has
-// the loops.
+// norm.cc: root mean square, RMSNorm, quantisation and rescaling: what is done once per row; rows.h has the loops.
+#include "kernels/rows/norm.h"
+
 #include <algorithm>
 #include <bit>
 
-#include "kernels/kernels.h"
-#include "kernels/rows.h"
+#include "kernels/rows/rows.h"
+#include "kernels/ternary/packed.h"
 
 namespace tern {
 

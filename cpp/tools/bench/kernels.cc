@@ -1,14 +1,15 @@
-// bench_kernels.cc: what each kernel reaches alone, and what the machine could do at most.
+// kernels.cc: what each kernel reaches alone, and what the machine could do at most.
+#include "kernels/kernels.h"
+
 #include <array>
 #include <string_view>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/dispatch.h"
 #include "kernels/lab/lab.h"
-#include "kernels/levels.h"
-#include "tools/bench_measure.h"
+#include "tools/bench/measure.h"
 #if TERN_SIMD >= 1
-#include "kernels/simd.h"
+#include "kernels/simd/simd.h"
 #endif
 
 namespace tern {
@@ -42,7 +43,7 @@ void bench_product(double seconds, const KernelLevel& level, const PackedTernary
     if (tokens == 1) {
       level.matvec(matrix.view(), x.data(), 0, y.data());
     } else {
-      level.matmul(matrix.view(), x_view, sums.data(), y_view);
+      matmul_by(level, matrix.view(), x_view, sums.data(), y_view);
     }
     g_sink = static_cast<uint64_t>(y[0]);
   });
@@ -150,8 +151,8 @@ void bench_products(double seconds) {
   // The matrices of BitNet b1.58 2B4T: query and output, key and value, gate and up, down.
   for (const Shape shape : {Shape{2560, 2560}, {640, 2560}, {6912, 2560}, {2560, 6912}}) {
     const PackedTernary matrix = random_matrix(shape.rows, shape.cols);
-    bench_product(seconds, level_in_use(), matrix, 1);
-    bench_product(seconds, level_in_use(), matrix, kTokens);
+    bench_product(seconds, *dispatch().level, matrix, 1);
+    bench_product(seconds, *dispatch().level, matrix, kTokens);
   }
 }
 
@@ -211,11 +212,6 @@ void bench_lab(double seconds) {
 #if TERN_SIMD >= 1
   measure("one_row_dots", [&] { lab::one_row_dots(matrix.view(), x, sum, y); });
 #endif
-}
-
-const KernelLevel& level_in_use() {
-  return *std::ranges::find_if(kernel_levels(),
-                               [](const KernelLevel& l) { return std::string_view(l.name) == kernel_level(); });
 }
 
 }  // namespace tern

@@ -1,4 +1,4 @@
-// rows_simd128.cc: the operations along a row, four numbers at a time, with the same bits as rows_scalar.cc.
+// simd128.cc: the operations along a row, four numbers at a time, with the same bits as scalar.cc.
 //
 // Signed 64-bit numbers are shifted right with a bias, since SSE has no such shift and V8 takes five instructions for
 // it.  Where a result may saturate, the four numbers concerned are left to the scalar code: it hardly ever happens, and
@@ -6,8 +6,8 @@
 #include <algorithm>
 
 #include "fixed/tables.h"
-#include "kernels/rows.h"
-#include "kernels/simd_wide.h"
+#include "kernels/rows/rows.h"
+#include "kernels/simd/simd.h"
 
 namespace tern::simd128 {
 namespace {

@@ -1,11 +1,11 @@
-// bench_wasm.cc: the bench as a WebAssembly module: a page pushes a model, names the parts and reads the printed lines.
+// wasm.cc: the bench as a WebAssembly module: a page pushes a model, names the parts and reads the printed lines.
 #include <emscripten.h>
 
 #include <cstdio>
 #include <vector>
 
 #include "session/session.h"
-#include "tools/bench.h"
+#include "tools/bench/bench.h"
 
 namespace tern {
 namespace {
@@ -17,7 +17,7 @@ std::shared_ptr<const Model> g_model;
 template <class T>
 int status_of(const Result<T>& result) {
   if (result.ok()) return 0;
-  std::fprintf(stderr, "tern: %s\n", result.error().message.c_str());
+  std::fprintf(stderr, "tern_bench: %s\n", result.error().message.c_str());
   return 1;
 }
 

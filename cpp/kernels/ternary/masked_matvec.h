@@ -1,8 +1,8 @@
 // masked_matvec.h: the loop over tiles that the matrix-vector products with masked 8-bit dot products share.
 #pragma once
 
-#include "kernels/levels.h"
-#include "kernels/simd_wide.h"
+#include "kernels/simd/simd.h"
+#include "kernels/ternary/levels.h"
 
 namespace tern {
 
