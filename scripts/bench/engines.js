@@ -1,6 +1,5 @@
 // Measures our engine: the native bench, and in a browser the bench page with the same code and with the shipped package.
-import { existsSync } from 'node:fs';
-import { missing, open } from '../../tests/browsers/drivers.js';
+import { open } from '../../tests/browsers/drivers.js';
 import { attempt, largestDescendant, run } from './processes.js';
 import { parseLines } from './rows.js';
 import { serve } from './server.js';
@@ -32,12 +31,10 @@ export function commands(options, models) {
   ];
 }
 
-/** As `attempt`, but of our own engine nothing should fail: the bench ends with status 1. -> lines */
-async function ownAttempt(what, note, work) {
+/** Says what is measured, and measures it. -> lines */
+async function measured(what, note, work) {
   note(what);
-  const lines = await attempt(`${what}: left out`, note, work);
-  if (lines === null) process.exitCode = 1;
-  return lines ?? [];
+  return (await attempt(what, note, work)) ?? [];
 }
 
 /** Where a model's file was named, its name. */
@@ -45,47 +42,28 @@ const renamed = (lines, model) => lines.map((line) => (model && line.model ? { .
 
 export async function native(root, options, models, note) {
   const program = `${root}/build/native/tern_bench`;
-  if (!existsSync(program)) {
-    note('native: build/native/tern_bench is not built: cmake --preset native && cmake --build --preset native');
-    return [];
-  }
   const lines = [];
   for (const { model, words } of commands(options, models)) {
     const own = words.map((word, i) => (words[i - 1] === '--model' && model ? model.path : word));
     const measure = async () => renamed(parseLines(await run(program, own)), model);
-    lines.push(...(await ownAttempt(`native: ${model?.name ?? 'kernels'}`, note, measure)));
+    lines.push(...(await measured(`native: ${model?.name ?? 'kernels'}`, note, measure)));
   }
   for (const model of options.parts.includes('threads') ? models : []) {
     const words = ['--parts', 'model', '--model', model.path, '--milliseconds', String(options.milliseconds)];
     const measure = async () => parseLines(await run(program, [...words, '--threads', '2']));
-    const all = await ownAttempt(`native: ${model.name}, 2 threads`, note, measure);
+    const all = await measured(`native: ${model.name}, 2 threads`, note, measure);
     lines.push(...renamed(all, model).filter(({ threads }) => threads === 2)); // speeds; the rest is as with one
   }
   return lines;
 }
 
-/** One browser, from its start to its end; a browser that is missing is said in a line. */
+/** One browser, from its start to its end. */
 export async function inBrowser(root, browser, options, models, note) {
-  const modules = `${root}/build/wasm/bench`;
-  const absent = missing(browser);
-  if (absent) {
-    note(`${browser}: ${absent}`);
-    return [];
-  }
-  for (const [folder, command] of [
-    [modules, 'cmake --preset wasm && cmake --build --preset wasm --target bench_modules'],
-    [`${root}/dist`, 'npm run build:wasm && npm run build:lib'],
-  ]) {
-    if (!existsSync(folder)) {
-      note(`${browser}: ${folder} is not built: ${command}`);
-      return [];
-    }
-  }
   const lines = [];
   for (const { model, words } of commands(options, models)) {
     const what = { words, url: model ? '/files/0' : null, patience: kPatience + options.stream };
     const measure = async () => renamed(await job(root, browser, model?.path, 'engine', what), model);
-    lines.push(...(await ownAttempt(`${browser}: ${model?.name ?? 'kernels'}`, note, measure)));
+    lines.push(...(await measured(`${browser}: ${model?.name ?? 'kernels'}`, note, measure)));
   }
   const seconds = options.milliseconds / 100;
   for (const model of models) {
@@ -93,7 +71,7 @@ export async function inBrowser(root, browser, options, models, note) {
       if (threads === 0) continue;
       const title = `${browser}: the package with ${model.name}${threads > 1 ? `, ${threads} threads` : ''}`;
       const what = { url: '/files/0', name: model.name, seconds, threads: threads > 1 ? threads : null, memory: true };
-      lines.push(...(await ownAttempt(title, note, () => job(root, browser, model.path, 'package', what))));
+      lines.push(...(await measured(title, note, () => job(root, browser, model.path, 'package', what))));
     }
   }
   return lines;

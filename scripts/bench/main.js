@@ -2,12 +2,14 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { missing } from '../../tests/browsers/drivers.js';
+import { build } from './build.js';
 import { inBrowser, native } from './engines.js';
 import { goals } from './goals.js';
 import { findModels } from './models.js';
 import { kHelp, parse } from './options.js';
 import { peers } from './peers.js';
-import { machine } from './processes.js';
+import { leftOut, machine } from './processes.js';
 import { toRows } from './rows.js';
 import { compare, table } from './table.js';
 
@@ -20,30 +22,63 @@ function read(file) {
   return result;
 }
 
-async function measure(options) {
+/** What has been measured of one checkout so far, in `file` after each engine: a run that is stopped leaves that. */
+class Result {
+  #lines = new Map(); // by engine
+
+  constructor(root, file, options) {
+    this.root = root;
+    this.file = file;
+    this.content = { date: new Date().toISOString(), machine: machine(), options, rows: [], goals: [] };
+    mkdirSync(dirname(file), { recursive: true });
+  }
+
+  add(engine, more) {
+    this.#lines.set(engine, [...(this.#lines.get(engine) ?? []), ...more]);
+    this.content.rows = [...this.#lines].flatMap(([name, all]) => toRows(name, all));
+    this.content.goals = goals(this.content.rows);
+    writeFileSync(this.file, `${JSON.stringify(this.content, null, 1)}\n`);
+  }
+}
+
+/** The browsers to measure in: one that was named must be here, of all those that could be asked the others will do. */
+function browsersHere(options) {
+  return options.browsers.filter((browser) => {
+    const absent = missing(browser);
+    if (absent && options.browsersNamed) throw new Error(`--browsers: ${absent}`);
+    if (absent) note(`${browser}: ${absent}`);
+    return !absent;
+  });
+}
+
+async function measure(asked) {
+  const options = { ...asked, browsers: browsersHere(asked) };
   const models = await findModels(kRoot, options.models, note);
-  const result = { date: new Date().toISOString(), machine: machine(), options, rows: [], goals: [] };
-  mkdirSync(dirname(options.out), { recursive: true });
-  const lines = new Map(); // by engine
-  // After each engine, so that a run that is stopped leaves what it has measured.
-  const add = (engine, more) => {
-    lines.set(engine, [...(lines.get(engine) ?? []), ...more]);
-    result.rows = [...lines].flatMap(([name, all]) => toRows(name, all));
-    result.goals = goals(result.rows);
-    writeFileSync(options.out, `${JSON.stringify(result, null, 1)}\n`);
-  };
+  const now = new Result(kRoot, options.out, options);
+  const before =
+    options.against && new Result(options.against, options.out.replace(/(\.json)?$/, '-before.json'), options);
+  const sides = before ? [before, now] : [now];
+  for (const { root } of sides) await build(root, options, models, note);
   for (let round = 1; round <= options.rounds; round++) {
-    if (options.rounds > 1) note(`round ${round} of ${options.rounds}`);
-    if (options.native) add('native', await native(kRoot, options, models, note));
-    for (const browser of options.browsers) add(browser, await inBrowser(kRoot, browser, options, models, note));
+    for (const side of sides) {
+      if (options.rounds > 1 || before) note(`round ${round} of ${options.rounds}${before ? `, ${side.root}` : ''}`);
+      if (options.native) side.add('native', await native(side.root, options, models, note));
+      for (const browser of options.browsers) {
+        side.add(browser, await inBrowser(side.root, browser, options, models, note));
+      }
+    }
     if (options.peers) {
-      for (const [engine, more] of Object.entries(await peers(kRoot, options, models, note))) add(engine, more);
+      for (const [engine, more] of Object.entries(await peers(kRoot, options, models, note))) now.add(engine, more);
     }
   }
-  console.log(table(result.rows));
-  if (result.goals.length > 0)
-    console.log(`\n${result.goals.map(({ goal, found }) => `${goal}: ${found}`).join('\n')}`);
-  note(`written to ${options.out}`);
+  console.log(before ? compare(before.content, now.content) : table(now.content.rows));
+  const reached = now.content.goals.map(({ goal, found }) => `${goal}: ${found}`);
+  if (reached.length > 0) console.log(`\n${reached.join('\n')}`);
+  note(`written to ${sides.map(({ file }) => file).join(' and ')}`);
+  if (leftOut.length > 0) {
+    note(`not everything was measured: ${leftOut.join('; ')}`);
+    process.exitCode = 1;
+  }
 }
 
 try {

@@ -1,4 +1,5 @@
 // The command line of the bench: what can be asked for, its help text, and errors that say what was expected.
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 export const kPresets = ['3.5M', '20M', '85M', '370M', '1.3B', '2.7B'];
@@ -8,6 +9,7 @@ export const kPeers = ['wllama', 'llama.cpp'];
 
 export const kHelp = `usage: npm run bench -- [options]
        npm run bench -- --compare BEFORE.json AFTER.json
+       npm run bench -- --against FOLDER [options]
 
 Measures kernels and models natively and in headless browsers, prints one table and writes it as JSON.
 GMAC/s: thousands of millions of weight times activation. Every speed stands beside the limit of the machine that the
@@ -28,6 +30,9 @@ same run measured in the same engine: dot products alone, or reading memory alon
   --quick           the least that tells something: 50 ms each, the smallest models
   --out FILE        where the JSON goes (default build/bench/bench.json)
   --compare A B     prints what changed between two such files
+  --against FOLDER  also another checkout of this repository, such as a git worktree of an earlier commit, both in turn
+                    in every round; writes its numbers beside FILE (…-before.json) and prints what changed
+  --no-build        measures what is built; otherwise all that is measured is built first
   --help            this text`;
 
 const kKnown = {
@@ -44,6 +49,8 @@ const kKnown = {
   quick: { type: 'boolean' },
   out: { type: 'string' },
   compare: { type: 'boolean' },
+  against: { type: 'string' },
+  'no-build': { type: 'boolean' },
   help: { type: 'boolean' },
 };
 
@@ -73,6 +80,7 @@ export function parse(words) {
   const models = values.models?.split(',') ?? ['shipped', ...(quick ? [] : ['3.5M', '20M']), ...(big ? ['1.3B'] : [])];
   return {
     browsers: values.browsers === 'none' ? [] : (listOf('--browsers', values.browsers, kBrowsers) ?? kBrowsers),
+    browsersNamed: values.browsers !== undefined,
     native: !values['no-native'],
     parts: [...new Set(parts)],
     models: [...new Set(models)],
@@ -86,6 +94,8 @@ export function parse(words) {
     ],
     milliseconds: numberOf('--milliseconds', values.milliseconds ?? (quick ? '50' : '200'), 10, 60_000),
     rounds: numberOf('--rounds', values.rounds ?? '1', 1, 100),
+    build: !values['no-build'],
+    against: values.against === undefined ? null : resolve(values.against),
     out: values.out ?? 'build/bench/bench.json',
   };
 }

@@ -51,12 +51,16 @@ export function machine() {
   return { processor, system: `${process.platform} ${process.arch}` };
 }
 
-/** Runs `work`; what fails is said in one line, and the bench goes on. */
+/** What could not be measured although it was asked for. */
+export const leftOut = [];
+
+/** Runs `work`; what fails is said in one line and remembered, and the bench goes on. */
 export async function attempt(what, note, work) {
   try {
     return await work();
   } catch (error) {
-    note(`${what}: ${String(error.message).replaceAll('\n', ' ')}`);
+    note(`${what}: left out: ${String(error.message).replaceAll('\n', ' ')}`);
+    leftOut.push(what);
     return null;
   }
 }

@@ -12,6 +12,7 @@ export const kCacheBytes = 16 << 20;
  * @property {number} value
  * @property {string} unit
  * @property {boolean} higher whether more is better
+ * @property {number} [spread] of several rounds: how far the worst lies from the best, as a share of the best
  * @property {number} [share] of the limit that the same engine showed in the same run, 0 to 1
  * @property {string} [limit] which limit
  * @property {object} of the same as `key`, for programs: what was measured, of which model, with how many threads
@@ -59,12 +60,15 @@ export function toRows(engine, lines) {
       of,
     }));
   });
-  const best = new Map();
-  for (const row of rows) {
-    const other = best.get(row.key);
-    if (!other || row.unit === '%' || row.value > other.value === row.higher) best.set(row.key, row);
-  }
-  return [...best.values()];
+  const byKey = new Map();
+  for (const row of rows) byKey.set(row.key, [...(byKey.get(row.key) ?? []), row]);
+  return [...byKey.values()].map((same) => {
+    const values = same.map(({ value }) => value);
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    const best =
+      same[0].unit === '%' ? same.at(-1) : same.find(({ value, higher }) => value === (higher ? most : least));
+    return same.length > 1 && best.value !== 0 ? { ...best, spread: (most - least) / Math.abs(best.value) } : best;
+  });
 }
 
 function describe(line, limits) {

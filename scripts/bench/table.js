@@ -30,21 +30,34 @@ function align(cells, right) {
     .join('\n');
 }
 
-/** Two results, row by row: before, after, and the change; better is +. Rows of only one of them come last. */
+const kLeastChange = 0.03;
+
+/** What a row of a model measured, with whatever kernel level: another level is a change to be seen, not another row. */
+const subject = ({ key, of, engine }) =>
+  ['decode', 'prefill', 'prompt'].includes(of?.bench)
+    ? [engine, of.bench, of.model, of.prompt_bytes, of.threads].join(' | ')
+    : key;
+
+/**
+ * Two results, row by row: before, after, and the change; better is +. Rows of only one of them come last. A change below
+ * 3 %, or below what the rounds of one of the runs differ by, is not judged.
+ */
 export function compare(before, after) {
-  const old = new Map(before.rows.map((row) => [row.key, row]));
-  const both = after.rows.filter(({ key }) => old.has(key));
+  const old = new Map(before.rows.map((row) => [subject(row), row]));
+  const both = after.rows.filter((row) => old.has(subject(row)));
   const cells = both.map((row) => {
-    const was = old.get(row.key).value;
-    const change = was === 0 ? 0 : row.value / was - 1;
+    const was = old.get(subject(row));
+    const change = was.value === 0 ? 0 : row.value / was.value - 1;
     const percent = `${change >= 0 ? '+' : '-'}${Math.abs(100 * change).toFixed(1)} %`;
-    const judged = Math.abs(change) < 0.05 ? '' : change > 0 === row.higher ? 'better' : 'worse';
-    return [row.engine, row.what, show(was), show(row.value), row.unit, percent, judged];
+    const noise = Math.max(kLeastChange, was.spread ?? 0, row.spread ?? 0);
+    const judged = Math.abs(change) < noise ? '' : change > 0 === row.higher ? 'better' : 'worse';
+    const what = was.what === row.what ? row.what : `${row.what} (before: ${was.of.level})`;
+    return [row.engine, what, show(was.value), show(row.value), row.unit, percent, judged];
   });
-  const now = new Set(after.rows.map(({ key }) => key));
+  const now = new Set(after.rows.map(subject));
   const single = [
-    ...before.rows.filter(({ key }) => !now.has(key)).map(({ key }) => `only before: ${key}`),
-    ...after.rows.filter(({ key }) => !old.has(key)).map(({ key }) => `only after: ${key}`),
+    ...before.rows.filter((row) => !now.has(subject(row))).map(({ key }) => `only before: ${key}`),
+    ...after.rows.filter((row) => !old.has(subject(row))).map(({ key }) => `only after: ${key}`),
   ];
   const machines =
     before.machine.processor === after.machine.processor

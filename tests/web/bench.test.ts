@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
+import { needed } from '../../scripts/bench/build.js';
 import { commands } from '../../scripts/bench/engines.js';
 import { goals } from '../../scripts/bench/goals.js';
 import { findModels } from '../../scripts/bench/models.js';
@@ -72,6 +73,8 @@ describe('options', () => {
       '--quick',
       '--rounds',
       '--compare',
+      '--against',
+      '--no-build',
       '--out',
       '--stream',
       '--big',
@@ -95,6 +98,39 @@ describe('options', () => {
       '--parts model,stream --model tiny --milliseconds 200 --stream-bytes 1000',
     ]);
     expect(commands(parse(['--parts', 'page']), models)).toEqual([]);
+  });
+});
+
+describe('what is measured', () => {
+  const models = [{ name: 'tiny', path: '/models/tiny.gguf' }];
+  const files = (...words: string[]): string[] => needed(parse(words), models).map(({ file }) => file);
+
+  test('is built first, and nothing else', () => {
+    expect(files()).toEqual(['build/native/tern_bench', 'build/wasm/bench/bench-relaxed.js', 'dist/index.js']);
+    expect(files('--browsers', 'none')).toEqual(['build/native/tern_bench']);
+    expect(files('--no-native', '--parts', 'page')).toEqual(['dist/index.js']);
+    expect(files('--no-native', '--parts', 'limits')).toEqual(['build/wasm/bench/bench-relaxed.js']);
+    expect(needed(parse(['--parts', 'page', '--browsers', 'none']), models)).toEqual([]);
+  });
+
+  // A folder that is a checkout in nothing but its name.
+  const bare = (...words: string[]): { status: number | null; stdout: string; stderr: string } => {
+    const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+    const all = ['--browsers', 'none', '--parts', 'limits', '--against', folder, '--out', join(folder, 'x.json')];
+    const call = [join(kRoot, 'scripts/bench/main.js'), ...all, ...words];
+    return spawnSync(process.execPath, call, { encoding: 'utf8' });
+  };
+
+  test('and cannot be built ends the bench, with the command that mends it', () => {
+    const { status, stdout, stderr } = bare();
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(/the native bench could not be built.*\n(.*\n)*By hand.*cmake --preset native && cmake/);
+  });
+
+  test('and is not there ends the bench, with the command that makes it', () => {
+    const { status, stdout, stderr } = bare('--no-build');
+    expect({ status, stdout }).toEqual({ status: 2, stdout: '' });
+    expect(stderr).toMatch(/build\/native\/tern_bench is not there. Build it: cd '.*' && cmake --preset native/);
   });
 });
 
@@ -148,6 +184,7 @@ describe('rows', () => {
       { what: 'limit: dot products, relaxed', value: 40 },
       { what: '512x512, relaxed', value: 30, share: 0.75 },
     ]);
+    expect(rows.find(({ what }) => what === '512x512, relaxed')?.spread).toBeCloseTo(20 / 30);
     const memory = (peak: number): Line => ({ bench: 'memory', model: 'm', packed_bytes: 1000, peak_bytes: peak });
     expect(toRows('native', [memory(3000), memory(2000)])[1]).toMatchObject({ unit: 'MB', value: 0.002 });
   });
@@ -189,6 +226,29 @@ describe('comparison', () => {
     expect(memory).toMatch(/memory +100 +80 +x +-20\.0 % +better$/);
     expect(same).toMatch(/same +100 +101 +x +\+1\.0 %$/);
     expect(rest).toEqual(['only before: gone', 'only after: new']);
+  });
+
+  test('judges no change that is smaller than the rounds differ', () => {
+    const before = result([
+      { ...row('calm', 100), spread: 0.01 },
+      { ...row('wild', 100), spread: 0.3 },
+    ]);
+    const after = result([row('calm', 104), row('wild', 104)]);
+    const [, calm, wild] = compare(before, after).split('\n');
+    expect(calm).toMatch(/\+4\.0 % +better$/);
+    expect(wild).toMatch(/\+4\.0 %$/);
+  });
+
+  test('of a model with another kernel is one row, not two that are only on one side', () => {
+    const decode = (level: string, rate: number): Line[] => [
+      { bench: 'decode', model: 'm', level, bytes_per_s: rate, gmac_per_s: 1, packed_bytes: 1 },
+    ];
+    const text = compare(
+      result(toRows('native', decode('relaxed', 100))),
+      result(toRows('native', decode('relaxed_nested_u', 200))),
+    );
+    expect(text).toMatch(/decode, m, relaxed_nested_u \(before: relaxed\) +100 +200 .*better$/);
+    expect(text).not.toContain('only');
   });
 
   test('says when the machines differ', () => {
