@@ -1,11 +1,14 @@
 // golden.cc: the program tern_golden prints what the engine computes for a prompt, exactly, as JSON for golden files.
 #include <cstdio>
+#include <iostream>
 #include <numeric>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "kernels/dispatch.h"
 #include "session/session.h"
+#include "tools/conformance.h"
 #include "tools/files.h"
 #include "tools/json.h"
 #include "tools/options.h"
@@ -15,7 +18,8 @@ namespace tern {
 namespace {
 
 constexpr const char* kUsage =
-    "tern_golden --model FILE (--prompt TEXT | --prompt-hex HEX | --prompt-file FILE) [options]";
+    "tern_golden --model FILE (--prompt TEXT | --prompt-hex HEX | --prompt-file FILE) [options]\n"
+    "tern_golden --evaluate";
 
 constexpr Option kOptions[] = {
     {"--model", "FILE", "the model, GGUF"},
@@ -27,6 +31,9 @@ constexpr Option kOptions[] = {
      "add h after each block for every position (position 0 is BOS), [position][block][width] Q16.16; zeros where a "
      "block did not run"},
     {"--all-logits", nullptr, "add the logits after every position, [position][256] Q16.16"},
+    {"--evaluate", nullptr,
+     "answer each line of the standard input, an operation's name (see models/SPEC.md) and its inputs, with its "
+     "outputs"},
     kThreadsOption,
 };
 
@@ -206,6 +213,23 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   return {};
 }
 
+Result<void> evaluate_lines(std::istream& lines) {
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string name;
+    words >> name;
+    std::vector<int64_t> inputs;
+    for (int64_t input; words >> input;) inputs.push_back(input);
+    const std::optional<std::vector<int64_t>> outputs = evaluate_operation(name, inputs);
+    if (!outputs)
+      return error_f(ErrorCode::kBadOption, "expected the name of an operation, found \"%s\"", name.c_str());
+    std::string text;
+    for (const int64_t output : *outputs) text.append(std::to_string(output)).push_back(' ');
+    std::printf("%s\n", text.c_str());
+  }
+  return {};
+}
+
 int run(std::span<char* const> words) {
   for (const char* word : words) {
     if (std::string_view(word) == "--help") {
@@ -215,12 +239,15 @@ int run(std::span<char* const> words) {
   }
   const Result<Arguments> arguments = Arguments::parse(words, kOptions);
   JsonWriter json;
-  const Result<void> written = arguments.ok() ? write_all(arguments.value(), json) : Result<void>(arguments.error());
+  const bool evaluates = arguments.ok() && arguments.value().has("--evaluate");
+  const Result<void> written = !arguments.ok() ? Result<void>(arguments.error())
+                               : evaluates     ? evaluate_lines(std::cin)
+                                               : write_all(arguments.value(), json);
   if (!written.ok()) {
     std::fprintf(stderr, "tern_golden: %s\n", written.error().message.c_str());
     return written.error().code == ErrorCode::kBadOption ? 2 : 1;
   }
-  std::printf("%s\n", json.result().c_str());
+  if (!evaluates) std::printf("%s\n", json.result().c_str());
   return 0;
 }
 

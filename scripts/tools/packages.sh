@@ -11,6 +11,8 @@ native   | g++                 | have c++
 native   | cmake               | have cmake
 native   | ninja-build         | have ninja
 native   | libgtest-dev        | [ -e /usr/include/gtest/gtest.h ]
+native   | libssl-dev          | [ -e /usr/include/openssl/evp.h ]
+native   | nlohmann-json3-dev  | [ -e /usr/include/nlohmann/json.hpp ]
 wasm     | clang-19            | [ -x /usr/lib/llvm-19/bin/clang ]
 wasm     | lld-19              | [ -x /usr/lib/llvm-19/bin/wasm-ld ]
 wasm     | llvm-19             | [ -x /usr/lib/llvm-19/bin/llvm-ar ]

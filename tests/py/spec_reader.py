@@ -335,6 +335,12 @@ def ternary_block(kind: int, block: bytes) -> Row:
     return codes
 
 
+def ternary_scale(last_bytes: bytes) -> Scale:
+    (raw,) = struct.unpack("<H", last_bytes)
+    refuse_unless(raw >> 15 == 0, "a ternary scale with a sign")
+    return to_scale(parts_of_f16(raw))
+
+
 @dataclass
 class Ternary:
     rows: list[Row]
@@ -354,8 +360,7 @@ def read_ternary(file: File, name: str, rows: int, columns: int) -> Ternary:
         refuse_unless(not any(codes[columns:]), f"{name}: weights in the padding")
         matrix.append(codes[:columns])
     refuse_unless(len(scales) == 1, f"{name}: {len(scales)} scales")
-    (raw,) = struct.unpack("<H", scales.pop())
-    return Ternary(matrix, to_scale(parts_of_f16(raw)), read_weights(file, f"{name}.in_norm.weight", columns))
+    return Ternary(matrix, ternary_scale(scales.pop()), read_weights(file, f"{name}.in_norm.weight", columns))
 
 
 @dataclass
