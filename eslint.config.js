@@ -21,7 +21,7 @@ export default ts.config(
   },
   {
     files: ['web/src/**/*.ts'],
-    ignores: ['web/src/engine.ts'],
+    ignores: ['web/src/engine/engine.ts'],
     rules: { '@typescript-eslint/consistent-type-assertions': ['error', { assertionStyle: 'never' }] },
   },
   {

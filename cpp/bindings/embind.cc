@@ -3,7 +3,7 @@
 //
 // Bytes cross through one shared buffer: JavaScript asks for a view with buffer(size), fills it and names the size in
 // the next call, or reads there what a call left.  Errors are values {code, message}: code 0 is success, else
-// 1 + ErrorCode.  64-bit numbers are BigInts.  The only caller is web/src/engine.ts.
+// 1 + ErrorCode.  64-bit numbers are BigInts.  The only caller is web/src/engine/engine.ts.
 
 #include <emscripten/bind.h>
 #include <emscripten/em_js.h>

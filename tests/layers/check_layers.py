@@ -20,6 +20,12 @@ BELOW["session"] = BELOW["model"] | {"text", "model"}
 BELOW["bindings"] = BELOW["tools"] = BELOW["session"] | {"session"}
 BELOW["tools/bench"] = BELOW["tools"] | {"tools", "kernels/lab"}  # alone sees the kernels that lost
 
+# The rooms of web/src, and the files beside them, which any room may use.
+ROOMS_BELOW = {".": set(), "engine": {"."}}
+ROOMS_BELOW["host"] = ROOMS_BELOW["engine"] | {"engine"}
+ROOMS_BELOW["link"] = ROOMS_BELOW["host"] | {"host"}
+ROOMS_BELOW["api"] = ROOMS_BELOW["link"] | {"link"}
+
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 IMPORT = re.compile(r"""(?:\bfrom\s*|\bimport\s*\(?\s*|\bnew URL\(\s*)["']([^"']+)["']""")
 
@@ -52,12 +58,26 @@ def web_violations(root: Path) -> list[str]:
         if inside[0] == "dist" or inside[:2] == ("src", "wasm"):
             continue
         for target in IMPORT.findall(path.read_text()):
-            if inside[0] == "src" and "wasm/" in target and inside != ("src", "engine.ts"):
-                found.append(f"{path.relative_to(root)} imports {target}, which only engine.ts may")
+            if inside[0] == "src":
+                found += source_violation(path, target, root)
             public = ("ternlm", "../src/index.js", "../src/index.ts")
             if inside[0] == "demo" and "src/" in target and target not in public:
                 found.append(f"{path.relative_to(root)} imports {target}, not the package's public entry")
     return found
+
+
+def source_violation(path: Path, target: str, root: Path) -> list[str]:
+    here, name = path.relative_to(root), path.relative_to(root / "web/src").as_posix()
+    if "wasm/" in target:
+        return [] if name == "engine/engine.ts" else [f"{here} imports {target}, which only engine/engine.ts may"]
+    if name == "index.ts" or not target.startswith("."):
+        return []
+    room = name.split("/")[0] if "/" in name else "."
+    other = (path.parent / target).resolve().relative_to((root / "web/src").resolve())
+    below = other.parts[0] if len(other.parts) > 1 else "."
+    if below == room or below in ROOMS_BELOW.get(room, set()):
+        return []
+    return [f"{here} imports {target}, which is not a file of a room below"]
 
 
 def violations(root: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from check_layers import BELOW, violations
+from check_layers import BELOW, ROOMS_BELOW, violations
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -15,6 +15,11 @@ def test_every_include_and_import_points_downwards() -> None:
 def test_every_folder_of_cpp_has_its_place_in_the_picture() -> None:
     folders = [path.relative_to(REPOSITORY / "cpp") for path in (REPOSITORY / "cpp").rglob("*") if path.is_dir()]
     assert {path.as_posix() for path in folders} == set(BELOW)
+
+
+def test_every_room_of_web_src_has_its_place_in_the_picture() -> None:
+    rooms = {path.name for path in (REPOSITORY / "web/src").iterdir() if path.is_dir()} - {"wasm"}
+    assert rooms | {"."} == set(ROOMS_BELOW)
 
 
 @pytest.mark.parametrize(
@@ -31,10 +36,13 @@ def test_every_folder_of_cpp_has_its_place_in_the_picture() -> None:
         ("cpp/model/model.cc", '  #  include "text/sampler.h"'),
         ("cpp/session/session.cc", '#include "tools/options.h"'),
         ("cpp/model/model.cc", '#include "model.h"'),
-        ("web/src/worker.ts", 'import create from "./wasm/tern-simd.js";'),
-        ("web/src/model.ts", 'const module = await import("./wasm/tern-simd.js");'),
-        ("web/src/model.ts", 'const url = new URL("./wasm/tern-simd.wasm", import.meta.url);'),
-        ("web/demo/main.ts", 'import { Engine } from "../src/engine.js";'),
+        ("web/src/host/worker.ts", 'import create from "../wasm/tern-simd.js";'),
+        ("web/src/api/model.ts", 'const module = await import("../wasm/tern-simd.js");'),
+        ("web/src/api/model.ts", 'const url = new URL("../wasm/tern-simd.wasm", import.meta.url);'),
+        ("web/src/host/jobs.ts", 'import type { Request } from "../link/connection.js";'),
+        ("web/src/engine/engine.ts", 'import { Job } from "../host/jobs.js";'),
+        ("web/src/errors.ts", 'import { load } from "./api/model.js";'),
+        ("web/demo/main.ts", 'import { Engine } from "../src/engine/engine.js";'),
     ],
 )
 def test_a_violation_is_found(tmp_path: Path, file: str, line: str) -> None:
@@ -50,7 +58,10 @@ def test_a_violation_is_found(tmp_path: Path, file: str, line: str) -> None:
         ("cpp/model/blocks.cc", '#include "kernels/rows/rows.h"'),
         ("cpp/tools/tern.cc", '#include "session/session.h"'),
         ("cpp/tools/bench/kernels.cc", '#include "kernels/lab/lab.h"'),
-        ("web/src/engine.ts", 'import create from "./wasm/tern-simd.js";'),
+        ("web/src/engine/engine.ts", 'import create from "../wasm/tern-simd.js";'),
+        ("web/src/engine/engine.ts", 'import { TernError } from "../errors.js";'),
+        ("web/src/link/start.ts", 'const { Host } = await import("../host/host.js");'),
+        ("web/src/index.ts", 'export { load } from "./api/model.js";'),
         ("web/demo/main.ts", 'import { load } from "ternlm";'),
     ],
 )

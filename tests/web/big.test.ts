@@ -3,7 +3,7 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { Engine, type ModuleFactory } from '../../web/src/engine.js';
+import { Engine, type ModuleFactory } from '../../web/src/engine/engine.js';
 
 const kWasm = new URL('../../web/src/wasm/', import.meta.url);
 

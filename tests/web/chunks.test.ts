@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: MIT
 
 import { describe, expect, test } from 'vitest';
-import { toBytes } from '../../web/src/utf8.js';
 import { Chunking } from '../../web/demo/chunks.js';
+
+const toBytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 function masksOf(length: number, at: Record<number, number>): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => at[i] ?? 0);

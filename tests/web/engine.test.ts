@@ -3,8 +3,8 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { Engine, type EngineModel, type ModuleFactory } from '../../web/src/engine.js';
-import { toEngineOptions } from '../../web/src/options.js';
+import { Engine, type EngineModel, type ModuleFactory } from '../../web/src/engine/engine.js';
+import { toOrder } from '../../web/src/api/options.js';
 import { anyModel, fromHex, goldens, modelOf, toHex } from './golden.js';
 
 const kRoot = new URL('../../', import.meta.url);
@@ -54,15 +54,17 @@ describe.each(kBuilds)('the %s build', (kernel, path) => {
     for (const { options, bytes, finish, boundaries } of golden.generations) {
       const session = model.open();
       session.feed(fromHex(golden.prompt));
-      const sample = toEngineOptions(options);
-      session.start(sample);
-      const written = session.generateWithBoundaries(sample.maxBytes);
+      const { sampling, maxBytes } = toOrder(options, 0);
+      session.start(sampling, maxBytes);
+      const written = session.generate(maxBytes, true);
       expect({ options, bytes: toHex(written.bytes), finish: session.finish }).toEqual({
         options,
         bytes,
         finish: finish.replaceAll('_', '-'),
       });
-      expect(toHex(written.boundaries)).toBe(flat ? '00'.repeat(written.bytes.length) : boundaries);
+      expect(toHex(written.boundaries ?? new Uint8Array(0))).toBe(
+        flat ? '00'.repeat(written.bytes.length) : boundaries,
+      );
       session.close();
     }
     const session = model.open();
@@ -87,9 +89,9 @@ describe('the engine', () => {
     const run = (readSize: number, writeSize: number): string => {
       const session = model.open();
       for (let at = 0; at < prompt.length; at += readSize) session.feed(prompt.subarray(at, at + readSize));
-      session.start(toEngineOptions({ seed: 3, maxBytes: 200 }));
+      session.start(toOrder({ seed: 3 }, 0).sampling, 200);
       let hex = '';
-      while (session.finish === null) hex += toHex(session.generate(writeSize));
+      while (session.finish === null) hex += toHex(session.generate(writeSize, false).bytes);
       session.close();
       return hex;
     };
@@ -144,8 +146,8 @@ describe('the engine', () => {
     const b = model.open();
     b.restore(saved);
     expect(b.position).toBe(4);
-    for (const session of [a, b]) session.start(toEngineOptions({ seed: 1, maxBytes: 50 }));
-    expect(toHex(a.generate(50))).toBe(toHex(b.generate(50)));
+    for (const session of [a, b]) session.start(toOrder({ seed: 1 }, 0).sampling, 50);
+    expect(toHex(a.generate(50, false).bytes)).toBe(toHex(b.generate(50, false).bytes));
     expect(() => b.restore(saved.subarray(1))).toThrow(expect.objectContaining({ code: 'bad-state' }));
     saved[saved.length - 1] = (saved.at(-1) ?? 0) ^ 1;
     expect(() => b.restore(saved)).toThrow(expect.objectContaining({ code: 'bad-state' }));

@@ -1,7 +1,7 @@
 // Reads the golden files of tests/golden (scripts/make_golden.py describes them) for the tests of package and engine.
 // SPDX-License-Identifier: MIT
 
-import type { GenerateOptions } from '../../web/src/options.js';
+import type { GenerateOptions } from '../../web/src/api/options.js';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 
 export interface Golden {

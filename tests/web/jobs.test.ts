@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { describe, expect, test } from 'vitest';
-import { Pace, kSliceMs } from '../../web/src/jobs.js';
+import { Pace, kSliceMs } from '../../web/src/host/jobs.js';
 
 /** Slices of a machine that needs `msPerByte`, from the first to the `count`-th. */
 function slices(pace: Pace, count: number, msPerByte: (slice: number) => number): number[] {

@@ -3,7 +3,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { TernError } from '../../web/src/errors.js';
-import { toEngineOptions, wantsBoundaries, type GenerateOptions } from '../../web/src/options.js';
+import { toOrder, type GenerateOptions } from '../../web/src/api/options.js';
 
 /** What a caller without types can pass. */
 function fromJavaScript(json: string): GenerateOptions {
@@ -12,7 +12,7 @@ function fromJavaScript(json: string): GenerateOptions {
 
 function errorOf(options: GenerateOptions): unknown {
   try {
-    toEngineOptions(options);
+    toOrder(options, 1);
     return null;
   } catch (error) {
     return error;
@@ -21,11 +21,11 @@ function errorOf(options: GenerateOptions): unknown {
 
 describe('boundaries', () => {
   test('are reported when asked for, of a model that has them', () => {
-    expect(wantsBoundaries({}, 0)).toBe(false);
-    expect(wantsBoundaries({}, 2)).toBe(false);
-    expect(wantsBoundaries({ trace: {} }, 2)).toBe(false);
-    expect(wantsBoundaries({ trace: { boundaries: false } }, 0)).toBe(false);
-    expect(wantsBoundaries({ trace: { boundaries: true } }, 1)).toBe(true);
+    expect(toOrder({}, 0).traced).toBe(false);
+    expect(toOrder({}, 2).traced).toBe(false);
+    expect(toOrder({ trace: {} }, 2).traced).toBe(false);
+    expect(toOrder({ trace: { boundaries: false } }, 0).traced).toBe(false);
+    expect(toOrder({ trace: { boundaries: true } }, 1).traced).toBe(true);
     expect(errorOf({ trace: { boundaries: true } })).toBeNull();
   });
 
@@ -36,7 +36,7 @@ describe('boundaries', () => {
     [fromJavaScript('{"trace": {"boundaries": 1}}'), 1, /^trace.boundaries must be true or false, found 1$/],
     [fromJavaScript('{"trace": {"gate": true}}'), 1, /^unknown option trace.gate; known is boundaries$/],
   ])('that cannot be reported are refused (%#)', (options, stages, message) => {
-    expect(() => wantsBoundaries(options, stages)).toThrow(
+    expect(() => toOrder(options, stages)).toThrow(
       expect.objectContaining({ code: 'bad-option', message: expect.stringMatching(message) }),
     );
   });
@@ -44,7 +44,9 @@ describe('boundaries', () => {
 
 describe('options', () => {
   test('left out are temperature 1 with nothing cut, 1024 bytes and a seed of 32 bits', () => {
-    const { seed, ...rest } = toEngineOptions();
+    const { sampling, maxBytes } = toOrder(undefined, 0);
+    const { seed, ...rest } = sampling;
+    expect(maxBytes).toBe(1024);
     expect(rest).toEqual({
       greedy: false,
       temperatureQ16: 65536,
@@ -52,19 +54,18 @@ describe('options', () => {
       topPQ16: 65536,
       minPQ16: 0,
       repetitionPenaltyQ16: 65536,
-      maxBytes: 1024,
     });
     expect(seed).toBeGreaterThanOrEqual(0n);
     expect(seed).toBeLessThan(1n << 32n);
   });
 
   test('left out seeds differ from call to call', () => {
-    const seeds = new Set(Array.from({ length: 20 }, () => toEngineOptions().seed));
+    const seeds = new Set(Array.from({ length: 20 }, () => toOrder({}, 0).sampling.seed));
     expect(seeds.size).toBeGreaterThan(15);
   });
 
   test('are rounded to the nearest multiple of 2^-16', () => {
-    const options = toEngineOptions({ temperature: 0.7, topP: 0.9, minP: 0.05, repetitionPenalty: 1.1 });
+    const { sampling: options } = toOrder({ temperature: 0.7, topP: 0.9, minP: 0.05, repetitionPenalty: 1.1 }, 0);
     expect(options.temperatureQ16).toBe(45875); // 45875.2
     expect(options.topPQ16).toBe(58982); // 58982.4
     expect(options.minPQ16).toBe(3277); // 3276.8
@@ -84,7 +85,7 @@ describe('options', () => {
     const high = { temperature: 100, topK: 256, topP: 1, minP: 0.9999, repetitionPenalty: 10, maxBytes: 1e9 };
     expect(errorOf(low)).toBeNull();
     expect(errorOf({ ...high, seed: 2n ** 64n - 1n })).toBeNull();
-    expect(toEngineOptions({ seed: Number.MAX_SAFE_INTEGER }).seed).toBe(9007199254740991n);
+    expect(toOrder({ seed: Number.MAX_SAFE_INTEGER }, 0).sampling.seed).toBe(9007199254740991n);
   });
 
   test.each<[GenerateOptions, RegExp]>([

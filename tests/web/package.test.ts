@@ -64,8 +64,8 @@ describe('the package', () => {
       'package.json',
       'dist/index.js',
       'dist/index.d.ts',
-      'dist/worker.js',
-      'dist/helper.js',
+      'dist/host/worker.js',
+      'dist/host/helper.js',
     ]) {
       expect(files).toContain(file);
     }
@@ -96,7 +96,7 @@ describe('the package', () => {
     const resolved = run(process.execPath, ['resolve.mjs'], project).trim().split('\n');
     expect(resolved.map((url) => url.replace(/^.*\/ternlm\//, ''))).toEqual([
       'dist/index.js',
-      'dist/worker.js',
+      'dist/host/worker.js',
       'dist/wasm/tern-simd.wasm',
       'package.json',
     ]);

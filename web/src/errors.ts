@@ -6,17 +6,17 @@ export type TernErrorCode =
   | 'bad-file' // the model file is damaged or not a model
   | 'unsupported' // a sound file this version cannot run, or a browser that lacks something
   | 'bad-state' // the call does not fit what happened before
-  | 'out-of-memory' // the page cannot get the memory the model needs
+  | 'out-of-memory' // the page cannot get the memory that the model or one more conversation needs
   | 'http' // the server answered with an error status
-  | 'network' // the request failed or broke off
+  | 'network' // the request, or the reading of the file, failed or broke off
   | 'not-the-file' // the server answered with a web page in place of the file
-  | 'incomplete' // fewer bytes arrived than were announced
+  | 'incomplete' // fewer bytes arrived than the file's own header promises
   | 'integrity' // the bytes are not the ones the checksum promises
-  | 'bad-assets' // the package's own .wasm could not be fetched or compiled
+  | 'bad-assets' // the package's own files could not be fetched or compiled
   | 'engine-failed' // the engine stopped; the model must be loaded again
   | 'closed'; // the model or session was closed
 
-/** An error as plain data, the form in which it crosses from the worker to the page. */
+/** An error as plain data, the form in which it crosses from the engine's half to the page's. */
 export interface ErrorData {
   readonly code: TernErrorCode;
   readonly message: string;
@@ -34,20 +34,27 @@ export class TernError extends Error {
   static fromData(data: ErrorData): TernError {
     return new TernError(data.code, data.message);
   }
-}
 
-/** What went wrong, as data; anything that is not a TernError becomes `fallback`. */
-export function toErrorData(error: unknown, fallback: TernErrorCode): ErrorData {
-  if (error instanceof TernError) return { code: error.code, message: error.message };
-  return { code: fallback, message: describe(error) };
+  /** The error itself if it is one of ours; anything else becomes one with the code `fallback`. */
+  static from(error: unknown, fallback: TernErrorCode, prefix = ''): TernError {
+    return error instanceof TernError
+      ? error
+      : new TernError(fallback, `${prefix}${describe(error)}`, { cause: error });
+  }
 }
 
 export function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** The reason of an aborted signal: the platform's AbortError unless the caller gave another. */
-export function abortReason(signal: AbortSignal): Error {
-  const reason: unknown = signal.reason;
-  return reason instanceof Error ? reason : new DOMException('The operation was aborted.', 'AbortError');
+/** "`name` must be `expected`, found ..." */
+export function badOption(name: string, expected: string, found: unknown): TernError {
+  return new TernError('bad-option', `${name} must be ${expected}, found ${show(found)}`);
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 60)}…` : value);
+  if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`;
+  if (typeof value !== 'object' || value === null) return String(value);
+  return Array.isArray(value) ? 'an array' : `an object (${Object.prototype.toString.call(value).slice(8, -1)})`;
 }

@@ -1,14 +1,13 @@
 // What a program can import from the package.
 // SPDX-License-Identifier: MIT
 
-export { load, type LoadOptions, type LoadProgress, type Model, type ModelInfo } from './model.js';
-export { probe, type Capabilities, type ProbeOptions } from './probe.js';
-export type { KernelReport, KernelsReport } from './protocol.js';
-export type { Chunk, GenerateResult, Generation, Timings } from './generation.js';
-export type { FeedResult, Score, Session } from './session.js';
-export type { GenerateOptions, SampleOptions, TraceOptions } from './options.js';
-export type { Assets, PlaceInfo, Runtime, RuntimeInfo } from './client.js';
-export type { Threads, ThreadsInfo } from './threads.js';
-export type { Source } from './download.js';
-export type { Input } from './utf8.js';
+export { load, type LoadOptions, type LoadProgress, type Model, type ModelInfo } from './api/model.js';
+export { probe, type Capabilities, type ProbeOptions } from './api/probe.js';
+export type { KernelReport, KernelsReport, Threads, ThreadsInfo } from './engine/types.js';
+export type { Chunk, GenerateResult, Generation, Timings } from './api/generation.js';
+export type { FeedResult, Score, Session } from './api/session.js';
+export type { CallOptions, GenerateOptions, SampleOptions, TraceOptions } from './api/options.js';
+export type { Assets, PlaceInfo, Runtime, RuntimeInfo } from './link/start.js';
+export type { Source } from './api/source.js';
+export type { Input } from './codec.js';
 export { TernError, type TernErrorCode } from './errors.js';

@@ -50,8 +50,8 @@ export default defineConfig({
   // The built package; its inner modules only to run each variant by name.
   resolve: {
     alias: {
-      'ternlm/engine': path('dist/engine.js'),
-      'ternlm/options': path('dist/options.js'),
+      'ternlm/engine': path('dist/engine/engine.js'),
+      'ternlm/options': path('dist/api/options.js'),
       ternlm: path('dist/index.js'),
     },
   },

@@ -4,7 +4,7 @@
 // The platform's digest wants the file in one piece, so its chunks are kept until then: a second copy of the download
 // for the time of loading, and only when a checksum was asked for.
 
-import { TernError } from './errors.js';
+import { TernError } from '../errors.js';
 
 export class Sha256Check {
   readonly #expected: string | null;
@@ -25,9 +25,9 @@ export class Sha256Check {
     if (this.#expected !== null && available()) this.#chunks.push(chunk.slice());
   }
 
-  async finish(): Promise<'verified' | 'not asked for' | 'not available in an insecure context'> {
+  async finish(): Promise<'verified' | 'not asked for'> {
     if (this.#expected === null) return 'not asked for';
-    if (!available()) return 'not available in an insecure context';
+    if (!available()) throw new TernError('unsupported', 'integrity cannot be checked in an insecure context');
     const file = await new Blob(this.#chunks.splice(0)).arrayBuffer();
     const found = toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', file)));
     if (found === this.#expected) return 'verified';

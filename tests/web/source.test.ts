@@ -3,7 +3,8 @@
 
 import { createServer, type Server } from 'node:http';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { fetchWasm, openSource, type Opened, type Source } from '../../web/src/download.js';
+import { openSource, readNext, type Opened, type Source } from '../../web/src/api/source.js';
+import { fetchWasm } from '../../web/src/engine/wasm-file.js';
 
 const kFile = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
 kFile.set(new TextEncoder().encode('GGUF'));
@@ -48,9 +49,9 @@ afterAll(() => {
   server.close();
 });
 
-async function readAll({ stream }: Opened): Promise<Uint8Array> {
+async function readAll(opened: Opened): Promise<Uint8Array> {
   const chunks: Uint8Array<ArrayBuffer>[] = [];
-  for await (const chunk of stream) chunks.push(chunk);
+  for (let chunk; (chunk = await readNext(opened));) chunks.push(chunk);
   return new Uint8Array(await new Blob(chunks).arrayBuffer());
 }
 
@@ -85,8 +86,8 @@ describe('a source', () => {
   test('keeps its own memory: what is handed out can be given away', async () => {
     const mine = kFile.slice();
     for (const source of [mine, mine.buffer, streamOf(mine)]) {
-      const { stream } = await openSource(source);
-      for await (const chunk of stream) structuredClone(chunk, { transfer: [chunk.buffer] });
+      const opened = await openSource(source);
+      for (let chunk; (chunk = await readNext(opened));) structuredClone(chunk, { transfer: [chunk.buffer] });
     }
     expect(Buffer.compare(mine, kFile)).toBe(0);
   });
@@ -112,15 +113,7 @@ describe('a download', () => {
   });
 
   test('that breaks off fails', async () => {
-    await expect(openSource(`${base}/broken`).then(readAll)).rejects.toThrow();
-  });
-
-  test('that ends before the announced length fails as incomplete', async () => {
-    const short = new Response(kFile.subarray(0, 1000), { headers: { 'Content-Length': '5000' } });
-    await expect(openSource(short).then(readAll)).rejects.toMatchObject({
-      code: 'incomplete',
-      message: 'the model: expected 5000 bytes, received 1000: try again',
-    });
+    await expect(openSource(`${base}/broken`).then(readAll)).rejects.toMatchObject({ code: 'network' });
   });
 
   test('from a server that is not there is a network error', async () => {
@@ -144,8 +137,7 @@ describe('a download', () => {
 
   test('that is aborted in the middle ends with the reason of the signal', async () => {
     const controller = new AbortController();
-    const { stream } = await openSource(`${base}/slow`, { signal: controller.signal });
-    const reader = stream.getReader();
+    const { reader } = await openSource(`${base}/slow`, { signal: controller.signal });
     expect((await reader.read()).value?.length).toBe(1000);
     const next = reader.read();
     controller.abort();

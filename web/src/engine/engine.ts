@@ -1,22 +1,29 @@
 // The engine as TypeScript objects: the only file that touches the WebAssembly modules, and the only one with casts.
 // SPDX-License-Identifier: MIT
 
-import { TernError, describe, type TernErrorCode } from './errors.js';
-import { fetchWasm } from './download.js';
-import type { EngineOptions } from './options.js';
-import type { EngineInfo, FileInfo, Finish, KernelsReport, ScoreSum, Variant } from './protocol.js';
-import {
-  mostThreads,
-  sharedMemory,
-  whyNotThreads,
-  type HelperPool,
-  type StartHelpers,
-  type Threads,
-  type ThreadsInfo,
-} from './threads.js';
-import createRelaxed from './wasm/tern-relaxed.js';
-import createSimd, { type Conversation, type LoadedModel, type Loader, type MainModule } from './wasm/tern-simd.js';
-import createThreads from './wasm/tern-threads.js';
+import { begunCharacter } from '../codec.js';
+import { TernError, describe, type TernErrorCode } from '../errors.js';
+import { clockIsFine, hasSimd, mostThreads, sharedMemory, whyNotRelaxed, whyNotThreads } from './features.js';
+import type {
+  EngineInfo,
+  FileInfo,
+  Finish,
+  HelperStart,
+  KernelsReport,
+  Sampling,
+  ScoreSum,
+  Threads,
+  ThreadsInfo,
+  Variant,
+  Written,
+} from './types.js';
+import { fetchWasm } from './wasm-file.js';
+import createRelaxed from '../wasm/tern-relaxed.js';
+import createSimd, { type Conversation, type LoadedModel, type Loader, type MainModule } from '../wasm/tern-simd.js';
+import createThreads from '../wasm/tern-threads.js';
+
+/** Has the workers of further threads made; resolves when all are at work, rejects if one cannot start. */
+export type StartHelpers = (starts: readonly HelperStart[]) => Promise<void>;
 
 /** Makes an instance of a module from its compiled form; what Emscripten's generated script exports. */
 export type ModuleFactory = (options: {
@@ -46,8 +53,7 @@ const kCodes: readonly TernErrorCode[] = ['bad-file', 'unsupported', 'bad-option
 export class Engine {
   readonly #module: MainModule;
   readonly #variant: Omit<EngineInfo, 'kernel'>;
-  #helpers: HelperPool | null = null;
-  #wanted: Threads = 1;
+  #wanted: Threads = 1; // more than 1: there are helpers
   #whyOne = ''; // although more threads were asked for
 
   private constructor(module: MainModule, variant: Omit<EngineInfo, 'kernel'>) {
@@ -75,7 +81,7 @@ export class Engine {
 
   /**
    * The fastest variant that this browser runs correctly. `wasmFolder`: where the .wasm files are, if moved.
-   * `startHelpers` is called when there can be more threads than this one.
+   * `startHelpers` is called when there can be more threads than this one; they are of no use if another variant runs.
    */
   static async start(wasmFolder: string | null, threads: Threads, startHelpers: StartHelpers): Promise<Engine> {
     let whyOne = whyNotThreads(threads) || (threads === 1 ? '' : whyNotRelaxed());
@@ -83,7 +89,6 @@ export class Engine {
       try {
         const engine = await Engine.#startThreads(wasmFolder, threads, startHelpers);
         if (engine.info.kernel.startsWith('relaxed')) return engine;
-        engine.#helpers?.keep(0);
         whyOne = 'the known-answer test of the relaxed SIMD kernel failed';
       } catch (error) {
         whyOne = `threads could not be started: ${describe(error)}`; // they are never required
@@ -95,7 +100,7 @@ export class Engine {
   }
 
   static async #startOne(wasmFolder: string | null): Promise<Engine> {
-    if (!WebAssembly.validate(kSimdProbe)) {
+    if (!hasSimd()) {
       throw new TernError(
         'unsupported',
         'this browser has no WebAssembly SIMD (Chrome 91, Firefox 89, Safari 16.4 or newer have it)',
@@ -122,7 +127,7 @@ export class Engine {
       const part = i + 1;
       return { module, memory, part, entry: engine.#module.prepareHelper(part) };
     });
-    engine.#helpers = await startHelpers(starts);
+    await startHelpers(starts);
     engine.#wanted = wanted;
     engine.#module.setThreads(starts.length + 1);
     return engine;
@@ -164,13 +169,12 @@ export class Engine {
     return new Engine(module as MainModule, { variant, reason });
   }
 
-  /** Decides how many threads compute, now that the model is there to measure, and lets the others go. */
+  /** Decides how many threads compute, now that the model is there to measure; the others may go. */
   chooseThreads(model: EngineModel): ThreadsInfo {
-    if (!this.#helpers) return { count: 1, reason: this.#whyOne };
+    if (this.#wanted === 1) return { count: 1, reason: this.#whyOne };
     if (this.#wanted !== 'auto') return { count: this.#wanted, reason: '' };
     const most = mostThreads('auto');
     const count = guarded(() => model.chooseThreads(most));
-    this.#helpers.keep(count - 1);
     return { count, reason: `measured: the fastest of 1 to ${most}` };
   }
 
@@ -273,6 +277,7 @@ export class EngineModel {
 export class EngineSession {
   readonly #module: MainModule;
   readonly #session: Conversation;
+  #end = new Uint8Array(0); // of the text, as much as a character takes
 
   constructor(module: MainModule, model: LoadedModel) {
     this.#module = module;
@@ -283,38 +288,45 @@ export class EngineSession {
     return Number(this.#session.position());
   }
 
+  /** The bytes at the end of the text that begin a character and do not finish it. */
+  get begunCharacter(): Uint8Array<ArrayBuffer> {
+    return begunCharacter(this.#end);
+  }
+
   reset(): void {
     guarded(() => this.#session.reset());
+    this.#end = new Uint8Array(0);
   }
 
   feed(bytes: Uint8Array): void {
-    guarded(() => this.#session.feed(this.#putTwofold(bytes)));
+    this.feedWithBoundaries(bytes);
   }
 
   /** The same, and the mask of each byte: bit s is set where a chunk of stage s begins. */
   feedWithBoundaries(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+    this.#remember(bytes);
     return guarded(() => {
-      this.#session.feed(this.#putTwofold(bytes));
+      view(this.#module, 2 * bytes.length).set(bytes);
+      this.#session.feed(bytes.length);
       return view(this.#module, 2 * bytes.length).slice(bytes.length);
     });
   }
 
-  start(options: EngineOptions): void {
-    const { maxBytes, ...sample } = options;
-    guarded(() => check(this.#session.start(sample, BigInt(maxBytes))));
+  start(sampling: Sampling, maxBytes: number): void {
+    guarded(() => check(this.#session.start(sampling, BigInt(maxBytes))));
   }
 
   /** At most `count` bytes; fewer when the generation ended. */
-  generate(count: number): Uint8Array<ArrayBuffer> {
-    return this.#write(count, (both, produced) => both.slice(0, produced));
-  }
-
-  /** The same, with the mask of each byte: bit s is set where a chunk of stage s begins. */
-  generateWithBoundaries(count: number): { bytes: Uint8Array<ArrayBuffer>; boundaries: Uint8Array<ArrayBuffer> } {
-    return this.#write(count, (both, produced) => ({
-      bytes: both.slice(0, produced),
-      boundaries: both.slice(count, count + produced),
-    }));
+  generate(count: number, withBoundaries: boolean): Written {
+    const written = guarded(() => {
+      view(this.#module, 2 * count);
+      const produced = this.#session.generate(count);
+      const both = view(this.#module, 2 * count); // the masks from `count` on
+      const boundaries = withBoundaries ? both.slice(count, count + produced) : null;
+      return { bytes: both.slice(0, produced), boundaries };
+    });
+    this.#remember(written.bytes);
+    return written;
   }
 
   get finish(): Finish | null {
@@ -322,6 +334,7 @@ export class EngineSession {
   }
 
   score(bytes: Uint8Array): ScoreSum {
+    this.#remember(bytes);
     return guarded(() => {
       const { status, score } = this.#session.score(put(this.#module, bytes));
       check(status);
@@ -340,25 +353,15 @@ export class EngineSession {
 
   restore(bytes: Uint8Array): void {
     guarded(() => check(this.#session.restore(put(this.#module, bytes))));
+    this.#end = new Uint8Array(0);
   }
 
   close(): void {
     this.#session.delete();
   }
 
-  /** As `put`, with room for the masks behind the bytes. */
-  #putTwofold(bytes: Uint8Array): number {
-    view(this.#module, 2 * bytes.length).set(bytes);
-    return bytes.length;
-  }
-
-  /** The engine leaves the bytes at the front of the buffer and their masks from `count` on. */
-  #write<T>(count: number, pick: (both: Uint8Array<ArrayBuffer>, produced: number) => T): T {
-    return guarded(() => {
-      view(this.#module, 2 * count);
-      const produced = this.#session.generate(count);
-      return pick(view(this.#module, 2 * count), produced);
-    });
+  #remember(bytes: Uint8Array): void {
+    this.#end = Uint8Array.of(...this.#end, ...bytes.subarray(-3)).slice(-3);
   }
 }
 
@@ -394,19 +397,6 @@ function guarded<T>(call: () => T): T {
   }
 }
 
-/** Whether the clock moves in steps of at most 2 ms; some browsers are set to 16 or 100. */
-function clockIsFine(): boolean {
-  const next = (from: number): number => {
-    for (let i = 0; i < 1e5; i++) {
-      const now = performance.now();
-      if (now !== from) return now;
-    }
-    return Infinity;
-  };
-  const edge = next(performance.now());
-  return next(edge) - edge <= 2;
-}
-
 /** Embind types every string as something that could also be bytes; coming out of the engine it never is. */
 function text(value: unknown): string {
   return value as string;
@@ -433,40 +423,10 @@ function wasmUrl(variant: Variant, folder: string | null): URL {
   // Literal, so that bundlers find the files and move them along.
   switch (variant) {
     case 'simd':
-      return new URL('./wasm/tern-simd.wasm', import.meta.url);
+      return new URL('../wasm/tern-simd.wasm', import.meta.url);
     case 'relaxed':
-      return new URL('./wasm/tern-relaxed.wasm', import.meta.url);
+      return new URL('../wasm/tern-relaxed.wasm', import.meta.url);
     case 'threads':
-      return new URL('./wasm/tern-threads.wasm', import.meta.url);
+      return new URL('../wasm/tern-threads.wasm', import.meta.url);
   }
 }
-
-/** Empty when relaxed SIMD may be tried. Node 20's first-tier compiler returns wrong sums, so only browsers try it. */
-function whyNotRelaxed(): string {
-  if ('process' in globalThis) return 'Node runs the SIMD128 variant';
-  return WebAssembly.validate(kRelaxedProbe) ? '' : 'this browser has no relaxed SIMD';
-}
-
-/** A module whose one function returns a vector: three zero vectors, then `operation` on them. */
-function probe(operands: number, operation: readonly number[]): Uint8Array<ArrayBuffer> {
-  const zero = [0x41, 0x00, 0xfd, 0x0f]; // i32.const 0, i8x16.splat
-  const body = [0x00, ...Array.from({ length: operands }, () => zero).flat(), ...operation, 0x0b];
-  const header = [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00];
-  const types = [0x01, 0x05, 0x01, 0x60, 0x00, 0x01, 0x7b]; // () -> v128
-  return Uint8Array.from([
-    ...header,
-    ...types,
-    0x03,
-    0x02,
-    0x01,
-    0x00,
-    0x0a,
-    body.length + 2,
-    0x01,
-    body.length,
-    ...body,
-  ]);
-}
-
-const kSimdProbe = probe(1, [0xfd, 0x62]); // i8x16.popcnt
-const kRelaxedProbe = probe(3, [0xfd, 0x93, 0x02]); // i32x4.relaxed_dot_i8x16_i7x16_add_s

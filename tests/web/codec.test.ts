@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: MIT
 
 import { describe, expect, test } from 'vitest';
-import { Utf8Carry, toBytes } from '../../web/src/utf8.js';
+import { begunCharacter, kBytes } from '../../web/src/codec.js';
+
+const toBytes = (text: string): Uint8Array => kBytes.encode('text', text);
 
 const kText = 'Straße, café, Привет, 世界, 🦉🏳️‍🌈, e\u0301, \uFEFFmark';
 
 function decodeInPieces(bytes: Uint8Array, sizeOf: (piece: number) => number, cut = false): string {
-  const carry = new Utf8Carry();
+  const carry = kBytes.decoder(new Uint8Array(0));
   let text = '';
   for (let at = 0, piece = 0; at < bytes.length; piece++) {
     const size = sizeOf(piece);
@@ -30,7 +32,7 @@ describe('text', () => {
   });
 
   test('never shows a part of a character', () => {
-    const carry = new Utf8Carry();
+    const carry = kBytes.decoder(new Uint8Array(0));
     const shown = [...toBytes('a🦉b')].map((byte) => carry.push(Uint8Array.of(byte)));
     expect(shown).toEqual(['a', '', '', '', '🦉', 'b']);
   });
@@ -53,5 +55,48 @@ describe('text', () => {
   test('that ended inside a character is malformed there', () => {
     const bytes = toBytes('fox 🦉').subarray(0, -1);
     expect(decodeInPieces(bytes, () => 2, false)).toBe('fox \uFFFD');
+  });
+
+  test('goes on with the character that the text before has begun, whatever the cut', () => {
+    const bytes = toBytes(kText);
+    for (let cut = 0; cut <= bytes.length; cut++) {
+      const [before, after] = [bytes.subarray(0, cut), bytes.subarray(cut)];
+      const begun = begunCharacter(before);
+      expect(begun.length).toBeLessThan(4);
+      const [first, second] = [kBytes.decoder(new Uint8Array(0)), kBytes.decoder(begun)];
+      expect(first.push(before) + first.finish(true) + second.push(after) + second.finish(false)).toBe(kText);
+    }
+  });
+
+  test.each([[[0x61]], [[0x80, 0x80, 0x80, 0x80]], [[0xff]], [[0xc1]], [[0xf0, 0x9f, 0xa6, 0x8a]], [[]]])(
+    'that ends with %j has begun no character',
+    (bytes) => expect(begunCharacter(Uint8Array.from(bytes))).toEqual(new Uint8Array(0)),
+  );
+});
+
+describe('input', () => {
+  test.each<unknown>([5, null, undefined, {}, ['a'], new Uint16Array(2), new ArrayBuffer(2)])(
+    'of a wrong type is refused by name (%#)',
+    (input) => {
+      expect(() => kBytes.encode('prompt', input as string)).toThrow(
+        expect.objectContaining({
+          code: 'bad-option',
+          message: expect.stringMatching(/^prompt must be a string or a/),
+        }),
+      );
+    },
+  );
+
+  test('whose memory was given away is refused', () => {
+    const bytes = new Uint8Array(4);
+    structuredClone(bytes, { transfer: [bytes.buffer] });
+    expect(() => kBytes.encode('prompt', bytes)).toThrow(expect.objectContaining({ code: 'bad-option' }));
+  });
+
+  test('is copied: it stays with the caller', () => {
+    const bytes = Uint8Array.of(1, 2);
+    const own = kBytes.encode('prompt', bytes);
+    expect(own).toEqual(bytes);
+    expect(own.buffer).not.toBe(bytes.buffer);
   });
 });

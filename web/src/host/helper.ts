@@ -1,13 +1,7 @@
 // The script of one more thread: an instance of the engine on the same memory that does nothing but its parts of products.
 // SPDX-License-Identifier: MIT
 
-/** What a thread needs: the compiled engine, its memory, and the function of its table to run with a number. */
-export interface HelperStart {
-  readonly module: WebAssembly.Module;
-  readonly memory: WebAssembly.Memory;
-  readonly entry: number;
-  readonly part: number;
-}
+import type { HelperStart } from '../engine/types.js';
 
 self.addEventListener('message', ({ data }: MessageEvent<HelperStart>) => {
   const imports: Record<string, Record<string, WebAssembly.ImportValue>> = {};

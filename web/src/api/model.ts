@@ -1,0 +1,145 @@
+// Loading a model, and what a loaded model can do.
+// SPDX-License-Identifier: MIT
+
+import type { Input } from '../codec.js';
+import { abortable } from '../deferred.js';
+import type { FileInfo, Threads } from '../engine/types.js';
+import { TernError } from '../errors.js';
+import type { Connection } from '../link/connection.js';
+import { start, type Assets, type Runtime, type RuntimeInfo } from '../link/start.js';
+import type { Generation, GenerateResult } from './generation.js';
+import { Sha256Check } from './integrity.js';
+import { toLoadOrder, type CallOptions, type GenerateOptions } from './options.js';
+import { Session, type Score } from './session.js';
+import { openSource, readNext, type Fetch, type Source } from './source.js';
+
+export interface LoadProgress {
+  /** Bytes received so far. */
+  readonly received: number;
+  /** Size of the whole file; null while unknown (the file's own header tells it within the first kilobytes). */
+  readonly total: number | null;
+}
+
+export interface LoadOptions {
+  /** Ends loading whatever it is at: fetching, compiling, starting, testing. */
+  signal?: AbortSignal;
+  /** What it throws, loading fails with. */
+  onProgress?: (progress: LoadProgress) => void;
+  /** SHA-256 of the file, 64 hexadecimal digits. Another file is refused. */
+  integrity?: string;
+  /** Size of the file if known, so that the first progress report has a total. */
+  bytes?: number;
+  /** 'auto' (default): a worker, or this thread where no worker can be started; then `info.runtime` says why. */
+  runtime?: Runtime;
+  /**
+   * Threads to compute with, the engine's own among them: 1 (default) to 64, or 'auto' for as many as make this model
+   * faster, measured when it is loaded. More than one needs a cross-origin isolated page (the response headers
+   * Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp), a worker, relaxed SIMD and,
+   * until it is reliable there, another browser than Firefox; otherwise it is one, and `info.runtime.threads` says why.
+   * The number never changes the output.
+   */
+  threads?: Threads;
+  /** Where the package's own files are, if the bundler's places are not right. */
+  assets?: Assets;
+  /** Replaces the global fetch for the model file. */
+  fetch?: Fetch;
+}
+
+export interface ModelInfo extends FileInfo {
+  readonly runtime: RuntimeInfo;
+  /** 'verified', or why the checksum was not compared. */
+  readonly integrity: 'verified' | 'not asked for';
+  /** From the call to a model ready to write. */
+  readonly loadMs: number;
+}
+
+/** Loads a model. Fails with a TernError (or the signal's reason) and may then simply be called again. */
+export async function load(source: Source, options?: LoadOptions): Promise<Model> {
+  const started = performance.now();
+  const { signal, fetch, onProgress, bytes, runtime, assets, threads, integrity } = toLoadOrder(options);
+  const sha256 = new Sha256Check(integrity);
+  return abortable(signal, async (scope) => {
+    const opening = openSource(source, { signal, fetch }).then((opened) => {
+      scope.add(() => void opened.reader.cancel().catch(() => undefined));
+      return opened;
+    });
+    // Both take a while and neither needs the other: the engine starts while the server answers.
+    const [opened, { connection, place, keepHelpers }] = await Promise.all([
+      opening,
+      start(runtime, assets, threads, scope),
+    ]);
+    let [received, expected, total] = [0, 0, bytes ?? opened.bytes];
+    for (;;) {
+      signal?.throwIfAborted();
+      onProgress?.({ received, total });
+      const chunk = await readNext(opened);
+      if (!chunk) break;
+      received += chunk.length;
+      sha256.add(chunk);
+      ({ expected } = await connection.ask({ kind: 'push', bytes: chunk }).answer);
+      if (expected > 0) total = expected;
+    }
+    if (received < expected) {
+      throw new TernError(
+        'incomplete',
+        `expected ${expected} bytes, as the file begins, received ${received}: try again`,
+      );
+    }
+    const { file, engine, threads: used } = await connection.ask({ kind: 'finish' }).answer;
+    keepHelpers(used.count - 1);
+    const checked = await sha256.finish();
+    const loadMs = performance.now() - started;
+    return Model.ready(connection, {
+      ...file,
+      runtime: { ...place, ...engine, threads: used },
+      integrity: checked,
+      loadMs,
+    });
+  });
+}
+
+/** A loaded model. Any number of generations may run at once; each is a conversation of its own. */
+export class Model implements AsyncDisposable {
+  readonly info: ModelInfo;
+  readonly #connection: Connection;
+
+  private constructor(connection: Connection, info: ModelInfo) {
+    this.#connection = connection;
+    this.info = info;
+  }
+
+  /** Called by load(): a Model is always loaded. */
+  static ready(connection: Connection, info: ModelInfo): Model {
+    return new Model(connection, info);
+  }
+
+  /** Continues the prompt. Wrong options throw here, before anything runs. */
+  stream(prompt: Input, options?: GenerateOptions): Generation {
+    return Session.generate(this.#connection, this.info.stages, prompt, options);
+  }
+
+  /** Continues the prompt and returns the whole output. */
+  async generate(prompt: Input, options?: GenerateOptions): Promise<GenerateResult> {
+    return this.stream(prompt, options).result;
+  }
+
+  /** What the text costs the model: how well it predicts each byte from those before it. */
+  async score(text: Input, options?: CallOptions): Promise<Score> {
+    await using session = this.session();
+    return await session.score(text, options);
+  }
+
+  /** A conversation that is kept: feed, stream, feed again, save. Close it when done. */
+  session(): Session {
+    return Session.open(this.#connection, this.info.stages);
+  }
+
+  /** Ends what is running, which fails with `closed`, and gives all memory back. Closing twice is fine. */
+  async close(): Promise<void> {
+    this.#connection.close(new TernError('closed', 'the model was closed'));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

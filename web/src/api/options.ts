@@ -1,0 +1,184 @@
+// Checks the options of a generation and turns them into the integers the engine takes.
+// SPDX-License-Identifier: MIT
+
+import type { Sampling } from '../engine/types.js';
+import { TernError, badOption } from '../errors.js';
+import type { LoadOptions } from './model.js';
+
+export interface SampleOptions {
+  /** Always the most likely byte; temperature and the cuts below then do not matter. Default false. */
+  greedy?: boolean;
+  /** Above 0, at most 100. Below 1 is safer, above 1 wilder. Default 1. */
+  temperature?: number;
+  /** Only the k most likely bytes, 1 to 256. Default 256 (all). */
+  topK?: number;
+  /** Only the most likely bytes that together reach this probability, above 0, at most 1. Default 1 (all). */
+  topP?: number;
+  /** Only bytes at least this fraction as likely as the likeliest, from 0 to below 1. Default 0 (all). */
+  minP?: number;
+  /** 1 to 10; above 1, bytes of the last 256 become less likely. Default 1. */
+  repetitionPenalty?: number;
+  /** 0 to 2^64-1; the same seed gives the same bytes on every device. Default: chosen at random and reported. */
+  seed?: number | bigint;
+  /** Stop after this many bytes, 1 to 1,000,000,000. Default 1024. */
+  maxBytes?: number;
+}
+
+/** What to report besides the text. The bytes are the same with and without it. */
+export interface TraceOptions {
+  /** Where the model begins chunks, for each byte of the output and of the prompt. Only hierarchical models have chunks: `model.info.stages` above 0. */
+  boundaries?: boolean;
+}
+
+export interface GenerateOptions extends SampleOptions {
+  signal?: AbortSignal;
+  trace?: TraceOptions;
+}
+
+/** Options of calls that take a signal and no more. */
+export interface CallOptions {
+  signal?: AbortSignal | undefined;
+}
+
+/** The options of a generation as the engine takes them. */
+export interface Order {
+  readonly sampling: Sampling;
+  readonly maxBytes: number;
+  /** Chunk boundaries are reported. */
+  readonly traced: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+const kOne = 65536;
+const kSeedLimit = 1n << 64n;
+
+/** `stages`: of the model. A flat one (0) has no boundaries to report, and asking for them is an error. */
+export function toOrder(options: GenerateOptions | undefined, stages: number): Order {
+  const known = 'greedy temperature topK topP minP repetitionPenalty seed maxBytes signal trace';
+  const given = checked('', options, known);
+  return {
+    sampling: {
+      greedy: toBoolean('greedy', given.greedy),
+      temperatureQ16: toQ16('temperature', given.temperature ?? 1, 'a number above 0 and at most 100', 1, 100 * kOne),
+      topK: toInteger('topK', given.topK ?? 256, 1, 256),
+      topPQ16: toQ16('topP', given.topP ?? 1, 'a number above 0 and at most 1', 1, kOne),
+      minPQ16: toQ16('minP', given.minP ?? 0, 'a number from 0 to below 1', 0, kOne - 1),
+      repetitionPenaltyQ16: toQ16(
+        'repetitionPenalty',
+        given.repetitionPenalty ?? 1,
+        'a number from 1 to 10',
+        kOne,
+        10 * kOne,
+      ),
+      seed: toSeed(given.seed ?? randomSeed()),
+    },
+    maxBytes: toInteger('maxBytes', given.maxBytes ?? 1024, 1, 1_000_000_000),
+    traced: toTraced(given.trace, stages),
+    signal: toSignal(given.signal),
+  };
+}
+
+const kMostThreads = 64; // kMaxThreads in cpp/base/parallel.h
+
+/** The options of load() with what is meant where nothing was said. `known`: those that the call takes. */
+export function toLoadOrder(
+  options: LoadOptions | undefined,
+  known = 'signal onProgress integrity bytes runtime threads assets fetch',
+): Omit<LoadOptions, 'signal'> & Required<Pick<LoadOptions, 'runtime' | 'assets' | 'threads'>> & CallOptions {
+  const given = checked('', options, known);
+  const { onProgress, fetch, integrity, bytes, runtime = 'auto', threads = 1 } = given;
+  for (const [name, value] of Object.entries({ onProgress, fetch })) {
+    if (value !== undefined && typeof value !== 'function') throw badOption(name, 'a function', value);
+  }
+  if (integrity !== undefined && !/^[0-9a-f]{64}$/i.test(integrity)) {
+    throw badOption('integrity', '64 hexadecimal digits (SHA-256)', integrity);
+  }
+  if (bytes !== undefined) toInteger('bytes', bytes, 1, Number.MAX_SAFE_INTEGER);
+  if (!['auto', 'worker', 'main'].includes(runtime)) throw badOption('runtime', "'auto', 'worker' or 'main'", runtime);
+  if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= kMostThreads)) {
+    throw badOption('threads', `'auto' or a whole number from 1 to ${kMostThreads}`, threads);
+  }
+  const assets = checked('assets', given.assets, 'wasm worker');
+  const places: [string, unknown][] = Object.entries(assets);
+  for (const [name, value] of places) {
+    if (value !== undefined && typeof value !== 'string' && !(value instanceof URL)) {
+      throw badOption(`assets.${name}`, 'an address', value);
+    }
+  }
+  return { ...given, signal: toSignal(given.signal), runtime, threads, assets };
+}
+
+/** The signal of a call that takes no other option. */
+export function toCall(options: CallOptions | undefined): CallOptions {
+  return { signal: toSignal(checked('', options, 'signal').signal) };
+}
+
+/** As toOrder has them. */
+export function toTracedCall(
+  options: (CallOptions & { trace?: TraceOptions }) | undefined,
+  stages: number,
+): CallOptions & { traced: boolean } {
+  const given = checked('', options, 'signal trace');
+  return { signal: toSignal(given.signal), traced: toTraced(given.trace, stages) };
+}
+
+function toTraced(trace: TraceOptions | undefined, stages: number): boolean {
+  const traced = toBoolean('trace.boundaries', checked('trace', trace, 'boundaries').boundaries);
+  if (traced && stages === 0) {
+    throw new TernError(
+      'bad-option',
+      'trace.boundaries: this model is flat and has no chunks; expected a hierarchical one (info.stages above 0)',
+    );
+  }
+  return traced;
+}
+
+/** The options themselves, or none. `name`: of the option that these are part of; `known`: what there is, by name. */
+export function checked<T extends object>(name: string, options: T | undefined, known: string): Partial<T> {
+  const given: unknown = options; // a caller in plain JavaScript can pass anything
+  if (given === undefined) return {};
+  if (typeof given !== 'object' || given === null) throw badOption(name || 'options', 'an object', given);
+  const names = known.split(' ');
+  for (const each of Object.keys(given)) {
+    if (names.includes(each)) continue;
+    const [is, rest] = [names.length > 1 ? 'are' : 'is', names.join(', ')];
+    throw new TernError('bad-option', `unknown option ${name && `${name}.`}${each}; known ${is} ${rest}`);
+  }
+  return options ?? {};
+}
+
+export function toSignal(value: unknown): AbortSignal | undefined {
+  if (value === undefined || value instanceof AbortSignal) return value;
+  throw badOption('signal', 'an AbortSignal', value);
+}
+
+function toBoolean(name: string, value: unknown): boolean {
+  if (value === undefined || typeof value === 'boolean') return value ?? false;
+  throw badOption(name, 'true or false', value);
+}
+
+/** Nearest multiple of 2^-16; a value that rounds out of the range is refused like one that lies outside it. */
+function toQ16(name: string, value: unknown, expected: string, least: number, most: number): number {
+  if (typeof value !== 'number' || !Number.isFinite(value)) throw badOption(name, expected, value);
+  const rounded = Math.round(value * kOne);
+  if (rounded < least || rounded > most) throw badOption(name, expected, value);
+  return rounded;
+}
+
+export function toInteger(name: string, value: unknown, least: number, most: number): number {
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < least || value > most) {
+    throw badOption(name, `a whole number from ${least} to ${most}`, value);
+  }
+  return value;
+}
+
+function toSeed(value: unknown): bigint {
+  if (typeof value === 'bigint' && value >= 0n && value < kSeedLimit) return value;
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return BigInt(value);
+  throw badOption('seed', 'a whole number from 0 to 2^53-1, or a bigint from 0 to 2^64-1', value);
+}
+
+/** 32 random bits: short enough to read out and type in. */
+function randomSeed(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+}

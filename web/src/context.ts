@@ -1,0 +1,26 @@
+// What runs this code where it is not a browser, and its files.
+// SPDX-License-Identifier: MIT
+
+/** Node, Deno or Bun; null in a browser, whatever a bundler has put in place of `process`. */
+export function runtimeName(): 'Node' | 'Deno' | 'Bun' | null {
+  if (!process_()) return null;
+  return 'Deno' in globalThis ? 'Deno' : 'Bun' in globalThis ? 'Bun' : 'Node';
+}
+
+/** Asked for at run time, so that bundlers see nothing of Node; null in a browser. */
+export function fileSystem(): typeof import('node:fs') | null {
+  return process_()?.getBuiltinModule('node:fs') ?? null;
+}
+
+/** What relative addresses are relative to: the page, the worker that uses the package, or the current folder. */
+export function baseUrl(): string | undefined {
+  if (typeof document !== 'undefined') return document.baseURI;
+  const process = process_();
+  if (process) return process.getBuiltinModule('node:url').pathToFileURL(`${process.cwd()}/`).href;
+  return typeof location === 'undefined' ? undefined : location.href;
+}
+
+function process_(): NodeJS.Process | null {
+  if (typeof document !== 'undefined' || !('process' in globalThis)) return null;
+  return 'getBuiltinModule' in globalThis.process ? globalThis.process : null;
+}

@@ -1,0 +1,265 @@
+// The half that owns the engine: answers requests and shares the processor between conversations, slice by slice.
+// SPDX-License-Identifier: MIT
+//
+// Runs in the worker, or on the page's own thread where no worker can be started. One host, one model. A request is a
+// call of an asynchronous function whose promise becomes its one answer.
+
+import { deferred } from '../deferred.js';
+import { Engine, type EngineLoader, type EngineModel, type EngineSession } from '../engine/engine.js';
+import type { HelperStart } from '../engine/types.js';
+import { TernError } from '../errors.js';
+import { Job, newPaces } from './jobs.js';
+import {
+  buffersOf,
+  unreachable,
+  type AnswerOf,
+  type Answer,
+  type Call,
+  type CallOf,
+  type Part,
+  type SendToPage,
+  type ToHost,
+  type Work,
+} from './protocol.js';
+
+const kTuningRounds = 4; // of a millisecond for each kernel
+const kTuningPauseMs = 15;
+const kProbeRounds = 5;
+
+/** A conversation and the work waiting for it. */
+interface Lane {
+  /** Or why there is none. */
+  readonly session: EngineSession | TernError;
+  readonly jobs: Job[];
+}
+
+export class Host {
+  readonly #send: SendToPage;
+  readonly #paces = newPaces();
+  readonly #lanes = new Map<number, Lane>(); // in the order in which their turn comes
+  readonly #jobs = new Map<number, { job: Job; lane: Lane }>(); // by the number of their request
+  readonly #helpers = deferred<null>();
+  #engine: Engine | null = null;
+  #loader: EngineLoader | null = null;
+  #model: EngineModel | null = null;
+  #tuned: Promise<void> = Promise.resolve();
+  #running = false;
+  #closed = false;
+
+  constructor(send: SendToPage) {
+    this.#send = send;
+  }
+
+  receive(message: ToHost): void {
+    switch (message.type) {
+      case 'ask':
+        void this.#answer(message.id, message.call);
+        return;
+      case 'allow':
+        this.#jobs.get(message.id)?.job.allow(message.credit);
+        void this.#run();
+        return;
+      case 'cancel': {
+        const found = this.#jobs.get(message.id);
+        if (!found) return; // it has its answer
+        const { job, lane } = found;
+        lane.jobs.splice(lane.jobs.indexOf(job), 1);
+        job.cancel(lane.session instanceof TernError ? 0 : lane.session.position);
+        return;
+      }
+      default:
+        unreachable(message);
+    }
+  }
+
+  /** Gives all memory back. */
+  close(): void {
+    this.#closed = true;
+    for (const session of [...this.#lanes.keys()]) this.#shut(session);
+    this.#loader?.close();
+    this.#model?.close();
+    this.#loader = null;
+    this.#model = null;
+  }
+
+  async #answer(id: number, call: Call): Promise<void> {
+    try {
+      if (isWork(call)) return await this.#answerWork(id, call);
+      const answer = await this.#do(id, call);
+      this.#send({ type: 'answer', id, position: null, answer }, buffersOf(answer));
+    } catch (error) {
+      this.#refuse(id, null, TernError.from(error, call.kind === 'start' ? 'bad-assets' : 'engine-failed'));
+    }
+  }
+
+  async #answerWork(id: number, work: Work): Promise<void> {
+    const lane = this.#lanes.get(work.session);
+    if (!lane) throw new TernError('closed', 'the session was closed');
+    const job = new Job(work, (part) => this.#part(id, part));
+    this.#jobs.set(id, { job, lane });
+    if (lane.session instanceof TernError) job.fail(lane.session, 0);
+    else lane.jobs.push(job);
+    void this.#run();
+    const outcome = await job.outcome;
+    this.#jobs.delete(id);
+    const { position } = outcome;
+    if ('error' in outcome) return this.#refuse(id, position, outcome.error);
+    this.#send({ type: 'answer', id, position, answer: outcome.answer }, buffersOf(outcome.answer));
+  }
+
+  #refuse(id: number, position: number | null, { code, message }: TernError): void {
+    this.#send({ type: 'error', id, position, error: { code, message } }, []);
+  }
+
+  #part(id: number, part: Part): void {
+    this.#send({ type: 'part', id, part }, buffersOf(part));
+  }
+
+  async #do(id: number, call: Exclude<Call, Work>): Promise<Answer> {
+    switch (call.kind) {
+      case 'hello':
+        return { kind: call.kind };
+      case 'start':
+        return this.#start(id, call);
+      case 'helpers':
+        if (call.failure === '') this.#helpers.resolve(null);
+        else this.#helpers.reject(new Error(call.failure));
+        return { kind: call.kind };
+      case 'probe': {
+        await this.#tuned;
+        const engine = present(this.#engine, 'the engine is not started');
+        return { kind: call.kind, report: engine.probe(kProbeRounds), engine: engine.info };
+      }
+      case 'push':
+        return { kind: call.kind, expected: present(this.#loader, 'no model is being loaded').push(call.bytes) };
+      case 'finish':
+        return this.#finish();
+      case 'open':
+        this.#lanes.set(call.session, { session: this.#open(), jobs: [] });
+        return { kind: call.kind };
+      case 'shut':
+        this.#shut(call.session);
+        return { kind: call.kind };
+      default:
+        return unreachable(call);
+    }
+  }
+
+  async #start(id: number, { kind, wasmFolder, threads }: CallOf<'start'>): Promise<AnswerOf<'start'>> {
+    const startHelpers = async (starts: readonly HelperStart[]): Promise<void> => {
+      this.#part(id, { kind: 'helpers', starts });
+      await this.#helpers.promise;
+    };
+    const engine = await Engine.start(wasmFolder, threads, startHelpers);
+    this.#engine = engine;
+    this.#loader = engine.newLoader();
+    this.#tuned = this.#tune(engine);
+    return { kind, engine: engine.info };
+  }
+
+  /**
+   * Chooses the fastest kernel while the file arrives. The browser runs quickly compiled code first and compiles what is
+   * called often once more, in the background: so a few short measurements with time in between, of which the best
+   * counts.
+   */
+  async #tune(engine: Engine): Promise<void> {
+    try {
+      for (let round = 0; round < kTuningRounds && !this.#closed; round++) {
+        await new Promise((resolve) => setTimeout(resolve, kTuningPauseMs));
+        engine.probe(1);
+      }
+    } catch {
+      // The engine has stopped: the next request says so.
+    }
+  }
+
+  #finish(): AnswerOf<'finish'> {
+    const loader = present(this.#loader, 'no model is being loaded');
+    const engine = present(this.#engine, 'the engine is not started');
+    const model = loader.finish();
+    this.#model = model;
+    loader.close();
+    this.#loader = null;
+    const threads = engine.chooseThreads(model);
+    return { kind: 'finish', file: model.info, engine: engine.info, threads };
+  }
+
+  /** Where there is no memory for one more, it alone fails: with every use. */
+  #open(): EngineSession | TernError {
+    try {
+      return present(this.#model, 'the model is not loaded').open();
+    } catch (error) {
+      if (error instanceof TernError && error.code === 'out-of-memory') return error;
+      throw error;
+    }
+  }
+
+  #shut(session: number): void {
+    const lane = this.#lanes.get(session);
+    this.#lanes.delete(session);
+    if (!lane || lane.session instanceof TernError) return;
+    const { position } = lane.session;
+    for (const job of lane.jobs) job.fail(new TernError('closed', 'the session was closed'), position);
+    lane.session.close();
+  }
+
+  /** Slice after slice, each conversation in its turn, with the messages read in between. */
+  async #run(): Promise<void> {
+    if (this.#running) return;
+    this.#running = true;
+    for (;;) {
+      await messagesRead();
+      const lane = this.#next();
+      if (!lane) break;
+      this.#slice(lane);
+    }
+    this.#running = false;
+  }
+
+  /** The conversation whose turn it is, moved to the end of the line. */
+  #next(): Lane | null {
+    for (const [id, lane] of this.#lanes) {
+      if (!lane.jobs[0]?.runnable) continue;
+      this.#lanes.delete(id);
+      this.#lanes.set(id, lane);
+      return lane;
+    }
+    return null;
+  }
+
+  #slice({ session, jobs }: Lane): void {
+    const job = jobs[0];
+    if (!job || session instanceof TernError) return;
+    try {
+      if (job.step(session, this.#paces)) jobs.shift();
+    } catch (error) {
+      jobs.shift();
+      const failure = TernError.from(error, 'engine-failed');
+      if (failure.code !== 'engine-failed') return job.fail(failure, session.position);
+      this.#lanes.clear(); // the engine may be broken: it is not touched again
+      for (const each of this.#jobs.values()) each.job.fail(failure, null);
+    }
+  }
+}
+
+function isWork(call: Call): call is Work {
+  return 'session' in call && call.kind !== 'open' && call.kind !== 'shut';
+}
+
+function present<T>(value: T | null, otherwise: string): T {
+  if (value === null) throw new TernError('bad-state', otherwise);
+  return value;
+}
+
+/** After the messages that have arrived were handled. A timer would wait 4 ms, a promise would not let them in. */
+function messagesRead(): Promise<void> {
+  return new Promise((resolve) => {
+    if ('setImmediate' in globalThis) return void setImmediate(resolve);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
+}

@@ -1,0 +1,166 @@
+// Work on one session, done in slices short enough that an abort is never far away.
+// SPDX-License-Identifier: MIT
+
+import { deferred } from '../deferred.js';
+import type { EngineSession } from '../engine/engine.js';
+import type { ScoreSum } from '../engine/types.js';
+import { TernError } from '../errors.js';
+import { unreachable, type Answer, type Part, type Work } from './protocol.js';
+
+/** Length of a slice: below half of the 20 ms within which an abort must take effect, since two may lie in between. */
+export const kSliceMs = 8;
+
+const kMostBytes = 1024;
+
+/** How many bytes fit into a slice, learned from the slices before. */
+export class Pace {
+  #bytes: number;
+
+  constructor(firstBytes: number) {
+    this.#bytes = firstBytes;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** `bytes` took `milliseconds`. At most doubles, so one coarse clock tick cannot make the next slice very long. */
+  learn(bytes: number, milliseconds: number): void {
+    const fits = milliseconds > 0 ? Math.floor((bytes * kSliceMs) / milliseconds) : kMostBytes;
+    this.#bytes = Math.max(1, Math.min(fits, 2 * bytes, kMostBytes));
+  }
+}
+
+/** Reading and writing have different speeds: a prompt goes through the matrix kernels many bytes at a time. */
+export interface Paces {
+  readonly read: Pace;
+  readonly write: Pace;
+}
+
+export function newPaces(): Paces {
+  return { read: new Pace(16), write: new Pace(1) };
+}
+
+/** How a job ended, and how long the session's text was then. */
+export type Outcome = { readonly position: number | null } & (
+  { readonly answer: Answer } | { readonly error: TernError }
+);
+
+export class Job {
+  readonly #work: Work;
+  readonly #emit: (part: Part) => void;
+  readonly #end = deferred<Outcome>();
+  readonly #input: Uint8Array; // bytes to read
+  readonly #masks: Uint8Array<ArrayBuffer> | null; // of what was read, where they were asked for
+  #read = 0;
+  #written = 0;
+  #started = false; // writing
+  #credit: number;
+  #score: ScoreSum = { bytes: 0, bits: 0, top1: 0, top5: 0 };
+
+  constructor(work: Work, emit: (part: Part) => void) {
+    this.#work = work;
+    this.#emit = emit;
+    this.#input = (work.kind === 'generate' ? work.prompt : 'bytes' in work ? work.bytes : null) ?? new Uint8Array(0);
+    this.#masks = 'traced' in work && work.traced ? new Uint8Array(this.#input.length) : null;
+    this.#credit = work.kind === 'generate' ? work.credit : 0;
+  }
+
+  get outcome(): Promise<Outcome> {
+    return this.#end.promise;
+  }
+
+  /** A generation waits while its reader has not taken what is there already. */
+  get runnable(): boolean {
+    return this.#work.kind !== 'generate' || !this.#started || this.#written < this.#credit;
+  }
+
+  allow(credit: number): void {
+    this.#credit = Math.max(this.#credit, credit);
+  }
+
+  /** Works for one slice. True: that was the last. */
+  step(session: EngineSession, paces: Paces): boolean {
+    const answer = this.#step(session, paces);
+    if (answer) this.#end.resolve({ position: session.position, answer });
+    return answer !== null;
+  }
+
+  /** A generation that is called off says what it has come to; of other work nothing is left to tell. */
+  cancel(position: number): void {
+    if (this.#work.kind !== 'generate') return this.fail(new TernError('closed', 'the work was called off'), position);
+    this.#end.resolve({ position, answer: { kind: 'generate', finish: 'stopped' } });
+  }
+
+  fail(error: TernError, position: number | null): void {
+    this.#end.resolve({ position, error });
+  }
+
+  #step(session: EngineSession, paces: Paces): Answer | null {
+    const work = this.#work;
+    switch (work.kind) {
+      case 'reset':
+        session.reset();
+        return { kind: work.kind };
+      case 'save':
+        return { kind: work.kind, bytes: session.save() };
+      case 'restore':
+        session.restore(work.bytes);
+        return { kind: work.kind };
+      case 'feed':
+        return this.#feed(session, paces.read) ? { kind: work.kind, boundaries: this.#masks } : null;
+      case 'score':
+        this.#slice(paces.read, (bytes) => (this.#score = add(this.#score, session.score(bytes))));
+        return this.#allRead ? { kind: work.kind, score: this.#score } : null;
+      case 'generate':
+        if (!this.#started) {
+          if (!this.#feed(session, paces.read)) return null;
+          const boundaries = work.prompt ? this.#masks : null;
+          this.#emit({ kind: 'prompt', begun: session.begunCharacter, boundaries });
+          session.start(work.sampling, work.maxBytes);
+          this.#started = true;
+          return null;
+        }
+        this.#write(session, work.traced, paces.write);
+        return session.finish && { kind: work.kind, finish: session.finish };
+      default:
+        return unreachable(work);
+    }
+  }
+
+  get #allRead(): boolean {
+    return this.#read === this.#input.length;
+  }
+
+  /** Reads the next slice; true when that was all. */
+  #feed(session: EngineSession, pace: Pace): boolean {
+    this.#slice(pace, (bytes) => {
+      if (this.#masks) this.#masks.set(session.feedWithBoundaries(bytes), this.#read);
+      else session.feed(bytes);
+    });
+    return this.#allRead;
+  }
+
+  #slice(pace: Pace, work: (bytes: Uint8Array) => void): void {
+    const slice = this.#input.subarray(this.#read, this.#read + pace.bytes);
+    if (slice.length === 0) return;
+    const start = performance.now();
+    work(slice);
+    if (slice.length === pace.bytes) pace.learn(slice.length, performance.now() - start);
+    this.#read += slice.length;
+  }
+
+  #write(session: EngineSession, traced: boolean, pace: Pace): void {
+    const count = Math.min(pace.bytes, this.#credit - this.#written);
+    const start = performance.now();
+    const written = session.generate(count, traced);
+    const { length } = written.bytes;
+    if (length === pace.bytes) pace.learn(length, performance.now() - start);
+    this.#written += length;
+    if (length > 0) this.#emit({ kind: 'written', written });
+  }
+}
+
+function add(a: ScoreSum, b: ScoreSum): ScoreSum {
+  return { bytes: a.bytes + b.bytes, bits: a.bits + b.bits, top1: a.top1 + b.top1, top5: a.top5 + b.top5 };
+}

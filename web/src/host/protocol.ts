@@ -1,0 +1,102 @@
+// What the page can ask of the half that owns the engine. Every request has a number and gets exactly one answer.
+// SPDX-License-Identifier: MIT
+
+import type { ErrorData } from '../errors.js';
+import type {
+  EngineInfo,
+  FileInfo,
+  Finish,
+  HelperStart,
+  KernelsReport,
+  Sampling,
+  ScoreSum,
+  Threads,
+  ThreadsInfo,
+  Written,
+} from '../engine/types.js';
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** Of each kind of request: what it says, and what its answer says. */
+interface Calls {
+  /** Whether there is anybody. */
+  hello: [asked: object, answered: object];
+  /** Starts the engine. `wasmFolder`: where the .wasm files are, if moved. */
+  start: [{ readonly wasmFolder: string | null; readonly threads: Threads }, { readonly engine: EngineInfo }];
+  /** That the workers which `start` wants are at work; `failure`: or why there are none. */
+  helpers: [{ readonly failure: string }, object];
+  probe: [object, { readonly report: KernelsReport; readonly engine: EngineInfo }];
+  /** More of the model file; answers the size of the whole, 0 while unknown. */
+  push: [{ readonly bytes: Bytes }, { readonly expected: number }];
+  /** The file is complete. */
+  finish: [object, { readonly file: FileInfo; readonly engine: EngineInfo; readonly threads: ThreadsInfo }];
+  open: [{ readonly session: number }, object];
+  /** Ends the session; what still waits there is answered with `closed`. */
+  shut: [{ readonly session: number }, object];
+
+  // Work on a session, done in the order in which it was asked for.
+  reset: [InSession, object];
+  save: [InSession, { readonly bytes: Bytes }];
+  restore: [InSession & { readonly bytes: Bytes }, object];
+  score: [InSession & { readonly bytes: Bytes }, { readonly score: ScoreSum }];
+  feed: [InSession & { readonly bytes: Bytes; readonly traced: boolean }, { readonly boundaries: Bytes | null }];
+  /** Feeds the prompt, if there is one, and goes on from there, `credit` bytes far until more is allowed. */
+  generate: [
+    InSession & {
+      readonly prompt: Bytes | null;
+      readonly sampling: Sampling;
+      readonly maxBytes: number;
+      readonly traced: boolean;
+      readonly credit: number;
+    },
+    { readonly finish: Finish },
+  ];
+}
+
+interface InSession {
+  readonly session: number;
+}
+
+export type Kind = keyof Calls;
+export type Call = { [K in Kind]: { readonly kind: K } & Calls[K][0] }[Kind];
+export type Answer = { [K in Kind]: { readonly kind: K } & Calls[K][1] }[Kind];
+export type CallOf<K extends Kind> = Call & { readonly kind: K };
+export type AnswerOf<K extends Kind> = Extract<Answer, { readonly kind: K }>;
+
+/** Work on one session. */
+export type Work = Extract<Call, { kind: 'reset' | 'save' | 'restore' | 'score' | 'feed' | 'generate' }>;
+
+/** What comes before the answer: of `start` the helpers it wants, of `generate` that its prompt was read and the output. */
+export type Part =
+  | { readonly kind: 'helpers'; readonly starts: readonly HelperStart[] }
+  /** `begun`: the bytes before the output that begin a character. */
+  | { readonly kind: 'prompt'; readonly begun: Bytes; readonly boundaries: Bytes | null }
+  | { readonly kind: 'written'; readonly written: Written };
+
+/** Page to engine. Whoever asked may still allow the request more output, or call it off: then, too, it is answered. */
+export type ToHost =
+  | { readonly type: 'ask'; readonly id: number; readonly call: Call }
+  | { readonly type: 'allow'; readonly id: number; readonly credit: number }
+  | { readonly type: 'cancel'; readonly id: number };
+
+/** Engine to page. `position`: how long the session's text is now; null where the request is not about a session. */
+export type FromHost =
+  | { readonly type: 'part'; readonly id: number; readonly part: Part }
+  | { readonly type: 'answer'; readonly id: number; readonly position: number | null; readonly answer: Answer }
+  | { readonly type: 'error'; readonly id: number; readonly position: number | null; readonly error: ErrorData };
+
+export type SendToHost = (message: ToHost, transfer: Transferable[]) => void;
+export type SendToPage = (message: FromHost, transfer: Transferable[]) => void;
+
+/** What a message can give away instead of copying it. */
+export function buffersOf(value: Call | Answer | Part): Transferable[] {
+  const { bytes, prompt, boundaries, written }: Partial<Record<string, unknown>> = { ...value };
+  const nested: unknown[] = Object.values(written ?? {});
+  return [bytes, prompt, boundaries, ...nested].flatMap((each) =>
+    each instanceof Uint8Array && each.buffer instanceof ArrayBuffer ? [each.buffer] : [],
+  );
+}
+
+export function unreachable(value: never): never {
+  throw new Error(`unexpected message ${JSON.stringify(value)}`);
+}

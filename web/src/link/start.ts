@@ -1,0 +1,167 @@
+// Starts an engine in a worker, or on this thread where there can be no worker, and connects to it.
+// SPDX-License-Identifier: MIT
+
+import { baseUrl, runtimeName } from '../context.js';
+import type { Scope } from '../deferred.js';
+import type { EngineInfo, HelperStart, Threads, ThreadsInfo } from '../engine/types.js';
+import { TernError, describe } from '../errors.js';
+import type { FromHost, ToHost } from '../host/protocol.js';
+import { Connection } from './connection.js';
+import { Helpers } from './helpers.js';
+
+export type Runtime = 'auto' | 'worker' | 'main';
+
+/** Where the package's files are, when they do not lie where its bundler put them. */
+export interface Assets {
+  /** The folder with tern-simd.wasm, tern-relaxed.wasm and, if threads are asked for, tern-threads.wasm. */
+  wasm?: string | URL;
+  /** The worker script; helper.js, which further threads run, is expected beside it. */
+  worker?: string | URL;
+}
+
+/** Where the engine runs; load() adds how many threads it computes with. */
+export interface PlaceInfo extends EngineInfo {
+  readonly thread: 'worker' | 'main';
+  /** Why the engine does not run in a worker; empty when it does. */
+  readonly threadReason: string;
+}
+
+export interface RuntimeInfo extends PlaceInfo {
+  readonly threads: ThreadsInfo;
+}
+
+export interface Started {
+  readonly connection: Connection;
+  readonly place: PlaceInfo;
+  /** Ends all further threads but the first `count`. */
+  readonly keepHelpers: (count: number) => void;
+}
+
+/** How long a worker may take to say that its script runs. */
+export const kHelloMs = 10_000;
+
+/** An engine that has passed its tests. What was started so far ends with the scope. */
+export async function start(runtime: Runtime, assets: Assets, threads: Threads, scope: Scope): Promise<Started> {
+  const worker = assets.worker === undefined ? null : absolute('assets.worker', assets.worker);
+  const wasmFolder = assets.wasm === undefined ? null : folder(absolute('assets.wasm', assets.wasm));
+  const [connection, threadReason] = await connect(runtime, worker, scope);
+  let helpers: Helpers | null = null;
+  const keepHelpers = (count: number): void => helpers?.keep(count);
+  connection.whenClosed(() => keepHelpers(0));
+  const startHelpers = async (starts: readonly HelperStart[]): Promise<void> => {
+    let failure = '';
+    try {
+      helpers = new Helpers(starts, worker, (why) => connection.close(stopped('a thread', why)));
+      await helpers.ready;
+    } catch (error) {
+      helpers?.keep(0);
+      failure = describe(error);
+    }
+    connection.ask({ kind: 'helpers', failure });
+  };
+  const { engine } = await connection.ask(
+    { kind: 'start', wasmFolder, threads },
+    { onPart: (part) => part.kind === 'helpers' && void startHelpers(part.starts) },
+  ).answer;
+  if (engine.variant !== 'threads') keepHelpers(0);
+  return {
+    connection,
+    keepHelpers,
+    place: { ...engine, thread: threadReason === '' ? 'worker' : 'main', threadReason },
+  };
+}
+
+/** A connection at whose other end somebody is, and why that is not in a worker (empty if it is). */
+async function connect(runtime: Runtime, script: URL | null, scope: Scope): Promise<[Connection, string]> {
+  if (runtime === 'main') return [await here(scope), "runtime: 'main' was asked for"];
+  const program = runtimeName();
+  if (runtime === 'auto' && program && typeof Worker !== 'undefined' && !('unref' in Worker.prototype)) {
+    return [await here(scope), `${program} would not end before its workers`];
+  }
+  try {
+    return [await inWorker(script, scope), ''];
+  } catch (error) {
+    const why = `no worker could be started: ${describe(error)}`;
+    if (runtime === 'worker') throw new TernError('unsupported', why, { cause: error });
+    return [await here(scope), why];
+  }
+}
+
+async function inWorker(script: URL | null, scope: Scope): Promise<Connection> {
+  const worker =
+    script === null
+      ? new Worker(new URL('../host/worker.js', import.meta.url), { type: 'module' }) // literal: bundlers look for this form
+      : new Worker(script, { type: 'module' });
+  const connection = new Connection({
+    send: (message, transfer) => worker.postMessage(message, transfer),
+    keepAlive: (needed) => keepAlive(worker, needed),
+    end: () => worker.terminate(),
+  });
+  scope.add(() => connection.close(kNotNeeded));
+  let begun = false;
+  const fail = (why: string): void =>
+    connection.close(begun ? stopped('the worker', why) : new TernError('unsupported', why));
+  worker.addEventListener('message', (event: MessageEvent<FromHost>) => connection.receive(event.data));
+  worker.addEventListener('messageerror', () => fail('a message could not be read'));
+  worker.addEventListener('error', (event) => {
+    event.preventDefault(); // it is reported here, not on the console
+    fail(event.message || 'its script could not be loaded');
+  });
+  const timer = setTimeout(() => fail(`it did not answer within ${kHelloMs / 1000} s`), kHelloMs);
+  try {
+    await connection.ask({ kind: 'hello' }).answer;
+    begun = true;
+    return connection;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The same messages as to a worker, so that there is one way of doing things. */
+async function here(scope: Scope): Promise<Connection> {
+  const { Host } = await import('../host/host.js').catch((error: unknown) => {
+    throw new TernError('unsupported', `the engine cannot be loaded on this thread either (${describe(error)})`, {
+      cause: error,
+    });
+  });
+  const { port1, port2 } = new MessageChannel();
+  const host = new Host((message, transfer) => port2.postMessage(message, transfer));
+  const connection = new Connection({
+    send: (message, transfer) => port1.postMessage(message, transfer),
+    keepAlive: (needed) => [port1, port2].forEach((port) => keepAlive(port, needed)),
+    end: () => {
+      host.close();
+      port1.close();
+    },
+  });
+  port1.onmessage = ({ data }: MessageEvent<FromHost>) => connection.receive(data);
+  port2.onmessage = ({ data }: MessageEvent<ToHost>) => host.receive(data);
+  scope.add(() => connection.close(kNotNeeded));
+  await connection.ask({ kind: 'hello' }).answer;
+  return connection;
+}
+
+const kNotNeeded = new TernError('closed', 'loading did not come to its end');
+
+function stopped(who: string, why: string): TernError {
+  return new TernError('engine-failed', `${who} stopped (${why}): load the model again`);
+}
+
+/** Browsers have no such methods, and need none: a page ends when its reader leaves. */
+function keepAlive(what: object, needed: boolean): void {
+  const method: unknown = Reflect.get(what, needed ? 'ref' : 'unref');
+  if (typeof method === 'function') Reflect.apply(method, what, []);
+}
+
+function absolute(name: string, address: string | URL): URL {
+  try {
+    return new URL(address, baseUrl());
+  } catch (error) {
+    throw new TernError('bad-option', `${name}: ${String(address)} is no address here`, { cause: error });
+  }
+}
+
+function folder(url: URL): string {
+  if (!url.pathname.endsWith('/')) url.pathname += '/';
+  return url.href;
+}
