@@ -71,6 +71,18 @@ class LinearScan(torch.autograd.Function):
         return through * before, through, a[:, 0] * through[:, 0], None
 
 
+def linear_scan(a: Tensor, b: Tensor, state: Tensor) -> Tensor:
+    """a (in [0, 1]), b [B,T,E], state [B,E] -> s_t = a_t s_{t-1} + b_t at every position [B,T,E]."""
+    run = fastest(a.shape[1], a.device)
+    if run is not None:
+        return LinearScan.apply(a.float(), b.float(), state.float(), run)
+    states = []
+    for t in range(a.shape[1]):
+        state = a[:, t] * state + b[:, t]
+        states.append(state)
+    return torch.stack(states, 1)
+
+
 def scan_with(run, k: Tensor, u: Tensor, state: Tensor) -> Tensor:
     """As scan_loop, by a function that computes the linear recurrence."""
     k, u = k.float(), u.float()
