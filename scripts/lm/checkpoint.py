@@ -9,10 +9,7 @@ from torch import nn
 
 from . import arch, upcycle
 from .arch.hgrnbit import BOS, EOS
-
-# Checkpoints are tensors and plain values: PyTorch 2 reads nothing else, so a file cannot bring code along. In version 1
-# the same argument refuses numbers, too.
-PLAIN = {"weights_only": True} if int(torch.__version__.split(".")[0]) >= 2 else {}
+from .file import pickled
 
 
 def save(path: Path, content: dict) -> None:
@@ -30,8 +27,8 @@ def load(path: str | Path) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such checkpoint; scripts/train.py writes one to its --out folder")
     try:
-        content = torch.load(path, map_location="cpu", **PLAIN)
-    except Exception as fault:  # PyTorch has no type of its own for this
+        content = pickled.loaded(pickled.read(path))
+    except (ValueError, OSError) as fault:
         raise ValueError(f"{path}: not a checkpoint of scripts/train.py: {fault}") from None
     for key in ("config", "model", "bytes_seen"):
         if not isinstance(content, dict) or key not in content:

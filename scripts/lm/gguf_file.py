@@ -33,6 +33,8 @@ VALUE_TYPES = {
     "string": GGUFValueType.STRING,
     "u32": GGUFValueType.UINT32,
     "u64": GGUFValueType.UINT64,
+    "i32": GGUFValueType.INT32,
+    "bool": GGUFValueType.BOOL,
     "f32": GGUFValueType.FLOAT32,
 }
 
@@ -46,6 +48,8 @@ class Card:
     license: str = ""
     training_text: str = ""
     training_bytes: int = 0
+    source: str = ""
+    source_sha256: str = ""
 
 
 # ---- ternary blocks
@@ -89,15 +93,18 @@ def ternary_blocks(codes: np.ndarray, scale: float, ternary_type: str) -> np.nda
 # ---- writing
 
 
-def write(path: Path, model: nn.Module, card: Card, ternary_type: str) -> None:
-    """Writes the model with its card; TQ1_0 is the smallest on disk, TQ2_0 the simplest to decode."""
+def write(path: Path, model: nn.Module, card: Card, ternary_type: str, tokenizer: dict | None = None) -> None:
+    """Writes the model with its card; TQ1_0 is the smallest on disk, TQ2_0 the simplest to decode.
+
+    tokenizer: the keys of one (lm.tokenizer_keys), for a model whose tokens are not bytes.
+    """
     if ternary_type not in TERNARY_TYPES:
         raise ValueError(f"the ternary type must be one of {', '.join(TERNARY_TYPES)}, found {ternary_type!r}")
     if not getattr(model.config, "ternary", True):
         raise ValueError("a model with model.ternary = false has no file format: it is there to teach (train.teacher)")
     # The writer opens the file only at the end: a failed export leaves no half-written model behind.
     writer = gguf.GGUFWriter(path, model.config.architecture)
-    add_keys(writer, model.config, card, ternary_type)
+    add_keys(writer, model.config, card, ternary_type, tokenizer)
     for name, array, raw_type in _tensors(model, ternary_type):
         writer.add_tensor(name, array, raw_dtype=raw_type)
     writer.write_header_to_file()
@@ -106,7 +113,13 @@ def write(path: Path, model: nn.Module, card: Card, ternary_type: str) -> None:
     writer.close()
 
 
-def add_keys(writer: gguf.GGUFWriter, config: object, card: Card, ternary_type: str) -> None:
+def add_keys(
+    writer: gguf.GGUFWriter, config: object, card: Card, ternary_type: str, tokenizer: dict | None = None
+) -> None:
+    pieces = 256 if tokenizer is None else len(tokenizer["tokenizer.ggml.tokens"])
+    if config.vocab_size != pieces:
+        what = "no tokenizer, so 256 bytes" if tokenizer is None else f"a tokenizer of {pieces} pieces"
+        raise ValueError(f"the model has {config.vocab_size} tokens, but {what}: both must have the same number")
     values = {
         "general.alignment": ALIGNMENT,
         "general.name": card.name,
@@ -114,9 +127,12 @@ def add_keys(writer: gguf.GGUFWriter, config: object, card: Card, ternary_type: 
         "general.license": card.license,
         "general.training_text": card.training_text,
         "general.training_bytes": card.training_bytes,
+        "general.source": card.source,
+        "general.source_sha256": card.source_sha256,
         "general.file_type": int(FILE_TYPES[ternary_type]),
         "general.quantization_version": gguf.GGML_QUANT_VERSION,
         **gguf_layout.keys_from_config(config),
+        **(tokenizer or gguf_layout.BYTES),
     }
     types = gguf_layout.keys_of(config.architecture)
     for key, value in values.items():  # general.architecture is the writer's own first key
@@ -149,6 +165,8 @@ def _tensors(model: nn.Module, ternary_type: str):
             yield name, _f32(parameters[parameter]).squeeze(1), None
         elif kind == "lower_bound":
             yield name, _f32(1 - keep[parameter]), None
+        elif kind == "exp":
+            yield name, _f32(parameters[parameter].double().exp()), None
         else:
             yield name, _f32(parameters[parameter]), None
 
@@ -188,11 +206,15 @@ def load(path: Path) -> nn.Module:
             parameters[f"{parameter}.norm.weight"] = norm
             parameters[f"{parameter}.weight"] = _masters(found[f"{name}.weight"][:, : len(norm)])
         elif kind in ("embedding", "dense"):
-            parameters[parameter] = found[f"{name}.weight"] * found[f"{name}.scale"][:, None]
+            scale = found.get(f"{name}.scale")
+            parameters[parameter] = found[f"{name}.weight"] * (1 if scale is None else scale[:, None])
+            model.embeddings.exact |= scale is None
         elif kind == "conv":
             parameters[parameter] = found[name][:, None]
         elif kind == "lower_bound":
             keep[parameter] = 1 - found[name]
+        elif kind == "exp":
+            parameters[parameter] = found[name].double().log().float()
         else:
             parameters[parameter] = found[name]
     empty = {name: value for name, value in model.state_dict().items() if value.numel() == 0}  # a pad of no width

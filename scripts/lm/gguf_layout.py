@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lm import arch
-from lm.arch import hgrnbit, hnetbit
+from lm.arch import bitmamba2, hgrnbit, hnetbit
 from lm.arch.hgrnbit import BOS, EOS
 
 # key -> type, in the order of FORMAT.md; "u32[]" is an array
@@ -24,6 +24,8 @@ GENERAL_KEYS = {
     "general.license": "string",
     "general.training_text": "string",
     "general.training_bytes": "u64",
+    "general.source": "string",
+    "general.source_sha256": "string",
     "general.file_type": "u32",
     "general.quantization_version": "u32",
 }
@@ -31,6 +33,19 @@ TOKENIZER_KEYS = {
     "tokenizer.ggml.model": "string",
     "tokenizer.ggml.bos_token_id": "u32",
     "tokenizer.ggml.eos_token_id": "u32",
+    "tokenizer.ggml.add_bos_token": "bool",
+    "tokenizer.ggml.tokens": "string[]",
+    "tokenizer.ggml.token_type": "i32[]",
+    "tokenizer.ggml.merges": "string[]",
+    "tokenizer.ggml.add_space_prefix": "bool",
+    "tokenizer.ternlm.split": "string[]",
+    "tokenizer.ternlm.ignore_merges": "bool",
+    "tokenizer.huggingface.json": "string",
+}
+BYTES = {  # the tokenizer of a model that reads bytes
+    "tokenizer.ggml.model": "byte",
+    "tokenizer.ggml.bos_token_id": BOS,
+    "tokenizer.ggml.eos_token_id": EOS,
 }
 ARCHITECTURE_KEYS = {
     "hgrnbit": {
@@ -59,11 +74,21 @@ ARCHITECTURE_KEYS = {
         "hnetbit.gate_norm": "string",
         "hnetbit.sigmoid": "string",
     },
+    "bitmamba2": {
+        "bitmamba2.block_count": "u32",
+        "bitmamba2.embedding_length": "u32",
+        "bitmamba2.inner_length": "u32",
+        "bitmamba2.head_count": "u32",
+        "bitmamba2.vocab_size": "u32",
+        "bitmamba2.norm_rms_epsilon": "f32",
+        "bitmamba2.conv_kernel": "u32",
+    },
 }
 
 # (GGUF tensor, parameter of the PyTorch model, kind). Some kinds stand for more than one tensor: "ternary" for
 # NAME.in_norm.weight (the norm inside the BitLinear) and NAME.weight, "embedding" and "dense" for NAME.weight and
-# NAME.scale, "block" and "stage" for a table of which all names go behind NAME. N is the number of a block, S of a stage.
+# NAME.scale, "block", "ssm_block" and "stage" for a table of which all names go behind NAME. N is the number of a block,
+# S of a stage. "exp": the file has exp(parameter).
 TENSORS = {
     "hgrnbit": (
         ("token_embd", "embeddings.weight", "embedding"),
@@ -76,6 +101,12 @@ TENSORS = {
         ("stage.S", "stages.S", "stage"),
         ("blk.N", "main.layers.N", "block"),
         ("main_norm.weight", "main.norm.weight", "vector"),
+        ("output", "lm_head", "ternary"),
+    ),
+    "bitmamba2": (
+        ("token_embd", "embeddings.weight", "embedding"),
+        ("blk.N", "layers.N", "ssm_block"),
+        ("output_norm.weight", "norm.weight", "vector"),
         ("output", "lm_head", "ternary"),
     ),
 }
@@ -103,6 +134,16 @@ BLOCK_TENSORS = (
     ("ffn_gate_up", "mlp.gate_proj", "ternary"),
     ("ffn_down", "mlp.down_proj", "ternary"),
 )
+SSM_TENSORS = (
+    ("ssm_in", "in_proj", "ternary"),
+    ("conv.weight", "conv.weight", "conv"),
+    ("conv.bias", "conv.bias", "vector"),
+    ("ssm_dt.bias", "dt_bias", "vector"),
+    ("ssm_rate", "a_log", "exp"),
+    ("ssm_skip", "skip", "vector"),
+    ("ssm_out", "out_proj", "ternary"),
+)
+TABLES = {"block": BLOCK_TENSORS, "ssm_block": SSM_TENSORS, "stage": STAGE_TENSORS}
 
 PARTS = {"ternary": (".in_norm.weight", ".weight"), "embedding": (".weight", ".scale"), "dense": (".weight", ".scale")}
 
@@ -117,8 +158,8 @@ def tensor_names(architecture: str) -> list[str]:
 
     def names(table: tuple, prefix: str) -> Iterator[str]:
         for name, _, kind in table:
-            if kind in ("stage", "block"):
-                yield from names(STAGE_TENSORS if kind == "stage" else BLOCK_TENSORS, f"{prefix}{name}.")
+            if kind in TABLES:
+                yield from names(TABLES[kind], f"{prefix}{name}.")
             else:
                 yield from (prefix + name + part for part in PARTS.get(kind, ("",)))
 
@@ -139,9 +180,9 @@ def rows(model: nn.Module, bounded: bool) -> Iterator[tuple[str, str, str]]:
             if kind == "stage":
                 for s in range(len(model.stages)):
                     yield from expand(STAGE_TENSORS, f"stage.{s}.", f"stages.{s}.")
-            elif kind == "block":
+            elif kind in TABLES:
                 count = len(model.get_submodule(parameter.removesuffix(".N")))
-                for inside, parameter_inside, inside_kind in BLOCK_TENSORS:
+                for inside, parameter_inside, inside_kind in TABLES[kind]:
                     for n in range(count):
                         block, parameter_block = name.replace("N", str(n)), parameter.replace("N", str(n))
                         if inside_kind == "lower_bound" and bounded:
@@ -156,6 +197,8 @@ def rows(model: nn.Module, bounded: bool) -> Iterator[tuple[str, str, str]]:
 
 def keep_of_blocks(model: nn.Module) -> dict[str, Tensor]:
     """1 - lower bound of the forget gate [E], by the name of the block in the PyTorch model."""
+    if model.config.architecture == "bitmamba2":
+        return {}
     if model.config.architecture == "hgrnbit":
         return {f"layers.{n}": keep for n, keep in enumerate(model.keep_table().detach())}
     stacks = [(name, module) for name, module in model.named_modules() if isinstance(module, hnetbit.Stack)]
@@ -176,7 +219,17 @@ def set_keep_of_blocks(model: nn.Module, kept: dict[str, Tensor]) -> None:
 
 
 def keys_from_config(config: object) -> dict:
-    """The values of the architecture's own keys and of the tokenizer's."""
+    """The values of the architecture's own keys."""
+    if config.architecture == "bitmamba2":
+        return {
+            "bitmamba2.block_count": config.layers,
+            "bitmamba2.embedding_length": config.hidden,
+            "bitmamba2.inner_length": config.inner,
+            "bitmamba2.head_count": config.heads,
+            "bitmamba2.vocab_size": config.vocab_size,
+            "bitmamba2.norm_rms_epsilon": config.eps,
+            "bitmamba2.conv_kernel": config.conv_kernel,
+        }
     if config.architecture == "hgrnbit":
         sizes = {
             "block_count": config.layers,
@@ -202,13 +255,7 @@ def keys_from_config(config: object) -> dict:
         "gate_norm": config.gate_norm,
         "sigmoid": config.sigmoid,
     }
-    own = {f"{config.architecture}.{key}": value for key, value in (sizes | common).items()}
-    tokenizer = {
-        "tokenizer.ggml.model": "byte",
-        "tokenizer.ggml.bos_token_id": BOS,
-        "tokenizer.ggml.eos_token_id": EOS,
-    }
-    return own | tokenizer
+    return {f"{config.architecture}.{key}": value for key, value in (sizes | common).items()}
 
 
 def config_from_keys(keys: dict) -> object:
@@ -220,10 +267,17 @@ def config_from_keys(keys: dict) -> object:
     common = {
         "vocab_size": own["vocab_size"],
         "conv_kernel": own["conv_kernel"],
-        "gate_norm": own["gate_norm"],
-        "sigmoid": own["sigmoid"],
         "eps": float(np.format_float_positional(np.float32(own["norm_rms_epsilon"]))),  # 1e-6, not 9.99...e-7
     }
+    if name == "bitmamba2":
+        return bitmamba2.Config(
+            hidden=own["embedding_length"],
+            inner=own["inner_length"],
+            heads=own["head_count"],
+            layers=own["block_count"],
+            **common,
+        )
+    common |= {"gate_norm": own["gate_norm"], "sigmoid": own["sigmoid"]}
     sizes = {
         "hidden": own["embedding_length"],
         "recurrent": own["recurrent_length"],

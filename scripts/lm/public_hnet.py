@@ -15,8 +15,6 @@ trained with both predicts the byte after the next one.  `shift_of` measures whi
 
 from __future__ import annotations
 
-import json
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -26,56 +24,14 @@ from torch.nn import functional as F
 
 from lm.arch.hgrnbit import BOS
 from lm.arch.hnetbit import Config, HNetBit
-from lm.checkpoint import PLAIN
+from lm.file.weights import open_file, open_folder
 from lm.ternary import weight_codes
-
-WRAPPERS = ("module.", "_orig_mod.")
-INSIDE = ("model_state_dict", "state_dict", "model")  # where training scripts keep the weights of a checkpoint
-SAFETENSORS_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a file or folder that torch.load or Hugging Face's tools understand."""
-    if path.is_dir():
-        files = [p for p in (path / "model.safetensors", path / "pytorch_model.bin") if p.exists()]
-        if not files:
-            raise ValueError(f"{path}: expected model.safetensors or pytorch_model.bin in it, found neither")
-        path = files[0]
-    weights = (
-        _read_safetensors(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", **PLAIN)
-    )
-    for key in INSIDE:
-        if isinstance(weights, dict) and isinstance(weights.get(key), dict):
-            weights = weights[key]
-            break
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path}: expected a state_dict (alone or under {', '.join(INSIDE)}), found something else")
-    return {_unwrapped(name): value for name, value in weights.items()}
-
-
-def _unwrapped(name: str) -> str:
-    while name.startswith(WRAPPERS):
-        name = name.split(".", 1)[1]
-    return name
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """https://github.com/huggingface/safetensors: a length, a JSON header, then the data it points into."""
-    raw = path.read_bytes()
-    size = struct.unpack("<Q", raw[:8])[0] if len(raw) >= 8 else len(raw)
-    if 8 + size > len(raw):
-        raise ValueError(f"{path}: not a safetensors file: its header is longer than the file")
-    header, data = json.loads(raw[8 : 8 + size]), raw[8 + size :]
-    weights = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in SAFETENSORS_TYPES:
-            raise ValueError(f"{path}: {name} is of type {entry['dtype']}; expected {', '.join(SAFETENSORS_TYPES)}")
-        begin, end = entry["data_offsets"]
-        values = torch.frombuffer(bytearray(data[begin:end]), dtype=SAFETENSORS_TYPES[entry["dtype"]])
-        weights[name] = values.reshape(entry["shape"])
-    return weights
+    """The tensors of a file of safetensors or torch.save, or of a folder as it comes from the hub."""
+    tensors = open_folder(path)[0] if path.is_dir() else open_file(path)
+    return {name: weight.load() for name, weight in tensors.items()}
 
 
 # ---- names

@@ -110,12 +110,15 @@ class BitLinear(nn.Module):
 
 
 class Embedding(nn.Module):
-    """A table of int8 rows, each with its own scale."""
+    """A table of int8 rows, each with its own scale; exact: of the rows as they are, for a file that stores those."""
 
     def __init__(self, vocab: int, width: int):
         super().__init__()
+        self.exact = False
         self.weight = nn.Parameter(torch.empty(vocab, width).normal_(0, 1.0))
 
     def forward(self, tokens: Tensor) -> Tensor:
+        if self.exact:
+            return F.embedding(tokens, self.weight)
         codes, scale = embedding_codes(self.weight)
         return F.embedding(tokens, straight_through(self.weight, codes, scale[:, None]))

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from lm import gguf_file
 from lm.arch import build
 from lm.arch.bitmamba2 import Config
 
@@ -140,3 +141,32 @@ def test_every_parameter_learns(model, tokens):
 def test_a_setting_out_of_range_is_refused_by_name(setting, value):
     with pytest.raises(ValueError, match=rf"model\.{setting}"):
         Config.from_dict({setting: value})
+
+
+@torch.no_grad()
+def test_a_model_comes_back_from_its_file_and_computes_the_same(tmp_path, model, tokens):
+    pieces = {
+        f"tokenizer.ggml.{key}": value
+        for key, value in {
+            "model": "gpt2",
+            "bos_token_id": 0,
+            "eos_token_id": 0,
+            "tokens": [chr(97 + n) for n in range(40)],
+            "token_type": [1] * 40,
+            "merges": ["a b"],
+        }.items()
+    }
+    gguf_file.write(tmp_path / "model.gguf", model, gguf_file.Card("tiny"), "TQ1_0", pieces)
+    loaded = gguf_file.load(tmp_path / "model.gguf")
+    assert loaded.config == model.config
+    torch.testing.assert_close(loaded(tokens)[0], model(tokens)[0], **NEARLY)
+
+
+def test_a_file_needs_as_many_pieces_as_the_model_has_tokens(tmp_path, model):
+    with pytest.raises(ValueError, match=r"the model has 40 tokens, but no tokenizer, so 256 bytes"):
+        gguf_file.write(tmp_path / "model.gguf", model, gguf_file.Card("tiny"), "TQ1_0")
+    with pytest.raises(ValueError, match=r"40 tokens, but a tokenizer of 2 pieces"):
+        gguf_file.write(
+            tmp_path / "model.gguf", model, gguf_file.Card("x"), "TQ1_0", {"tokenizer.ggml.tokens": ["a", "b"]}
+        )
+    assert not (tmp_path / "model.gguf").exists()

@@ -38,13 +38,14 @@ def documented_tensors(architecture):
 
 
 def test_the_writer_knows_exactly_the_documented_keys_and_types():
-    documented = {row[0]: row[1] for row in table("key")}
+    documented = {row[0]: row[1] for first in ("key", "tokenizer key") for row in table(first)}
     assert documented == gguf_layout.keys_of("hgrnbit")
     shared = {key: kind for key, kind in documented.items() if not key.startswith("hgrnbit.")}
-    assert shared | {row[0]: row[1] for row in table("hnetbit key")} == gguf_layout.keys_of("hnetbit")
+    for name in ("hnetbit", "bitmamba2"):
+        assert shared | {row[0]: row[1] for row in table(f"{name} key")} == gguf_layout.keys_of(name)
 
 
-@pytest.mark.parametrize("architecture", ["hgrnbit", "hnetbit"])
+@pytest.mark.parametrize("architecture", ["hgrnbit", "hnetbit", "bitmamba2"])
 def test_the_writer_knows_exactly_the_documented_tensors(architecture):
     assert documented_tensors(architecture) == set(gguf_layout.tensor_names(architecture))
 
@@ -73,7 +74,7 @@ def keys_the_architecture_requires(architecture):
 
 @pytest.mark.parametrize("architecture", READ)
 def test_the_reader_requires_exactly_the_keys_documented_as_required(architecture):
-    documented = {row[0] for row in table("key") if row[2] == "yes"}
+    documented = {row[0] for first in ("key", "tokenizer key") for row in table(first) if row[2] == "yes"}
     if architecture != "hgrnbit":
         own = {row[0] for row in table(f"{architecture} key") if row[2] == "yes"}
         documented = own | {key for key in documented if not key.startswith("hgrnbit.")}
@@ -81,7 +82,7 @@ def test_the_reader_requires_exactly_the_keys_documented_as_required(architectur
 
 
 def test_the_reader_uses_no_key_that_is_not_documented():
-    documented = {row[0] for name in ("key", "hnetbit key") for row in table(name)}
+    documented = {row[0] for name in ("key", "tokenizer key", "hnetbit key", "bitmamba2 key") for row in table(name)}
     used = {text for text in reader_strings() if re.fullmatch(r"(general|hgrnbit|hnetbit|tokenizer)(\.[a-z_]+)+", text)}
     assert used <= documented
     assert "general.alignment" in used

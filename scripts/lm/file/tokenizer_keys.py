@@ -1,0 +1,172 @@
+"""The tokenizer of a model file, from the tokenizer.json of the Hugging Face libraries.
+
+A tokenizer.json is a pipeline of parts that can be put together in any way; of these, the two are known that models like
+ours come with: pieces of bytes behind regular expressions (GPT-2 and its heirs), and pieces of characters with a byte
+fallback (LLaMA). A part that would change the tokens and is not known is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+SPACE = "▁"
+# what ByteLevel splits at by itself (GPT-2, its encoder.py)
+GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+TEXT, UNKNOWN, CONTROL, ADDED, BYTE = 1, 2, 3, 4, 6
+BYTES = [f"<0x{n:02X}>" for n in range(256)]
+
+
+def byte_characters() -> list[str]:
+    """[256] the character that stands for a byte in pieces of bytes."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = iter(range(256, 512))
+    return [chr(n) if n in shown else chr(next(hidden)) for n in range(256)]
+
+
+def read_folder(folder: Path, config: dict) -> dict:
+    """The keys of a folder's tokenizer.json; `config`: its config.json, or {}. ValueError: none there, or not usable."""
+    path = folder / "tokenizer.json"
+    if not path.exists():
+        raise ValueError(f"{folder}: expected tokenizer.json in it, found none; name another folder with --tokenizer")
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text())
+    except (OSError, ValueError):
+        settings = {}
+    try:
+        return keys_of(path.read_text(encoding="utf-8"), config, settings)
+    except ValueError as fault:
+        raise ValueError(f"{path}: {fault}") from None
+    except (KeyError, TypeError, AttributeError, IndexError) as fault:
+        raise ValueError(f"{path}: not a tokenizer.json: {fault!r}") from None
+
+
+def keys_of(text: str, config: dict, settings: dict) -> dict:
+    """text: a tokenizer.json; config: config.json; settings: tokenizer_config.json, {} without one -> keys of the file."""
+    whole = json.loads(text)
+    model = whole.get("model", {})
+    if model.get("type", "BPE") != "BPE" or "vocab" not in model:
+        raise ValueError(f"model is of type {model.get('type')!r}; expected BPE (byte-pair merging)")
+    for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
+        if model.get(key):
+            raise ValueError(f"model.{key} is {model[key]!r}; expected none")
+    if not model.get("merges"):
+        raise ValueError("it has no merges: byte-pair merging cannot be done without them")
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    tokens, types = _pieces(whole)
+    keys = {"tokenizer.ggml.model": "llama" if model.get("byte_fallback") else "gpt2"}
+    if model.get("byte_fallback"):
+        keys["tokenizer.ggml.add_space_prefix"] = _adds_space(whole)
+        if not set(BYTES) <= set(tokens):
+            raise ValueError("model.byte_fallback is set, but not all of the pieces <0x00> to <0xFF> are there")
+    else:
+        keys["tokenizer.ternlm.split"] = _split(whole)
+        if not set(byte_characters()) <= set(tokens):
+            raise ValueError("it has pieces of bytes, but not a piece for every byte")
+        if model.get("ignore_merges"):
+            keys["tokenizer.ternlm.ignore_merges"] = True
+    ids = {token: n for n, token in enumerate(tokens)}
+    keys |= {f"tokenizer.ggml.{end}_token_id": _end(end, ids, types, config, settings) for end in ("bos", "eos")}
+    keys["tokenizer.ggml.add_bos_token"] = bool(settings.get("add_bos_token", _begins_with_token(whole)))
+    return keys | {
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.merges": merges,
+        "tokenizer.huggingface.json": json.dumps(whole, ensure_ascii=False, separators=(",", ":")),
+    }
+
+
+def _pieces(whole: dict) -> tuple[list[str], list[int]]:
+    """Every piece by its number, and its type."""
+    model = whole["model"]
+    by_id = {number: (piece, TEXT) for piece, number in model["vocab"].items()}
+    if model.get("byte_fallback"):
+        by_id |= {model["vocab"][piece]: (piece, BYTE) for piece in BYTES if piece in model["vocab"]}
+    for added in whole.get("added_tokens", []):
+        for flag in ("lstrip", "rstrip", "single_word"):
+            if added.get(flag):
+                raise ValueError(
+                    f"added token {added['content']!r} has {flag}; expected tokens that take nothing along"
+                )
+        by_id[added["id"]] = (added["content"], CONTROL if added["special"] else ADDED)
+    unknown = model.get("unk_token")
+    by_id |= {number: (piece, UNKNOWN) for number, (piece, _) in by_id.items() if piece == unknown}
+    if sorted(by_id) != list(range(len(by_id))):
+        raise ValueError(f"its {len(by_id)} pieces are not numbered from 0 to {len(by_id) - 1}")
+    tokens, types = zip(*(by_id[number] for number in range(len(by_id))))
+    return list(tokens), list(types)
+
+
+def _adds_space(whole: dict) -> bool:
+    """Whether the LLaMA pipeline begins every text with a space; ValueError: another pipeline."""
+    if whole.get("pre_tokenizer"):
+        raise ValueError(f"pre_tokenizer {whole['pre_tokenizer'].get('type')} is not known beside model.byte_fallback")
+    normalizer = whole.get("normalizer") or {}
+    parts = normalizer.get("normalizers", [normalizer])
+    prepend = {"type": "Prepend", "prepend": SPACE}
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
+    if parts not in ([prepend, replace], [replace]):
+        raise ValueError(
+            f"normalizer {normalizer.get('type')} is not known; expected Prepend and Replace of spaces by {SPACE}"
+        )
+    return parts[0] == prepend
+
+
+def _split(whole: dict) -> list[str]:
+    """The regular expressions before a byte-level model; ValueError: another pipeline."""
+    if whole.get("normalizer"):
+        raise ValueError(
+            f"normalizer {whole['normalizer'].get('type')} is not known before pieces of bytes; expected none"
+        )
+    pre = whole.get("pre_tokenizer") or {}
+    parts = pre.get("pretokenizers", [pre])
+    patterns = []
+    for part in parts:
+        kind = part.get("type")
+        if kind == "Split" and part.get("behavior") == "Isolated" and not part.get("invert"):
+            pattern = part["pattern"]
+            patterns.append(pattern["Regex"] if "Regex" in pattern else _literal(pattern["String"]))
+        elif kind == "Digits":
+            patterns.append(r"\p{N}" if part.get("individual_digits") else r"\p{N}+")
+        elif kind == "ByteLevel" and not part.get("add_prefix_space") and part is parts[-1]:
+            patterns += [GPT2_SPLIT] if part.get("use_regex", True) else []
+        else:
+            raise ValueError(f"pre_tokenizer {kind} with {_settings(part)} is not known")
+    if parts[-1].get("type") != "ByteLevel":
+        raise ValueError("expected ByteLevel as the last pre_tokenizer, or model.byte_fallback")
+    return patterns
+
+
+def _literal(text: str) -> str:
+    return "".join(c if c.isalnum() else f"\\x{{{ord(c):x}}}" for c in text)
+
+
+def _settings(part: dict) -> dict:
+    return {key: value for key, value in part.items() if key != "type"}
+
+
+def _end(end: str, ids: dict[str, int], types: list[int], config: dict, settings: dict) -> int:
+    """The number of the token that begins (bos) or ends (eos) a text."""
+    number = config.get(f"{end}_token_id")
+    if isinstance(number, list):  # several may end a text; the first is the one that documents end with
+        number = number[0]
+    if number is None:
+        named = settings.get(f"{end}_token")
+        named = named["content"] if isinstance(named, dict) else named
+        number = ids.get(named)
+    if number is None:
+        control = [n for n, kind in enumerate(types) if kind == CONTROL]
+        number = control[0] if len(control) == 1 else None
+    if not isinstance(number, int) or not 0 <= number < len(types):
+        raise ValueError(
+            f"which token is {end}? config.json has no {end}_token_id in 0 to {len(types) - 1}, "
+            f"tokenizer_config.json no {end}_token, and there is more than one control token"
+        )
+    return number
+
+
+def _begins_with_token(whole: dict) -> bool:
+    """Whether the pipeline itself puts a token before a text."""
+    post = whole.get("post_processor") or {}
+    parts = post.get("processors", [post])
+    return any(part.get("single", [{}])[0].get("SpecialToken") is not None for part in parts)
