@@ -2,9 +2,19 @@
 // SPDX-License-Identifier: MIT
 
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -50,6 +60,11 @@ function write(name: string, content: string): void {
 
 function run(command: string, args: string[], cwd: string): string {
   return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+function find(program: string, variable: string): string | undefined {
+  const folders = (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, program));
+  return [process.env[variable] ?? '', ...folders].find((path) => path !== '' && existsSync(path));
 }
 
 function filesOf(path: string): string[] {
@@ -123,18 +138,27 @@ describe('the package', () => {
     expect(run(join(kBin, 'tsc'), ['-p', '.'], project)).toBe('');
   });
 
-  test('runs in Node as it is', () => {
+  // Node always; the others where they are installed (TERN_DENO and TERN_BUN name them).
+  const programs: [string, string | undefined, string[]][] = [
+    ['Node', process.execPath, []],
+    ['Deno', find('deno', 'TERN_DENO'), ['run', '-A']],
+    ['Bun', find('bun', 'TERN_BUN'), []],
+  ];
+  const available = programs.filter(([, program]) => program !== undefined);
+
+  test.each(available)('runs in %s as it is, and lets it end without close()', (name, program = '', options) => {
     cpSync(join(kRoot, 'tests/golden/tiny_state.gguf'), join(project, 'model.gguf'));
     write(
-      'node.mjs',
-      `import { readFileSync } from 'node:fs';
-       import { load } from 'ternlm';
-       const model = await load(readFileSync('model.gguf'));
-       const { bytes } = await model.generate('a', { greedy: true, maxBytes: 12 });
-       await model.close();
-       console.log(bytes.length);`,
+      'run.mjs',
+      `import { load } from 'ternlm';
+       const fromPath = await load('model.gguf');
+       const fromUrl = await load(new URL('model.gguf', import.meta.url));
+       const { bytes } = await fromPath.generate('a', { greedy: true, maxBytes: 12 });
+       const unread = fromUrl.stream('a', { greedy: true, maxBytes: 1e9 });
+       await unread[Symbol.asyncIterator]().next();
+       console.log(bytes.length, fromPath.info.runtime.reason);`,
     );
-    expect(run(process.execPath, ['node.mjs'], project).trim()).toBe('12');
+    expect(run(program, [...options, 'run.mjs'], project).trim()).toBe(`12 ${name} runs the SIMD128 variant`);
   });
 });
 

@@ -2,9 +2,16 @@
 // SPDX-License-Identifier: MIT
 
 import { createServer, type Server } from 'node:http';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { load } from '../../web/src/index.js';
 import { openSource, readNext, type Opened, type Source } from '../../web/src/api/source.js';
 import { fetchWasm } from '../../web/src/engine/wasm-file.js';
+import { anyModel } from './golden.js';
 
 const kFile = Uint8Array.from({ length: 300_000 }, (_, i) => (i * 7 + (i >> 8)) & 0xff);
 kFile.set(new TextEncoder().encode('GGUF'));
@@ -92,6 +99,16 @@ describe('a source', () => {
     expect(Buffer.compare(mine, kFile)).toBe(0);
   });
 
+  test('that somebody reads already is refused', async () => {
+    const stream = streamOf(kFile);
+    stream.getReader();
+    const read = new Response(kFile);
+    await read.arrayBuffer();
+    for (const source of [stream, read]) {
+      await expect(openSource(source).then(readAll)).rejects.toMatchObject({ code: 'bad-option' });
+    }
+  });
+
   test('of the wrong type is refused', async () => {
     const source: Source = JSON.parse('42');
     await expect(openSource(source)).rejects.toMatchObject({ code: 'bad-option' });
@@ -142,6 +159,71 @@ describe('a download', () => {
     const next = reader.read();
     controller.abort();
     await expect(next).rejects.toMatchObject({ name: 'AbortError' });
+  });
+});
+
+describe('the size of a model', () => {
+  const file = anyModel();
+  const answer =
+    (bytes: Uint8Array, length: number | null, headers = {}) =>
+    (): Response =>
+      new Response(new Uint8Array(bytes), {
+        headers: { ...headers, ...(length && { 'Content-Length': String(length) }) },
+      });
+
+  test.each([
+    ['of a compressed answer whose encoding cannot be seen', gzipSync(file).length],
+    ['too large', 10 * file.length],
+    ['that is nothing', null],
+  ])('is what its header says, not a Content-Length %s', async (_, length) => {
+    const seen: (number | null)[] = [];
+    const model = await load(answer(file, length)(), { onProgress: ({ total }) => seen.push(total) });
+    expect(model.info.fileBytes).toBe(file.length);
+    expect([seen[0], seen.at(-1)]).toEqual([length, file.length]);
+    await model.close();
+  });
+
+  test('is missed by a download that ends too early, whatever was announced', async () => {
+    const half = file.subarray(0, file.length - 9);
+    for (const length of [half.length, file.length, null]) {
+      await expect(load(answer(half, length)())).rejects.toMatchObject({
+        code: 'incomplete',
+        message: `expected ${file.length} bytes, as the file begins, received ${half.length}: try again`,
+      });
+    }
+  });
+});
+
+describe('outside of browsers', () => {
+  let folder: string;
+  let path: string;
+
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'tern lm #1 '));
+    path = join(folder, 'ein Modell.gguf');
+    writeFileSync(path, kFile);
+  });
+
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test('paths and file: URLs are read', async () => {
+    for (const source of [path, relative('.', path), pathToFileURL(path), pathToFileURL(path).href]) {
+      const opened = await openSource(source);
+      expect(opened.bytes).toBe(kFile.length);
+      expect(Buffer.compare(await readAll(opened), kFile)).toBe(0);
+    }
+    const { reader } = await openSource(path);
+    await reader.cancel();
+  });
+
+  test('what is no file says what the matter is, and nothing of a connection', async () => {
+    for (const source of [join(folder, 'missing.gguf'), folder]) {
+      const error: unknown = await openSource(source)
+        .then(readAll)
+        .catch((found: unknown) => found);
+      expect(error).toMatchObject({ code: 'network', message: expect.stringMatching(/ENOENT|EISDIR/) });
+      expect(String(error)).not.toMatch(/connection/);
+    }
   });
 });
 

@@ -270,6 +270,24 @@ async function checkBehaviour(first: Listed): Promise<void> {
   });
 }
 
+/** Service workers can start no workers, and import nothing when they run. */
+async function askServiceWorker(url: string): Promise<string> {
+  const registration = await navigator.serviceWorker.register('service-worker.js', { type: 'module' });
+  const worker = registration.installing ?? registration.waiting ?? registration.active;
+  if (!worker) throw new Error('it was not registered');
+  while (worker.state !== 'activated') {
+    await new Promise((resolve) => worker.addEventListener('statechange', resolve, { once: true }));
+  }
+  const { port1, port2 } = new MessageChannel();
+  const answer = new Promise<string>((resolve) => {
+    port1.onmessage = ({ data }: MessageEvent<string>) => resolve(data);
+  });
+  worker.postMessage(url, [port2]);
+  const found = await answer;
+  await registration.unregister();
+  return found;
+}
+
 async function checkProbe(runtime: 'worker' | 'main', variant: string): Promise<void> {
   await check(`probe() (${runtime}) uses the fastest exact kernel of the ${variant} variant`, async () => {
     const capabilities = await probe({ runtime });
@@ -302,6 +320,9 @@ async function run(): Promise<void> {
   await checkPackage('worker', list);
   await checkPackage('main', list);
   await checkBehaviour(first);
+  await check('in a service worker, which can run no engine, loading fails with a code', async () => {
+    expectSame(await askServiceWorker(new URL(first.url, location.href).href), 'unsupported', 'code');
+  });
   await check('without isolation there is one thread, which says what would be needed', async () => {
     const model = await load(first.url, { threads: 2 });
     expectSame([crossOriginIsolated, model.info.runtime.threads.count], [false, 1], 'isolated, threads');

@@ -44,6 +44,20 @@ function wrongFiles(): Plugin {
   };
 }
 
+/** A script of its own, at an address that a page can register. */
+function serviceWorker(): Plugin {
+  return {
+    name: 'service-worker',
+    buildStart() {
+      this.emitFile({
+        type: 'chunk',
+        id: path('tests/browsers/page/service-worker.ts'),
+        fileName: 'service-worker.js',
+      });
+    },
+  };
+}
+
 export default defineConfig({
   root: path('tests/browsers/page'),
   base: './',
@@ -55,6 +69,6 @@ export default defineConfig({
       ternlm: path('dist/index.js'),
     },
   },
-  plugins: [goldens(), wrongFiles()],
+  plugins: [goldens(), wrongFiles(), serviceWorker()],
   build: { outDir: path('build/browser-page'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
 });

@@ -115,7 +115,7 @@ async function request(source: string | URL | Request, options: OpenOptions): Pr
   } catch (error) {
     signal?.throwIfAborted();
     if (source instanceof Request) source.signal.throwIfAborted();
-    const why = `${name} could not be reached (${describe(error)}): check the address and the connection and try again`;
+    const why = `${name} could not be reached (${describe(error)}): check the connection and try again`;
     throw new TernError('network', why, { cause: error });
   }
 }

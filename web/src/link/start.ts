@@ -73,18 +73,25 @@ export async function start(runtime: Runtime, assets: Assets, threads: Threads, 
 
 /** A connection at whose other end somebody is, and why that is not in a worker (empty if it is). */
 async function connect(runtime: Runtime, script: URL | null, scope: Scope): Promise<[Connection, string]> {
-  if (runtime === 'main') return [await here(scope), "runtime: 'main' was asked for"];
-  const program = runtimeName();
-  if (runtime === 'auto' && program && typeof Worker !== 'undefined' && !('unref' in Worker.prototype)) {
-    return [await here(scope), `${program} would not end before its workers`];
+  let whyHere = runtime === 'main' ? "runtime: 'main' was asked for" : runtime === 'auto' ? whyNoWorker() : '';
+  try {
+    if (whyHere === '') return [await inWorker(script, scope), ''];
+  } catch (error) {
+    whyHere = `no worker could be started: ${describe(error)}`;
+    if (runtime === 'worker') throw new TernError('unsupported', whyHere, { cause: error });
   }
   try {
-    return [await inWorker(script, scope), ''];
+    return [await here(scope), whyHere];
   } catch (error) {
-    const why = `no worker could be started: ${describe(error)}`;
-    if (runtime === 'worker') throw new TernError('unsupported', why, { cause: error });
-    return [await here(scope), why];
+    throw TernError.from(error, 'unsupported', `${whyHere}; on this thread: `); // a service worker, for one
   }
+}
+
+/** Deno does not end while there is a worker; others can be told to. */
+function whyNoWorker(): string {
+  const program = runtimeName();
+  if (!program || typeof Worker === 'undefined' || 'unref' in Worker.prototype) return '';
+  return `${program} would not end before its worker`;
 }
 
 async function inWorker(script: URL | null, scope: Scope): Promise<Connection> {
@@ -119,11 +126,7 @@ async function inWorker(script: URL | null, scope: Scope): Promise<Connection> {
 
 /** The same messages as to a worker, so that there is one way of doing things. */
 async function here(scope: Scope): Promise<Connection> {
-  const { Host } = await import('../host/host.js').catch((error: unknown) => {
-    throw new TernError('unsupported', `the engine cannot be loaded on this thread either (${describe(error)})`, {
-      cause: error,
-    });
-  });
+  const { Host } = await import('../host/host.js');
   const { port1, port2 } = new MessageChannel();
   const host = new Host((message, transfer) => port2.postMessage(message, transfer));
   const connection = new Connection({
