@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import tiny_run
+
 ROOT = Path(__file__).resolve().parents[2]
 NATIVE = Path(os.environ.get("TERN_BUILD", ROOT / "build" / "native"))  # set it to test another build, say build/asan
 
@@ -16,9 +18,20 @@ def stories() -> bytes:
     return (ROOT / "tests" / "data" / "stories.txt").read_bytes()
 
 
+def pytest_addoption(parser):
+    """Tests marked `trains` have to pass with any seed and number of threads: tests/README.md says with which they did."""
+    parser.addoption("--seed", type=int, default=1, help="seed of the runs that the tests train (1)")
+    parser.addoption("--threads", type=int, help="of PyTorch, in place of what a test file wants")
+
+
+def pytest_configure(config):
+    tiny_run.SEED = config.getoption("--seed")
+
+
 @pytest.fixture(autouse=True)
-def two_threads():
-    torch.set_num_threads(2)
+def threads(request):
+    """Two, or what the test's file says in THREADS."""
+    torch.set_num_threads(request.config.getoption("--threads") or getattr(request.module, "THREADS", 2))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+import tiny_run
 from conftest import ROOT
 from lm import checkpoint
 from lm.distributed import World, choose_device
@@ -34,12 +35,15 @@ decay_bytes = 0
 valid_bytes = 256
 save_every = 100
 device = "cpu"
+seed = {seed}
 """
 
 
 def train(folder, processes, steps, *arguments, accumulate=1):
     """scripts/train.py, in several processes with the variables that torchrun sets -> what they printed."""
-    text = CONFIG.format(text=folder / "alphabet.txt", total_bytes=steps * 128, accumulate=accumulate)
+    text = CONFIG.format(
+        text=folder / "alphabet.txt", total_bytes=steps * 128, accumulate=accumulate, seed=tiny_run.SEED
+    )
     (folder / "run.toml").write_text(text)
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), str(folder / "run.toml"), *arguments]
     common = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -68,6 +72,7 @@ def train(folder, processes, steps, *arguments, accumulate=1):
     return [out for out, _ in said]
 
 
+@pytest.mark.trains
 def test_two_processes_train_as_one_and_one_can_go_on_from_there(tmp_path):
     settings(tmp_path)  # writes the text
     train(tmp_path, 1, 6, "--out", str(tmp_path / "one"))

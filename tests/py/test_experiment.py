@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import tiny_run
 from conftest import NATIVE, ROOT
 from lm import evaluation, gguf_file
 from lm.text import encode
@@ -30,6 +31,7 @@ decay_bytes = 1024
 valid_bytes = 256
 valid_every = 4
 device = "cpu"
+seed = {seed}
 """
 
 
@@ -42,12 +44,13 @@ def run(folder, *arguments):
 
 @pytest.fixture
 def folder(tmp_path, stories):
-    (tmp_path / "tiny.toml").write_text(CONFIG.format(folder=tmp_path))
+    (tmp_path / "tiny.toml").write_text(CONFIG.format(folder=tmp_path, seed=tiny_run.SEED))
     (tmp_path / "train.txt").write_bytes(stories)
     (tmp_path / "valid.txt").write_bytes(stories[:1500])
     return tmp_path
 
 
+@pytest.mark.trains
 def test_an_experiment_ends_in_a_model_and_a_report_and_can_be_repeated(folder):
     assert NATIVE.resolve() == evaluation.TERN.parent.resolve(), (
         "the engine that the command finds is the one under test"

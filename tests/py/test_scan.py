@@ -7,12 +7,7 @@ import torch
 
 from lm.scan import CHUNK, FEW, LinearScan, fastest, linear_chunked, scan, scan_loop, scan_with
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
+THREADS = 1  # small tensors
 VERSIONS = [("chunked", "cpu")]
 if torch.cuda.is_available():  # without a GPU there is nothing to ask of these
     VERSIONS.append(("chunked", "cuda"))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import tiny_run
 from lm import checkpoint, dropout, gguf_file, loop
 from lm.arch import build, config_to_dict, hnetbit
 from lm.arch.hgrnbit import Config
@@ -16,13 +17,9 @@ from lm.teacher import Teacher
 from make_golden import random_model
 from tiny_run import ALPHABET, TINY, losses, rows, settings
 
+THREADS = 1  # small steps are quicker with one
 HIERARCHICAL = hnetbit.Config(hidden=(24, 40), recurrent=(24, 40), intermediate=(32, 56), layers=1, router=(8,))
 FUSED = Config(hidden=32, recurrent=32, intermediate=48, layers=2, conv_kernel=2)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
 
 
 def saved(path, model):
@@ -46,8 +43,9 @@ def test_the_loss_with_a_teacher_is_the_weighted_sum_that_the_paper_gives():
     assert float(statistics["teacher_bits"]) == pytest.approx(float(distance) / np.log(2), rel=1e-5)
 
 
+@pytest.mark.trains
 def test_the_gradient_of_a_lesson_leads_to_the_teachers_distribution():
-    torch.manual_seed(1)
+    torch.manual_seed(tiny_run.SEED)
     wanted, targets = torch.randn(1, 2, 9), torch.zeros(1, 2, dtype=torch.long)
     logits = torch.zeros(1, 2, 9, requires_grad=True)
     optimizer = torch.optim.Adam([logits], lr=0.1)
@@ -58,6 +56,7 @@ def test_the_gradient_of_a_lesson_leads_to_the_teachers_distribution():
     torch.testing.assert_close(logits.softmax(-1), wanted.softmax(-1), rtol=0, atol=1e-3)
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("student", [TINY, FUSED, HIERARCHICAL], ids=["plain", "fused", "hierarchical"])
 def test_a_student_with_weight_one_comes_to_predict_what_its_teacher_predicts_and_not_the_text(tmp_path, student):
     """The text is the alphabet; the teacher has learned the alphabet backwards."""
@@ -141,6 +140,7 @@ def test_a_teacher_that_cannot_teach_is_refused_by_name(tmp_path):
 # ---- float weights
 
 
+@pytest.mark.trains
 def test_a_float_model_rounds_nothing_learns_and_has_no_file(tmp_path):
     config = replace(TINY, ternary=False)
     torch.manual_seed(0)
@@ -209,6 +209,7 @@ def test_a_run_with_hidden_dropout_learns_goes_on_exactly_and_is_scored_without_
 # ---- weight decay
 
 
+@pytest.mark.trains
 def test_weight_decay_shrinks_the_masters_of_the_ternary_matrices_alone(tmp_path):
     norms = {}
     for decay in (0.0, 2.0):

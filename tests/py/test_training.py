@@ -13,13 +13,10 @@ from lm.data import Stream
 from make_golden import random_model
 from tiny_run import ALPHABET, TINY, losses, rows, settings
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """The fused gradients are sums over threads: with one their order is fixed. And small steps are quicker with one."""
-    torch.set_num_threads(1)
+THREADS = 1  # the fused gradients are sums over threads: with one their order is fixed; and small steps are quicker
 
 
+@pytest.mark.trains
 def test_a_trained_model_predicts_the_next_byte_and_not_the_one_after(tmp_path):
     loop.train(settings(tmp_path, total_bytes=120 * 128, save_every=120), tmp_path / "run")
     model, content = checkpoint.load_model(tmp_path / "run" / "last.pt")
@@ -120,6 +117,7 @@ def test_a_resumed_run_with_changed_settings_is_refused_by_name(tmp_path):
     assert max(losses(tmp_path / "run")) == 6
 
 
+@pytest.mark.trains
 def test_a_batch_in_parts_has_the_losses_of_the_whole(tmp_path):
     whole, parts = (settings(tmp_path, total_bytes=12 * 128, accumulate=n) for n in (1, 4))
     loop.train(whole, tmp_path / "whole")
@@ -129,6 +127,7 @@ def test_a_batch_in_parts_has_the_losses_of_the_whole(tmp_path):
     assert {step: float(loss) for step, loss in losses(tmp_path / "parts").items()} == pytest.approx(expected, abs=0.01)
 
 
+@pytest.mark.trains
 def test_bf16_learns_and_is_not_float32(tmp_path):
     run = settings(tmp_path, total_bytes=10 * 128)
     loop.train(run, tmp_path / "float32")

@@ -15,10 +15,7 @@ from lm.watch import TERNARY, Table, TernaryWatch, wandb_run
 from make_golden import random_model
 from tiny_run import TINY, rows, settings
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+THREADS = 1  # small steps are quicker with one
 
 
 def test_a_table_goes_back_to_a_step_and_takes_new_columns(tmp_path):
