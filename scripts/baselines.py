@@ -2,11 +2,11 @@
 """Bits per byte of general compressors and of n-gram models on a text, to compare with `tern eval`.
 
     baselines.py held_out.txt                                                   xz -9e and PPMd
-    baselines.py held_out.txt --train training.txt --out models/baselines.json  for the picture of plot_models.py
+    baselines.py held_out.txt --train training.txt --out models/baselines.json  for the picture of plot.py models
 
-All get the very stream the model predicts (separator lines as one byte, see lm/text.py) and are divided by the same
+All get the very stream the model predicts (separator lines as one byte, see lm/text/encoding.py) and are divided by the same
 number of bytes. PPMd gets 256 MB of memory and the best of several orders: a fair opponent. With a training text there
-are also n-gram models that were counted on it (lm/ngram.py; their download is the compressed table of counts), and PPMd
+are also n-gram models that were counted on it (lm/measure/ngram.py; their download is the compressed table of counts), and PPMd
 that has read it before (its download is the compressed training text).
 """
 
@@ -21,8 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lm import ngram
-from lm.data import read_text
+from lm.measure import ngram
+from lm.text.data import read_text
 
 PPMD_ORDERS = (4, 6, 8, 10, 12, 16, 24)
 GRAMS = (3, 4, 5, 6, 7)
@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("text", type=Path)
     parser.add_argument("--train", type=Path, help="a training text, for n-gram models and for PPMd to read first")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--out", type=Path, help="write all points there, as plot_models.py reads them")
+    parser.add_argument("--out", type=Path, help="write all points there, as plot.py models reads them")
     arguments = parser.parse_args()
     try:
         stream = read_text(arguments.text)

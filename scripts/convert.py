@@ -19,8 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lm import gguf_file
-from lm.file import convert, published, tokenizer_keys, weights
+from lm.file import convert, gguf_file, published, tokenizer_keys, weights
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
 TEXTS = ("config.json", "tokenizer.json", "tokenizer_config.json", "README.md")

@@ -3,7 +3,7 @@
 
     deviation.py --model models/tinystories-3m5.gguf --text tests/data/stories.txt [--bytes 512] [--out report.json]
 
-What the columns mean: lm/deviation.py. Needs the native build (tern_trace).
+What the columns mean: lm/measure/deviation.py. Needs the native build (tern_trace).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import sys
 from pathlib import Path
 
-from lm.deviation import analyse, tables
+from lm.measure.deviation import analyse, tables
 
 
 def main() -> int:

@@ -5,7 +5,7 @@
     evaluate.py --checkpoint runs/*/last.pt models/*.gguf --text held_out.txt --engine --out comparison.json
 
 One file gives a sheet, several give a Markdown table with the best first. `--engine` measures every .gguf file with
-`tern eval` as well, so that integers and float stand side by side. What each number means: lm/score.py, lm/samples.py.
+`tern eval` as well, so that integers and float stand side by side. What each number means: lm/measure/score.py, lm/measure/samples.py.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lm import samples
-from lm.data import read_text
-from lm.evaluation import comparison, evaluate, evaluate_in_engine, sheet
-from lm.text import encode
+from lm.measure import samples
+from lm.measure.evaluation import comparison, evaluate, evaluate_in_engine, sheet
+from lm.text.data import read_text
+from lm.text.encoding import encode
 
 
 def arguments_of(words: list[str] | None = None) -> argparse.Namespace:

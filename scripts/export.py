@@ -10,8 +10,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from lm import gguf_file
-from lm.checkpoint import load_model
+from lm.file import gguf_file
+from lm.file.checkpoint import load_model
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 
 import_hnet.py --checkpoint model.safetensors --out hnet.gguf --name "HNet-bit" --text held_out.txt
 
-What can be read, what changes and what is refused: scripts/lm/public_hnet.py.
+What can be read, what changes and what is refused: scripts/lm/file/public_hnet.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from lm import gguf_file
-from lm.public_hnet import model_of, read_weights, shift_of
-from lm.text import encode
+from lm.file import gguf_file
+from lm.file.public_hnet import model_of, read_weights, shift_of
+from lm.text.encoding import encode
 
 CHECKED_BYTES = 4096
 

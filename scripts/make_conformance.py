@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from lm import gguf_file
 from lm.arch import hgrnbit, hnetbit
+from lm.file import gguf_file
 from make_golden import ENGINE, random_model, run_engine
 
 ROOT = Path(__file__).resolve().parents[1]

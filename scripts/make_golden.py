@@ -40,12 +40,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lm import arch, gguf_file
+from lm import ROOT, arch
 from lm.arch import hnetbit
-from lm.arch.hgrnbit import BOS, Block, Config
-from lm.text import encode
+from lm.arch.hgrnbit import Block, Config
+from lm.file import gguf_file
+from lm.text.encoding import BOS, encode
 
-ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "tests" / "golden"
 ENGINE = ROOT / "build" / "native" / "tern_golden"
 

@@ -14,8 +14,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lm import random_model
 from lm.arch.hgrnbit import Config
+from lm.file import random_model
 
 
 def config_of(arguments: argparse.Namespace) -> Config:

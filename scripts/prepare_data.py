@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from lm import corpus, wiki
-from lm.download import Source, fetch
-from lm.text import text_files
+from lm.text import corpus, wiki
+from lm.text.download import Source, fetch
+from lm.text.encoding import text_files
 
 TINYSTORIES = "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/TinyStoriesV2-GPT4"
 WIKITEXT = "https://wikitext.smerity.com"

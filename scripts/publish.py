@@ -14,11 +14,11 @@ import json
 import sys
 from pathlib import Path
 
-import plot_models
-from lm import gguf_file
-from lm.data import read_text
-from lm.evaluation import evaluate_in_engine
-from lm.tables import markdown
+from lm.file import gguf_file
+from lm.measure import plots
+from lm.measure.evaluation import evaluate_in_engine
+from lm.text.data import read_text
+from lm.text.tables import markdown
 
 
 def count_parameters(tensors: dict) -> int:
@@ -86,7 +86,7 @@ def publish(model: Path, text: Path, default: bool) -> dict:
     if (model.parent / "README.md").exists():
         write_table(model.parent / "README.md", manifest)
     if (model.parent / "baselines.json").exists():
-        plot_models.write_picture(model.parent)
+        plots.write_models(model.parent)
     return new
 
 

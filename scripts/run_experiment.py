@@ -18,14 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-import analyze
-from lm import deviation, evaluation, gguf_file
-from lm.checkpoint import load_model
-from lm.curves import read_run
-from lm.data import read_text
-from lm.loop import Run, train
-from lm.tables import markdown
-from lm.text import EOS
+from lm.file import gguf_file
+from lm.file.checkpoint import load_model
+from lm.measure import deviation, evaluation, plots
+from lm.text.data import read_text
+from lm.text.encoding import EOS
+from lm.text.tables import markdown
+from lm.train.loop import Run, train
 
 TRACED_BYTES = 256  # of the held-out text, for the report on single operations
 
@@ -74,9 +73,9 @@ def evaluate(model: Path, checkpoint: Path, tokens: np.ndarray, arguments: argpa
 
 def curves(folder: Path) -> str:
     """Draws the run's curves -> the row of the comparison table."""
-    runs = [read_run(folder)]
-    (folder / "curves.html").write_text(analyze.report(runs), encoding="utf-8")
-    return markdown(analyze.comparison(runs))
+    runs = [plots.read_run(folder)]
+    (folder / "curves.html").write_text(plots.report(runs), encoding="utf-8")
+    return plots.runs_table(runs)
 
 
 def page(report: dict, table: str) -> str:

@@ -28,7 +28,7 @@ constexpr Option kOptions[] = {
 
 constexpr size_t kSlice = 4096;  // bytes between two updates of the progress bar
 constexpr uint64_t kSampleBytes = 512;
-constexpr std::string_view kPrompts[] = {"", "Once upon a time", "The ", "One day"};  // as in scripts/lm/samples.py
+constexpr std::string_view kPrompts[] = {"", "Once upon a time", "The ", "One day"};  // as in scripts/lm/measure/samples.py
 
 void draw_progress(uint64_t done, uint64_t total) {
   constexpr uint64_t kWidth = 40;

@@ -26,7 +26,11 @@ ROOMS_BELOW["host"] = ROOMS_BELOW["engine"] | {"engine"}
 ROOMS_BELOW["link"] = ROOMS_BELOW["host"] | {"host"}
 ROOMS_BELOW["api"] = ROOMS_BELOW["link"] | {"link"}
 
+# A room of scripts/lm may import itself and those before it; scripts/*.py import any, and nothing imports them.
+ROOMS = ("text", "arch", "fast", "file", "measure", "train")
+
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
+LM_IMPORT = re.compile(r"^\s*(?:from|import)\s+lm(?:\.(\w+))?(?:[.\w]*\s+import\s+\(?([\w, ]+))?", re.M)
 IMPORT = re.compile(r"""(?:\bfrom\s*|\bimport\s*\(?\s*|\bnew URL\(\s*)["']([^"']+)["']""")
 
 
@@ -80,8 +84,21 @@ def source_violation(path: Path, target: str, root: Path) -> list[str]:
     return [f"{here} imports {target}, which is not a file of a room below"]
 
 
+def python_violations(root: Path) -> list[str]:
+    found = []
+    for path in sources(root / "scripts" / "lm", ".py"):
+        room = path.relative_to(root / "scripts" / "lm").parts[0]
+        allowed = ROOMS[: ROOMS.index(room) + 1] if room in ROOMS else ()
+        for package, names in LM_IMPORT.findall(path.read_text(encoding="utf-8")):
+            rooms = [package] if package else [name.strip() for name in names.split(",")]
+            for target in rooms:
+                if target not in ("ROOT", *allowed):
+                    found.append(f"{path.relative_to(root)} imports lm.{target}, which is not a room before lm.{room}")
+    return found
+
+
 def violations(root: Path) -> list[str]:
-    return cpp_violations(root) + web_violations(root)
+    return cpp_violations(root) + web_violations(root) + python_violations(root)
 
 
 if __name__ == "__main__":

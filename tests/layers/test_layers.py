@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from check_layers import BELOW, ROOMS_BELOW, violations
+from check_layers import BELOW, ROOMS, ROOMS_BELOW, violations
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -20,6 +20,11 @@ def test_every_folder_of_cpp_has_its_place_in_the_picture() -> None:
 def test_every_room_of_web_src_has_its_place_in_the_picture() -> None:
     rooms = {path.name for path in (REPOSITORY / "web/src").iterdir() if path.is_dir()} - {"wasm"}
     assert rooms | {"."} == set(ROOMS_BELOW)
+
+
+def test_every_room_of_lm_has_its_place_in_the_picture() -> None:
+    rooms = (path for path in (REPOSITORY / "scripts" / "lm").iterdir() if path.is_dir() and path.name != "__pycache__")
+    assert {path.name for path in rooms} == set(ROOMS)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +48,10 @@ def test_every_room_of_web_src_has_its_place_in_the_picture() -> None:
         ("web/src/engine/engine.ts", 'import { Job } from "../host/jobs.js";'),
         ("web/src/errors.ts", 'import { load } from "./api/model.js";'),
         ("web/demo/main.ts", 'import { Engine } from "../src/engine/engine.js";'),
+        ("scripts/lm/text/corpus.py", "from lm import arch"),
+        ("scripts/lm/arch/scan.py", "    from lm.fast.cpu_kernels import accelerate"),
+        ("scripts/lm/file/gguf_file.py", "import lm.train.loop"),
+        ("scripts/lm/corpus.py", "from lm.text import encoding"),
     ],
 )
 def test_a_violation_is_found(tmp_path: Path, file: str, line: str) -> None:
@@ -63,6 +72,8 @@ def test_a_violation_is_found(tmp_path: Path, file: str, line: str) -> None:
         ("web/src/link/start.ts", 'const { Host } = await import("../host/host.js");'),
         ("web/src/index.ts", 'export { load } from "./api/model.js";'),
         ("web/demo/main.ts", 'import { load } from "ternlm";'),
+        ("scripts/lm/train/loop.py", "from lm import ROOT, arch"),
+        ("scripts/lm/measure/score.py", "from lm.arch.hgrnbit import Config"),
     ],
 )
 def test_what_is_allowed_passes(tmp_path: Path, file: str, line: str) -> None:

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from conftest import NATIVE, ROOT
-from lm import random_model
 from lm.arch.hgrnbit import Config
+from lm.file import random_model
 
 
 def lines_of(native, *words):

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from lm import gguf_file
 from lm.arch import build
 from lm.arch.bitmamba2 import Config
+from lm.file import gguf_file
 
 CONFIGS = [
     Config(vocab_size=40, hidden=24, inner=48, heads=4, layers=2),

@@ -9,11 +9,10 @@ import torch
 
 import make_golden
 from conftest import ROOT
-from lm import gguf_file
-from lm.arch.hgrnbit import BOS
-from lm.cpu_kernels import accelerate
-from lm.score import score
-from lm.text import encode
+from lm.fast.cpu_kernels import accelerate
+from lm.file import gguf_file
+from lm.measure.score import score
+from lm.text.encoding import BOS, encode
 from publish import count_parameters
 
 LIMIT = 0.001  # relative difference in bits per byte

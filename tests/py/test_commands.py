@@ -11,8 +11,9 @@ import torch
 
 import publish
 from conftest import ROOT
-from lm import checkpoint, gguf_file
-from lm.arch.hgrnbit import BOS, EOS, Config
+from lm.arch.hgrnbit import Config
+from lm.file import checkpoint, gguf_file
+from lm.text.encoding import BOS, EOS
 from make_golden import random_model
 
 CONFIG = Config(hidden=32, recurrent=32, intermediate=48, layers=1, conv_kernel=2, decay_span=8.0)

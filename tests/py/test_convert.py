@@ -17,10 +17,10 @@ from torch.nn import functional as F
 
 import convert as convert_command
 from conftest import ROOT
-from lm import arch, checkpoint, gguf_file
-from lm.file import convert, pickled, published, tokenizer_keys, weights
+from lm import arch
+from lm.arch.ternary import quantize_activation
+from lm.file import checkpoint, convert, gguf_file, pickled, published, tokenizer_keys, weights
 from lm.file.published import bitmamba2_shapes, hgrnbit_shapes
-from lm.ternary import quantize_activation
 from published_checkpoints import HGRN_BIT, TOKENIZERS, bitmamba, hgrn_bit, write_bitmamba, write_folder
 
 CONV = HGRN_BIT | {"use_short_conv": True, "expand_ratio": 2, "use_lower_bound": False, "intermediate_size": 200}

@@ -7,10 +7,10 @@ import zipfile
 import pytest
 
 import prepare_data
-from lm import corpus, wiki
-from lm.corpus import Counts
-from lm.data import read_text
-from lm.text import encode, text_files
+from lm.text import corpus, wiki
+from lm.text.corpus import Counts
+from lm.text.data import read_text
+from lm.text.encoding import encode, text_files
 
 END = "<|endoftext|>\n"
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from lm.arch.hgrnbit import Config
-from lm.cpu_kernels import accelerate, rng_state, set_rng_state, take_spare
-from lm.ternary import BitLinear, RMSNorm
+from lm.arch.ternary import BitLinear, RMSNorm
+from lm.fast.cpu_kernels import accelerate, rng_state, set_rng_state, take_spare
 from make_golden import random_model
 
 CONFIGS = {

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lm.arch.hgrnbit import BOS, EOS
-from lm.data import HIDDEN, Documents, Stream, hide, inputs_and_targets, read_text
+from lm.text.data import Documents, Stream, inputs_and_targets, read_text
+from lm.text.encoding import BOS, EOS
 
 
 def test_a_target_is_the_byte_after_its_input_and_no_later_one():
@@ -85,17 +85,6 @@ def test_a_prepared_text_stays_on_disk(tmp_path):
     text = read_text(tmp_path / "a.bin")
     assert isinstance(text, np.memmap)
     assert text.tobytes() == b"text\n\xff"
-
-
-def test_hidden_bytes_are_about_as_many_as_asked_for_and_the_same_for_a_seed():
-    inputs = torch.randint(0, 200, (16, 256), generator=torch.Generator().manual_seed(0))
-    hidden = hide(inputs, 0.25, (3, 7))
-    changed = hidden != inputs
-    assert 0.22 < changed.float().mean() < 0.28
-    assert (hidden[changed] == HIDDEN).all()
-    assert torch.equal(hidden, hide(inputs, 0.25, (3, 7)))
-    assert not torch.equal(hidden, hide(inputs, 0.25, (3, 8)))
-    assert hide(inputs, 0.0, (1,)) is inputs
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from conftest import ROOT
-from lm import deviation, gguf_file
-from lm.arch.hgrnbit import BOS
-from lm.operations import run_model
+from lm.file import gguf_file
+from lm.measure import deviation
+from lm.measure.operations import run_model
+from lm.text.encoding import BOS
 from make_golden import run_engine
 
 GOLDEN = ROOT / "tests" / "golden"

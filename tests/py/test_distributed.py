@@ -10,8 +10,8 @@ import torch
 
 import tiny_run
 from conftest import ROOT
-from lm import checkpoint
-from lm.distributed import World, choose_device
+from lm.file import checkpoint
+from lm.train.distributed import World, choose_device
 from tiny_run import losses, settings
 
 CONFIG = """

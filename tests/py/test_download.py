@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from lm.download import Source, fetch
+from lm.text.download import Source, fetch
 
 CONTENT = bytes(range(256)) * 2000
 

@@ -13,10 +13,12 @@ import torch
 import evaluate
 import make_golden
 from conftest import NATIVE, ROOT
-from lm import checkpoint, gguf_file, samples
-from lm.evaluation import comparison, load_any, sheet
-from lm.score import score
-from lm.text import encode
+from lm.file import checkpoint, gguf_file
+from lm.file.models import load_any
+from lm.measure import samples
+from lm.measure.evaluation import comparison, sheet
+from lm.measure.score import score
+from lm.text.encoding import encode
 from make_golden import random_model
 
 TINY = ROOT / "tests" / "golden" / "tiny_gate.gguf"

@@ -8,8 +8,9 @@ import pytest
 
 import tiny_run
 from conftest import NATIVE, ROOT
-from lm import evaluation, gguf_file
-from lm.text import encode
+from lm.file import gguf_file
+from lm.measure import evaluation
+from lm.text.encoding import encode
 from run_experiment import count_documents
 
 CONFIG = """
@@ -76,10 +77,14 @@ def test_an_experiment_ends_in_a_model_and_a_report_and_can_be_repeated(folder):
 TEXTS = ("train.txt", "valid.txt")
 
 
+def edit(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("break_it", "wanted"),
     [
-        (lambda f: (f / "tiny.toml").write_text(CONFIG.replace("layers", "leyers")), "tiny.toml: model.leyers is not"),
+        (lambda f: edit(f / "tiny.toml", "layers", "leyers"), "tiny.toml: model.leyers is not"),
         (lambda f: (f / "valid.txt").unlink(), "valid.txt: no such text file"),
         (lambda f: (f / "train.txt").write_bytes(b"abc\xfe"), "train.txt: not UTF-8 at byte 3"),
     ],

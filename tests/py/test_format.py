@@ -1,4 +1,4 @@
-"""models/FORMAT.md, the writer (scripts/lm/gguf_layout.py) and the reader (cpp/format, cpp/model) say the same."""
+"""models/FORMAT.md, the writer (scripts/lm/file/gguf_layout.py) and the reader (cpp/format, cpp/model) say the same."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import gguf
 import pytest
 
-from lm import gguf_file, gguf_layout
+from lm.file import gguf_file, gguf_layout
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "models" / "FORMAT.md").read_text()

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from lm import gguf_file, gguf_layout
 from lm.arch import hnetbit
 from lm.arch.hgrnbit import Config
-from lm.ternary import BitLinear, embedding_codes, weight_codes
+from lm.arch.ternary import BitLinear, embedding_codes, weight_codes
+from lm.file import gguf_file, gguf_layout
 from make_golden import random_model
 from publish import count_parameters
 

@@ -11,8 +11,8 @@ import torch
 
 import make_golden
 from conftest import NATIVE, ROOT
-from lm import gguf_file
-from lm.arch.hgrnbit import BOS
+from lm.file import gguf_file
+from lm.text.encoding import BOS
 
 GOLDEN = ROOT / "tests" / "golden"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.json") if not path.stem.endswith(".float"))

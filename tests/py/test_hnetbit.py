@@ -9,8 +9,8 @@ import torch
 from conftest import ROOT
 from lm import arch
 from lm.arch.hnetbit import Config, HNetBit, RouterWatch, chunks, map_states, ratio_loss, smooth
-from lm.cpu_kernels import accelerate
-from lm.settings import Run
+from lm.fast.cpu_kernels import accelerate
+from lm.train.settings import Run
 from make_golden import random_model
 
 ONE = Config(hidden=(24, 40), recurrent=(32, 48), intermediate=(40, 56), router=(16,), conv_kernel=3)

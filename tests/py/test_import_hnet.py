@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from conftest import ROOT
-from lm import gguf_file
 from lm.arch.hnetbit import Config
-from lm.public_hnet import model_of, read_weights, shift_of
-from lm.ternary import weight_codes
+from lm.arch.ternary import weight_codes
+from lm.file import gguf_file
+from lm.file.public_hnet import model_of, read_weights, shift_of
 from make_golden import random_model
 
 UNTRAINED = {"ratio_weight": 0.03, "lr_multiplier": (1.0, 1.0), "decay_span": (0.0, 0.0), "target": (2.5,)}

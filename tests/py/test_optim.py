@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from lm.optim import make_optimizers, orthogonalize, schedule
-from lm.settings import Train
+from lm.train.optim import make_optimizers, orthogonalize, schedule
+from lm.train.settings import Train
 from make_golden import random_model
 from tiny_run import TINY
 

@@ -10,8 +10,9 @@ import pytest
 
 import make_random_model
 from conftest import ROOT
-from lm import arch, gguf_file, random_model
+from lm import arch
 from lm.arch.hgrnbit import Config
+from lm.file import gguf_file, random_model
 
 SMALL = Config(hidden=96, recurrent=320, intermediate=512, layers=2)
 

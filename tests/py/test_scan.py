@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 
-from lm.scan import CHUNK, FEW, LinearScan, fastest, linear_chunked, scan, scan_loop, scan_with
+from lm.arch.scan import CHUNK, FEW, LinearScan, fastest, linear_chunked, scan, scan_loop, scan_with
 
 THREADS = 1  # small tensors
 VERSIONS = [("chunked", "cpu")]
@@ -18,7 +18,7 @@ if torch.cuda.is_available():  # without a GPU there is nothing to ask of these
 def version(name):
     if name == "chunked":
         return linear_chunked
-    from lm.scan_triton import linear_triton
+    from lm.arch.scan_triton import linear_triton
 
     return linear_triton
 

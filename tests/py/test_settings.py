@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from conftest import ROOT
-from lm.settings import CHANGEABLE, Run, Train, refuse_changes
+from lm.train.settings import CHANGEABLE, Run, Train, refuse_changes
 from tiny_run import TINY, settings
 
 TEXTS = "[data]\ntrain = ['a']\nvalid = 'b'\n"
@@ -23,7 +23,7 @@ TRAIN = TEXTS + "[train]\ntotal_bytes = 1\n"
         ("[data]\ntrain = []\n[train]\ntotal_bytes = 1\n", r"\[data\].*valid"),
         (TRAIN + "schedule = 'step'\n", r"train\.schedule must be .wsd. or .cosine."),
         (TRAIN + "batch = 6\naccumulate = 4\n", r"train\.batch .* train\.accumulate"),
-        (TRAIN + "byte_dropout = 1.0\n", r"train\.byte_dropout"),
+        (TRAIN + "byte_dropout = 0.1\n", r"train\.byte_dropout is not a setting"),
         (TRAIN + "hidden_dropout = -0.1\n", r"train\.hidden_dropout"),
         (TRAIN + "matrix_weight_decay = -1\n", r"train\.matrix_weight_decay must not be neg"),
         (

@@ -1,4 +1,4 @@
-"""Techniques of training that are settings: a teacher, dropout of hidden elements, weight decay, float weights, weighted texts."""
+"""Techniques of training that are settings: a teacher, weight decay, float weights, weighted texts."""
 
 from dataclasses import replace
 
@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import tiny_run
-from lm import checkpoint, dropout, gguf_file, loop
 from lm.arch import build, config_to_dict, hnetbit
 from lm.arch.hgrnbit import Config
-from lm.cpu_kernels import accelerate
-from lm.data import Stream
-from lm.losses import Lesson, byte_loss
-from lm.teacher import Teacher
+from lm.arch.losses import Lesson, byte_loss
+from lm.fast.cpu_kernels import accelerate
+from lm.file import checkpoint, gguf_file
+from lm.text.data import Stream
+from lm.train import loop
+from lm.train.teacher import Teacher
 from make_golden import random_model
 from tiny_run import ALPHABET, TINY, losses, rows, settings
 
@@ -68,18 +69,20 @@ def test_a_student_with_weight_one_comes_to_predict_what_its_teacher_predicts_an
     taught = replace(run.train, teacher=teacher, teacher_weight=1.0)
     loop.train(replace(run, model=student, train=taught), tmp_path / "student")
     found = [float(row["teacher_bits"]) for row in rows(tmp_path / "student" / "log.csv")]
-    assert found[-1] < 0.2 * found[0]
+    assert found[-1] < 0.1 * found[0]
     models = (checkpoint.load_model(tmp_path / name / "last.pt")[0] for name in ("student", "teacher"))
     with torch.no_grad():
         said, wanted = (model(torch.tensor([list(ALPHABET * 2)]))[0].argmax(-1) for model in models)
-    assert float((said == wanted).float().mean()) > 0.9
+    assert float((said == wanted).float().mean()) > 0.5, (
+        "of 256 bytes; which of two likely ones is first, rounding decides"
+    )
     text = [float(bits) for bits in losses(tmp_path / "student").values()]
-    assert text[-1] > 2, "the log still says how well the text is predicted: worse and worse"
+    assert text[-1] > text[0], "the log still says how well the text is predicted: worse and worse"
 
 
 def test_a_run_with_a_teacher_goes_on_exactly_and_its_teacher_reads_on(tmp_path):
     teacher = saved(tmp_path / "teacher.pt", random_model(TINY, seed=3))
-    run = settings(tmp_path, accumulate=2, byte_dropout=0.1, total_bytes=8 * 128, teacher=teacher)
+    run = settings(tmp_path, accumulate=2, total_bytes=8 * 128, teacher=teacher)
     loop.train(run, tmp_path / "whole")
     loop.train(replace(run, train=replace(run.train, total_bytes=4 * 128, decay_bytes=512)), tmp_path / "parts")
     first = checkpoint.load(tmp_path / "parts" / "last.pt")
@@ -93,20 +96,6 @@ def test_a_run_with_a_teacher_goes_on_exactly_and_its_teacher_reads_on(tmp_path)
     loop.train(replace(run, train=replace(run.train, total_bytes=4 * 128, decay_bytes=512)), tmp_path / "more")
     loop.train(replace(run, train=replace(run.train, decay_bytes=512)), tmp_path / "more", resume=True)
     assert [row["teacher_bits"] for row in rows(tmp_path / "more" / "log.csv")] == again
-
-
-def test_a_teacher_is_shown_the_bytes_that_its_student_does_not_see(tmp_path, monkeypatch):
-    seen = []
-    lesson = Teacher.lesson
-
-    def listen(self, part, tokens):
-        seen.append(tokens)
-        return lesson(self, part, tokens)
-
-    monkeypatch.setattr(Teacher, "lesson", listen)
-    teacher = saved(tmp_path / "teacher.pt", random_model(TINY, seed=3))
-    loop.train(settings(tmp_path, total_bytes=128, byte_dropout=0.5, teacher=teacher), tmp_path / "run")
-    assert len(seen) == 1 and not (seen[0] == 253).any()
 
 
 def test_a_teacher_gets_no_gradient_and_reads_model_files(tmp_path):
@@ -155,55 +144,6 @@ def test_a_float_model_rounds_nothing_learns_and_has_no_file(tmp_path):
     trained, _ = checkpoint.load_model(tmp_path / "run" / "last.pt")
     with pytest.raises(ValueError, match=r"model\.ternary = false has no file format"):
         gguf_file.write(tmp_path / "m.gguf", trained, gguf_file.Card(name="m"), "TQ1_0")
-
-
-# ---- hidden dropout
-
-
-def states_of(model, rows):
-    return model.initial_states(rows)
-
-
-@pytest.mark.parametrize("config", [TINY, FUSED], ids=["plain", "fused"])
-def test_hidden_dropout_leaves_out_the_share_of_a_blocks_contribution_and_grows_the_rest(config):
-    model, h = random_model(config, seed=1), torch.randn(4, 32, config.hidden)
-    accelerate(model)
-    block, keep, (state, tail) = model.layers[0], model.keep_table()[0], states_of(model, 4)[0]
-    exact, *after = model.block_forward(block, h, keep, state, tail)
-    dropout.drop_hidden(model, 0.25)
-    model.eval()
-    assert torch.equal(model.block_forward(block, h, keep, state, tail)[0], exact), "only in training"
-    model.train()
-    dropped, *after_dropped = model.block_forward(block, h, keep, state, tail)
-    assert all(torch.equal(a, b) for a, b in zip(after, after_dropped))
-    change, wanted = dropped - h, exact - h
-    left_out = change == 0
-    assert float(left_out.float().mean()) == pytest.approx(0.25, abs=0.03)
-    torch.testing.assert_close(change[~left_out], wanted[~left_out] / 0.75, rtol=1e-3, atol=1e-5)
-
-
-def test_hidden_dropout_keeps_what_is_after_the_end_of_a_row_at_zero():
-    model, h = random_model(TINY, seed=1), torch.randn(2, 8, TINY.hidden)
-    dropout.drop_hidden(model, 0.5)
-    model.train()
-    state, tail = states_of(model, 2)[0]
-    out, _, _ = model.block_forward(model.layers[0], h, model.keep_table()[0], state, tail, torch.tensor([3, 8]))
-    assert (out[0, 3:] == 0).all() and (out[0, :3] != 0).any() and (out[1] != 0).any()
-
-
-@pytest.mark.parametrize("config", [TINY, HIERARCHICAL], ids=["flat", "hierarchical"])
-def test_a_run_with_hidden_dropout_learns_goes_on_exactly_and_is_scored_without_it(tmp_path, config):
-    run = settings(tmp_path, config, hidden_dropout=0.1, total_bytes=32 * 128, decay_bytes=0, valid_every=32)
-    loop.train(run, tmp_path / "whole")
-    loop.train(replace(run, train=replace(run.train, total_bytes=13 * 128)), tmp_path / "parts")
-    torch.manual_seed(999)  # another process would not remember it either
-    loop.train(run, tmp_path / "parts", resume=True)
-    whole, parts = losses(tmp_path / "whole"), losses(tmp_path / "parts")
-    assert parts == whole
-    loop.train(replace(run, train=replace(run.train, hidden_dropout=0.0)), tmp_path / "none")
-    assert losses(tmp_path / "none") != whole
-    last = rows(tmp_path / "whole" / "log.csv")[-1]
-    assert float(last["valid_bits"]) < 1
 
 
 # ---- weight decay
@@ -275,10 +215,15 @@ def test_a_checkpoint_from_before_these_settings_goes_on_as_it_would_have(tmp_pa
     loop.train(run, tmp_path / "whole")
     loop.train(replace(run, train=replace(run.train, total_bytes=4 * 128)), tmp_path / "parts")
     content = checkpoint.load(tmp_path / "parts" / "last.pt")
-    for section, key in (("model", "ternary"), ("data", "weights"), ("train", "hidden_dropout"), ("train", "teacher")):
+    for section, key in (("model", "ternary"), ("data", "weights"), ("train", "teacher")):
         del content["config"][section][key]
     del content["config"]["train"]["teacher_weight"], content["config"]["train"]["teacher_temperature"]
     del content["position"]["teacher_states"]
+    content["config"]["train"] |= {"byte_dropout": 0.0, "hidden_dropout": 0.1}  # settings that are no more
+    checkpoint.save(tmp_path / "parts" / "last.pt", content)
+    with pytest.raises(ValueError, match=r"train\.hidden_dropout is not a setting"):
+        loop.train(run, tmp_path / "parts", resume=True)
+    content["config"]["train"]["hidden_dropout"] = 0.0
     checkpoint.save(tmp_path / "parts" / "last.pt", content)
     loop.train(run, tmp_path / "parts", resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")

@@ -2,7 +2,7 @@
 
 import torch
 
-from lm.ternary import RMSNorm, embedding_codes, quantize_activation, straight_through, weight_codes
+from lm.arch.ternary import RMSNorm, embedding_codes, quantize_activation, straight_through, weight_codes
 
 
 def test_the_norm_has_the_value_and_the_gradients_of_its_formula():

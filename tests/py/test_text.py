@@ -5,13 +5,12 @@ import lzma
 import numpy as np
 import pytest
 
-from lm.arch import hgrnbit
-from lm.data import read_text
-from lm.text import EOS, encode, repair, text_files
+from lm.text.data import read_text
+from lm.text.encoding import EOS, encode, repair, text_files
 
 
 def test_a_separator_line_becomes_the_single_byte_255():
-    assert EOS == hgrnbit.EOS == 255
+    assert EOS == 255
     assert encode(b"One.\n<|endoftext|>\nTwo.\n<|endoftext|>\n").tobytes() == b"One.\n\xffTwo.\n\xff"
 
 

@@ -6,10 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lm import arch, checkpoint, cpu_kernels, loop, states
+from lm import arch
 from lm.arch import hnetbit
-from lm.arch.hgrnbit import BOS, Config
-from lm.data import Stream
+from lm.arch.hgrnbit import Config
+from lm.fast import cpu_kernels
+from lm.file import checkpoint
+from lm.text.data import Stream
+from lm.text.encoding import BOS
+from lm.train import beginnings, loop, states
 from make_golden import random_model
 from tiny_run import ALPHABET, TINY, losses, rows, settings
 
@@ -53,7 +57,7 @@ HIERARCHICAL = hnetbit.Config(hidden=(24, 40), recurrent=(24, 40), intermediate=
 def test_a_run_killed_at_every_checkpoint_has_the_losses_of_an_uninterrupted_one(tmp_path, monkeypatch, model):
     early = tmp_path / "early.txt"  # left out during the last 8 of 32 steps: the resumed run has to know that, too
     early.write_bytes((ALPHABET[::-1] * 4 + b"\n<|endoftext|>\n") * 60)
-    run = settings(tmp_path, model, save_every=13, valid_every=10, accumulate=2, byte_dropout=0.1)
+    run = settings(tmp_path, model, save_every=13, valid_every=10, accumulate=2)
     run = replace(run, data=replace(run.data, early=[str(early)]))
     before = cpu_kernels.rng_state()
     loop.train(run, tmp_path / "whole")
@@ -209,14 +213,14 @@ def test_a_deeper_model_grows_from_a_shallower_one_by_repeating_its_blocks(tmp_p
     content = {"config": {"model": arch.config_to_dict(shallow.config)}, "model": shallow.state_dict(), "bytes_seen": 5}
     checkpoint.save(tmp_path / "shallow.pt", content)
     deep = random_model(replace(TINY, layers=4), seed=8)
-    assert checkpoint.grow(deep, tmp_path / "shallow.pt") == 5
+    assert beginnings.grow(deep, tmp_path / "shallow.pt") == 5
     for layer in range(4):
         for found, expected in zip(deep.layers[layer].parameters(), shallow.layers[layer % 2].parameters()):
             assert torch.equal(found, expected)
     assert torch.equal(deep.embeddings.weight, shallow.embeddings.weight)
     for wrong in (replace(TINY, layers=3), replace(TINY, layers=4, hidden=48)):
         with pytest.raises(ValueError, match="must differ in `layers` alone"):
-            checkpoint.grow(random_model(wrong, seed=0), tmp_path / "shallow.pt")
+            beginnings.grow(random_model(wrong, seed=0), tmp_path / "shallow.pt")
 
 
 def test_an_existing_run_is_not_overwritten_without_being_told_to_resume(tmp_path):

@@ -1,4 +1,4 @@
-"""What a run tells: tables that go back to a checkpoint, shares and flips of the codes, TensorBoard's file format."""
+"""What a run tells: tables that go back to a checkpoint, shares and flips of the codes, TensorBoard's events."""
 
 import struct
 import sys
@@ -6,12 +6,13 @@ import types
 
 import pytest
 import torch
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from lm import checkpoint, loop
-from lm.data import read_text
-from lm.events import EventFile, crc32c
-from lm.score import score
-from lm.watch import TERNARY, Table, TernaryWatch, wandb_run
+from lm.file import checkpoint
+from lm.measure.score import score
+from lm.text.data import read_text
+from lm.train import loop
+from lm.train.watch import TERNARY, Events, Table, TernaryWatch, wandb_run
 from make_golden import random_model
 from tiny_run import TINY, rows, settings
 
@@ -79,50 +80,43 @@ def test_a_run_writes_its_tables_samples_and_events(tmp_path):
     assert tuple(ternary[0]) == TERNARY
     assert any(float(row["flips"]) > 0 for row in ternary)
     assert (tmp_path / "run" / "samples.txt").read_text().startswith("--- step 4\nOnce upon a time")
-    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
-    content = events.read_bytes()
-    for tag in (b"train_bits", b"valid_bits", b"lr_factor", b"flips/lm_head", b"sample"):
-        assert tag in content
+    tags = {value.tag for event in events_of(tmp_path / "run" / "tensorboard") for value in event.summary.value}
+    assert {"train_bits", "valid_bits", "lr_factor", "flips/lm_head"} <= tags
+    assert any("sample" in tag for tag in tags)
 
 
-def records(content: bytes) -> list[bytes]:
-    """The data of an event file's records, their checksums checked."""
-
-    def masked(data):
-        crc = crc32c(data)
-        return struct.pack("<I", ((crc >> 15) + (crc << 17 & 0xFFFFFFFF) + 0xA282EAD8) & 0xFFFFFFFF)
-
+def events_of(folder) -> list:
+    """The events of a folder's files: records of a length, its checksum, the data and the data's checksum."""
     found = []
-    while content:
-        (length,) = struct.unpack("<Q", content[:8])
-        assert content[8:12] == masked(content[:8])
-        data = content[12 : 12 + length]
-        assert content[12 + length : 16 + length] == masked(data)
-        found.append(data)
-        content = content[16 + length :]
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            found.append(Event.FromString(content[12 : 12 + length]))
+            content = content[16 + length :]
     return found
 
 
-def test_crc32c_has_the_published_values():
-    # RFC 3720, B.4, and the check value of the CRC catalogue
-    assert crc32c(b"123456789") == 0xE3069283
-    assert crc32c(bytes(32)) == 0x8A9136AA
-    assert crc32c(bytes(range(32))) == 0x46DD794E
-
-
-def test_an_event_file_holds_version_scalars_and_texts_as_tensorboard_reads_them(tmp_path):
-    file = EventFile(tmp_path)
-    file.scalars(300, {"loss": 1.5})
-    file.text(2, "sample", "é")
+def test_an_event_file_holds_scalars_and_texts_and_where_a_run_went_on(tmp_path):
+    file = Events(tmp_path, step=299)
+    file.scalars(300, {"loss": 1.5, "lr": 0.25})
+    file.text(300, "sample", "é")
     file.close()
-    (path,) = tmp_path.iterdir()
-    version, scalars, text = (data[9:] for data in records(path.read_bytes()))  # without the time
-    # field << 3 | type: 0x10 step, 0x1A version, 0x2A summary; inside: 0x0A value, 0x0A tag, 0x15 float
-    assert version == b"\x10\x00\x1a\x0dbrain.Event:2"
-    assert scalars == b"\x10\xac\x02\x2a\x0d\x0a\x0b\x0a\x04loss\x15" + struct.pack("<f", 1.5)
-    tensor = b"\x08\x07\x12\x04\x12\x02\x08\x01\x42\x02" + "é".encode()
-    value = b"\x0a\x06sample\x4a\x08\x0a\x06\x0a\x04text\x42" + bytes([len(tensor)]) + tensor
-    assert text == b"\x10\x02\x2a" + bytes([len(value) + 2]) + b"\x0a" + bytes([len(value)]) + value
+    version, start, loss, rate, text = events_of(tmp_path)
+    assert version.file_version == "brain.Event:2"
+    assert (start.step, start.session_log.status) == (300, SessionLog.START)
+    assert [(e.step, e.summary.value[0].tag, e.summary.value[0].simple_value) for e in (loss, rate)] == [
+        (300, "loss", 1.5),
+        (300, "lr", 0.25),
+    ]
+    assert text.summary.value[0].tensor.string_val[0].decode() == "é"
+
+
+def test_a_run_without_tensorboardx_writes_all_else(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    loop.train(settings(tmp_path, total_bytes=2 * 128, sample_every=1), tmp_path / "run")
+    assert not (tmp_path / "run" / "tensorboard").exists()
+    assert len(rows(tmp_path / "run" / "log.csv")) == 2
 
 
 class RecordingWandb(types.ModuleType):

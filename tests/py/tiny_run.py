@@ -2,8 +2,8 @@
 
 import csv
 
-from lm import loop
 from lm.arch.hgrnbit import Config
+from lm.train import loop
 
 ALPHABET = b"abcdefghijklmnop"
 SEED = 1  # pytest --seed: what a trained model predicts must not depend on it

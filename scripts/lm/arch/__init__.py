@@ -8,15 +8,15 @@ Config, a frozen dataclass: the keys of [model].
     from_dict(values) -> Config              ValueError names a key nobody knows or a value out of range
 
 Model(config), an nn.Module: all that training, scoring and sampling know of an architecture.
-    config, embeddings (lm.ternary.Embedding), lm_head (lm.ternary.BitLinear)
+    config, embeddings (lm.arch.ternary.Embedding), lm_head (.BitLinear)
     initial_states(batch) -> states          nested lists and tuples of tensors (first dimension: row of the batch), None
                                              and plain values: what is carried from one window of a text to the next
     model(tokens [B,T], states=None) -> (logits [B,T,V], states)       logits of the byte after each position
     step(token [B], states) -> (logits [B,V], states)                  the same, one byte at a time
     loss(tokens, targets, states=None, lesson=None) -> (loss, states, statistics)
-                                             lm.losses.byte_loss, plus terms of its own (a penalty, say). Statistics are a
+                                             lm.arch.losses.byte_loss, plus terms of its own (a penalty, say). Statistics are a
                                              dict of scalars to be logged; "nats" is the mean cross entropy per byte.
-    block_forward(block, ...)                what calls each of its HGRN-bit blocks; lm.cpu_kernels and lm.dropout replace it
+    block_forward(block, ...)                what calls each of its HGRN-bit blocks; lm.fast.cpu_kernels replaces it
     lr_multiplier(name) -> float             optional: factor on the learning rate of the parameter of that name
     skips_parameters: bool                   optional: whether a step may leave parameters without a gradient
 """

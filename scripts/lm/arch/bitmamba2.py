@@ -1,7 +1,7 @@
 """BitMamba-2: a ternary state space model with one decay per head and no MLP.
 
 Source: the published checkpoints and their engine (Zhayr1/bitmamba.cpp).  Different here: activations are quantised
-with the floor of lm.ternary (their engine adds 1e-5 to the maximum), the scale of a matrix is rounded to fp16 and the
+with the floor of lm.arch.ternary (their engine adds 1e-5 to the maximum), the scale of a matrix is rounded to fp16 and the
 embedding to int8 rows, because that is what the file stores.
 
 Glossary: B batch, T time, D hidden width, E inner width, N heads, K convolution taps.
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..keys import check_keys
-from ..losses import Lesson, byte_loss
-from ..scan import linear_scan
-from ..ternary import BitLinear, Embedding, RMSNorm
+from lm.arch.keys import check_keys
+from lm.arch.losses import Lesson, byte_loss
+from lm.arch.scan import linear_scan
+from lm.arch.ternary import BitLinear, Embedding, RMSNorm
 
 
 @dataclass(frozen=True)

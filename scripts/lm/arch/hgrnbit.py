@@ -13,12 +13,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..keys import check_keys
-from ..losses import Lesson, byte_loss
-from ..scan import scan
-from ..ternary import BitLinear, Embedding, RMSNorm
-
-BOS, EOS = 254, 255  # never occur in UTF-8
+from lm.arch.keys import check_keys
+from lm.arch.losses import Lesson, byte_loss
+from lm.arch.scan import scan
+from lm.arch.ternary import BitLinear, Embedding, RMSNorm
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..keys import check_keys
-from ..losses import Lesson, byte_loss
-from ..ternary import BitLinear, Embedding, RMSNorm, embedding_codes, quantize_activation, straight_through
-from . import hgrnbit
+from lm.arch import hgrnbit
+from lm.arch.keys import check_keys
+from lm.arch.losses import Lesson, byte_loss
+from lm.arch.ternary import BitLinear, Embedding, RMSNorm, embedding_codes, quantize_activation, straight_through
 
 PROBABILITY_MARGIN = 1e-4  # the smoothing keeps at least this share of both the old and the new chunk
 

@@ -1,0 +1,1 @@
+"""Files that hold a model: checkpoints, our model files, those of others."""

@@ -20,10 +20,10 @@ import torch
 from gguf import GGMLQuantizationType
 from torch import Tensor
 
-from lm import gguf_file
+from lm.arch.ternary import FLOOR, embedding_codes
+from lm.file import gguf_file
 from lm.file.published import BOUNDS, Published
 from lm.file.weights import Checkpoint
-from lm.ternary import FLOOR, embedding_codes
 
 ROWS = 512  # of a matrix that are worked on at once
 WIDEST_SCALE_ERROR = 2.0**-9  # of a scale in fp16; 2^-11 but for the smallest numbers

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from lm import arch, gguf_layout
+from lm import arch
 from lm.arch import bitmamba2, hgrnbit
+from lm.file import gguf_layout
 from lm.file.weights import Checkpoint
 
 BOUNDS = "lower_bounds"  # [layers, E]: one tensor for all blocks
@@ -27,7 +28,7 @@ class Published:
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
-        """(GGUF tensor, parameter, kind) as lm.gguf_layout.rows gives them, in the order of the file."""
+        """(GGUF tensor, parameter, kind) as lm.file.gguf_layout.rows gives them, in the order of the file."""
         narrow = {"vocab_size": 1, "hidden": 1}
         narrow |= {"inner": 1, "heads": 1} if hasattr(self.config, "inner") else {"recurrent": 1, "intermediate": 1}
         model = arch.build(replace(self.config, **narrow))  # the names come from a model with no width to speak of

@@ -1,0 +1,1 @@
+"""The fused CPU versions of what lm.arch defines."""

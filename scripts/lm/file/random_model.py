@@ -1,0 +1,246 @@
+"""Model files with random weights in any shape, written tensor by tensor: what speed and memory are measured with.
+
+The weights know nothing, but their statistics are those of a trained network: every product gives outputs about as large
+as its inputs, so no number format saturates and no channel dies. The same seed gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType
+
+from lm import arch
+from lm.arch.hgrnbit import Config
+from lm.file import gguf_file, gguf_layout
+
+# Flat presets of public byte-level models (3.5M, 20M, 85M) and of the MatMul-free language models (370M, 1.3B, 2.7B).
+PRESETS = {
+    "3.5M": Config(hidden=256, recurrent=256, intermediate=768, layers=4),
+    "20M": Config(hidden=512, recurrent=512, intermediate=1536, layers=6),
+    "85M": Config(hidden=768, recurrent=768, intermediate=2048, layers=12),
+    "370M": Config(hidden=1024, recurrent=1024, intermediate=2816, layers=24, conv_kernel=0),
+    "1.3B": Config(hidden=2048, recurrent=2048, intermediate=5632, layers=24, conv_kernel=0),
+    "2.7B": Config(hidden=2560, recurrent=2560, intermediate=6912, layers=32, conv_kernel=0),
+}
+
+HEAD = 64  # width of an attention head of the llama models
+NUMBERS = {  # the types that are not packed
+    GGMLQuantizationType.F32: np.dtype(np.float32),
+    GGMLQuantizationType.F16: np.dtype(np.float16),
+    GGMLQuantizationType.I8: np.dtype(np.int8),
+}
+LLAMA_TYPES = ("TQ1_0", "TQ2_0", "Q4_0", "Q8_0")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What a file stores under one name; `array` makes the rows, which exist only while they are written."""
+
+    name: str
+    shape: tuple[int, ...]  # rows first, as NumPy has it; of packed types the bytes of a row
+    kind: GGMLQuantizationType
+    array: Callable[[], np.ndarray]
+
+
+# ---- random blocks
+
+
+@cache
+def _any_byte(ternary_type: str, digits: int) -> np.ndarray:
+    """[256] a packed byte for every random byte, each combination of codes nearly as often as any other."""
+    count = 3**digits
+    number = np.arange(256) * count // 256
+    if ternary_type == "TQ1_0":
+        number = number * 3 ** (5 - digits)
+        return ((number * 256 + 242) // 243).astype(np.uint8)
+    return sum(((number // 3**place % 3) << (2 * place)) for place in range(digits)).astype(np.uint8)
+
+
+def _bytes(random: np.random.Generator, *shape: int) -> np.ndarray:
+    count = math.prod(shape)
+    return np.frombuffer(random.bytes(count), np.uint8).reshape(shape)
+
+
+def ternary_rows(random: np.random.Generator, rows: int, cols: int, scale: float, ternary_type: str) -> np.ndarray:
+    """[rows, bytes of a row] random codes, each of the three a third, and their one scale; padding has code 0."""
+    whole, rest = divmod(cols, gguf_file.BLOCK)
+    parts = []
+    if whole:
+        if ternary_type == "TQ1_0":
+            body = _any_byte("TQ1_0", 5)[_bytes(random, rows, whole, 52)]
+            body[..., 48:] = _any_byte("TQ1_0", 4)[_bytes(random, rows, whole, 4)]
+        else:
+            body = _any_byte("TQ2_0", 4)[_bytes(random, rows, whole, 64)]
+        tail = np.broadcast_to(np.array([scale], np.float16).view(np.uint8), (rows, whole, 2))
+        parts.append(np.concatenate([body, tail], axis=-1).reshape(rows, -1))
+    if rest:
+        codes = (_bytes(random, rows, rest).astype(np.int16) * 3 // 256 - 1).astype(np.int8)
+        parts.append(gguf_file.ternary_blocks(codes, scale, ternary_type))
+    return np.concatenate(parts, axis=1)
+
+
+def block_rows(random: np.random.Generator, rows: int, cols: int, scale: float, kind: str) -> np.ndarray:
+    """The same for all types of llama.cpp that are measured beside ours: for Q4_0 and Q8_0 any codes will do."""
+    if kind in gguf_file.TERNARY_TYPES:
+        return ternary_rows(random, rows, cols, scale, kind)
+    width, spread = {"Q4_0": (16, 5.65), "Q8_0": (32, 90.5)}[kind]  # how much wider spread than ternary codes
+    blocks = np.empty((rows, cols // 32, 2 + width), np.uint8)
+    blocks[..., :2] = np.array([scale / spread], np.float16).view(np.uint8)
+    blocks[..., 2:] = _bytes(random, rows, cols // 32, width)
+    return blocks.reshape(rows, -1)
+
+
+def unit_scale(cols: int, branches: int = 1) -> float:
+    """The fp16 scale at which codes of variance 2/3 turn inputs of mean square 1 into outputs of mean square 1/branches."""
+    return float(np.float16(1 / math.sqrt(cols * 2 / 3 * branches)))
+
+
+# ---- our architecture
+
+
+def hgrnbit_tensors(config: Config, ternary_type: str, random: np.random.Generator) -> Iterator[Tensor]:
+    """The tensors that gguf_file.write() would write for this configuration, in its order."""
+    raw = gguf_file.TERNARY_TYPES[ternary_type]
+    inputs = {"attn_o": config.recurrent, "ffn_down": config.intermediate}
+    outputs = {
+        **dict.fromkeys(("attn_i", "attn_f", "attn_g"), config.recurrent),
+        "ffn_gate_up": 2 * config.intermediate,
+        "output": config.vocab_size,
+    }
+    # The names come from a model of the same depth with no width to speak of.
+    small = arch.build(replace(config, hidden=1, recurrent=1, intermediate=1))
+    for name, _, kind in gguf_layout.rows(small, bounded=False):
+        last = name.rpartition(".")[2] if kind == "ternary" else name.rpartition(".")[0].rpartition(".")[2]
+        if kind == "ternary":
+            cols, rows = inputs.get(last, config.hidden), outputs.get(last, config.hidden)
+            scale = unit_scale(cols, 2 * config.layers if last in inputs else 1)
+            yield _ones(f"{name}.in_norm.weight", cols)
+            row_bytes = -(-cols // gguf_file.BLOCK) * gguf.GGML_QUANT_SIZES[raw][1]
+            array = partial(ternary_rows, random, rows, cols, scale, ternary_type)
+            yield Tensor(f"{name}.weight", (rows, row_bytes), raw, array)
+        elif kind == "embedding":
+            shape = (config.vocab_size, config.hidden)
+            scales = partial(np.full, shape[:1], 1 / 64, np.float32)
+            yield Tensor(f"{name}.scale", shape[:1], GGMLQuantizationType.F32, scales)
+            codes = partial(_embedding_codes, random, shape)
+            yield Tensor(f"{name}.weight", shape, GGMLQuantizationType.I8, codes)
+        elif kind == "conv":
+            shape = (config.hidden, config.conv_kernel)
+            taps = partial(_normal, random, shape, config.conv_kernel**-0.5)
+            yield Tensor(name, shape, GGMLQuantizationType.F32, taps)
+        else:
+            yield _ones(name, config.recurrent if last == "gate_norm" else config.hidden)
+
+
+def _ones(name: str, size: int) -> Tensor:
+    return Tensor(name, (size,), GGMLQuantizationType.F32, partial(np.ones, size, np.float32))
+
+
+def _normal(random: np.random.Generator, shape: tuple[int, ...], deviation: float) -> np.ndarray:
+    return (random.standard_normal(shape) * deviation).astype(np.float32)
+
+
+def _embedding_codes(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    codes = _bytes(random, *shape).view(np.int8)
+    return np.maximum(codes, -127)
+
+
+# ---- the architecture of the programs that we are compared with
+
+
+def llama_tensors(config: Config, kind: str, random: np.random.Generator) -> Iterator[Tensor]:
+    """A llama model with exactly the products of the hgrnbit model of the same widths, and its small vocabulary."""
+    hidden, wide = config.hidden, config.intermediate
+    raw = GGMLQuantizationType[kind]
+    block, block_bytes = gguf.GGML_QUANT_SIZES[raw]
+    f16 = GGMLQuantizationType.F16
+
+    def matrix(name: str, rows: int, cols: int, branches: int = 1) -> Tensor:
+        array = partial(block_rows, random, rows, cols, unit_scale(cols, branches), kind)
+        return Tensor(f"{name}.weight", (rows, cols // block * block_bytes), raw, array)
+
+    shape = (len(llama_vocabulary()[0]), hidden)
+    yield Tensor("token_embd.weight", shape, f16, lambda: _normal(random, shape, 1).astype(np.float16))
+    for n in range(config.layers):
+        yield _ones(f"blk.{n}.attn_norm.weight", hidden)
+        for name in ("attn_q", "attn_k", "attn_v"):
+            yield matrix(f"blk.{n}.{name}", hidden, hidden)
+        yield matrix(f"blk.{n}.attn_output", hidden, hidden, 2 * config.layers)
+        yield _ones(f"blk.{n}.ffn_norm.weight", hidden)
+        yield matrix(f"blk.{n}.ffn_gate", wide, hidden)
+        yield matrix(f"blk.{n}.ffn_up", wide, hidden)
+        yield matrix(f"blk.{n}.ffn_down", hidden, wide, 2 * config.layers)
+    yield _ones("output_norm.weight", hidden)
+    yield matrix("output", shape[0], hidden)
+
+
+def llama_vocabulary() -> tuple[list[bytes], list[int]]:
+    """Every byte as a token after the three that llama.cpp wants -> (texts, token types)."""
+    special = [b"<unk>", b"<s>", b"</s>"]
+    kinds = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
+    single = [f"<0x{byte:02X}>".encode() for byte in range(256)]
+    return special + single, [int(kind) for kind in kinds] + [int(gguf.TokenType.BYTE)] * 256
+
+
+def llama_keys(writer: gguf.GGUFWriter, config: Config, kind: str) -> None:
+    writer.add_file_type(getattr(gguf.LlamaFileType, f"MOSTLY_{kind}"))
+    writer.add_context_length(4096)
+    writer.add_embedding_length(config.hidden)
+    writer.add_block_count(config.layers)
+    writer.add_feed_forward_length(config.intermediate)
+    writer.add_head_count(config.hidden // HEAD)
+    writer.add_head_count_kv(config.hidden // HEAD)
+    writer.add_rope_dimension_count(HEAD)
+    writer.add_layer_norm_rms_eps(1e-5)
+    texts, kinds = llama_vocabulary()
+    writer.add_vocab_size(len(texts))
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(texts)
+    writer.add_token_scores([0.0] * len(texts))
+    writer.add_token_types(kinds)
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_add_bos_token(False)
+
+
+# ---- the file
+
+
+def write(path: Path, config: Config, kind: str, architecture: str = "hgrnbit", seed: int = 0, name: str = "") -> None:
+    """Writes the file; at any time one tensor is in memory. ValueError: a type or width that does not fit."""
+    random = np.random.Generator(np.random.SFC64(seed))
+    writer = gguf.GGUFWriter(path, architecture)
+    if architecture == "llama":
+        if kind not in LLAMA_TYPES:
+            raise ValueError(f"the type of a llama model must be one of {', '.join(LLAMA_TYPES)}, found {kind}")
+        multiple = math.lcm(HEAD, gguf.GGML_QUANT_SIZES[GGMLQuantizationType[kind]][0])
+        for what in ("hidden", "intermediate"):
+            if getattr(config, what) % multiple:
+                raise ValueError(
+                    f"a llama model in {kind} needs --{what} in multiples of {multiple}, found {getattr(config, what)}"
+                )
+        writer.add_name(name or path.stem)
+        llama_keys(writer, config, kind)
+        tensors = list(llama_tensors(config, kind, random))
+    else:
+        if kind not in gguf_file.TERNARY_TYPES:
+            raise ValueError(f"the type must be one of {', '.join(gguf_file.TERNARY_TYPES)}, found {kind}")
+        gguf_file.add_keys(writer, config, gguf_file.Card(name or path.stem, "Random weights."), kind)
+        tensors = list(hgrnbit_tensors(config, kind, random))
+    for t in tensors:
+        item = NUMBERS.get(t.kind, np.dtype(np.uint8))
+        writer.add_tensor_info(t.name, t.shape, item, math.prod(t.shape) * item.itemsize, t.kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for t in tensors:
+        writer.write_tensor_data(np.ascontiguousarray(t.array()))
+    writer.close()

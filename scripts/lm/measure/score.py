@@ -1,0 +1,45 @@
+"""How well a model predicts a text: the same numbers, by the same definition, as `tern eval`."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lm.text.encoding import BOS
+
+
+@torch.no_grad()
+def score(model: nn.Module, tokens: np.ndarray, part: int = 2048, progress=iter) -> dict[str, float]:
+    """Every byte is predicted from all bytes before it, BOS first; the state is never reset between documents.
+
+    tokens: uint8, see lm/text/encoding.py. part: bytes per forward pass; the result does not depend on it.
+    -> bits_per_byte, perplexity (per byte), top1 and top5 (share of bytes among the most probable), bytes,
+    bytes_per_second.
+    """
+    if tokens.size == 0:
+        raise ValueError("the text to score is empty")
+    device, began = next(model.parameters()).device, time.perf_counter()
+    stream = torch.from_numpy(np.concatenate(([BOS], tokens)).astype(np.int64))
+    states, nats, top1, top5 = None, 0.0, 0, 0
+    for start in progress(range(0, tokens.size, part)):
+        inputs = stream[start : min(start + part, tokens.size)].to(device)
+        targets = stream[start + 1 : start + 1 + inputs.numel()].to(device)
+        logits, states = model(inputs[None], states)
+        nats += float(F.cross_entropy(logits[0].double(), targets, reduction="sum"))
+        best = logits[0].topk(5).indices == targets[:, None]
+        top1 += int(best[:, 0].sum())
+        top5 += int(best.sum())
+    bits = nats / math.log(2) / tokens.size
+    return {
+        "bits_per_byte": bits,
+        "perplexity": 2**bits,
+        "top1": top1 / tokens.size,
+        "top5": top5 / tokens.size,
+        "bytes": int(tokens.size),
+        "bytes_per_second": tokens.size / max(time.perf_counter() - began, 1e-9),
+    }

@@ -1,0 +1,1 @@
+"""Text: read, repaired, divided into documents and dealt to batches."""

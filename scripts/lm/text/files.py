@@ -1,0 +1,55 @@
+"""Files: text is UTF-8 whatever the locale, a file appears whole or not at all, and a failed write says how much of it there was."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError inside gets the name of the file that is being written and how much of it there is."""
+    try:
+        yield
+    except OSError as fault:
+        written = path.stat().st_size if path.exists() else 0
+        raise OSError(fault.errno, f"{fault.strerror or fault} after {written:,} bytes", str(path)) from None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to. When the block ends well it becomes `path`; else it goes, and `path` is as it was.
+
+    An OSError gets the file's name and how much had been written. Folders that are missing are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as fault:
+        written = partial.stat().st_size if partial.exists() else 0
+        kept = "what was there is as it was" if path.exists() else "there is no such file now"
+        raise OSError(fault.errno, f"{fault.strerror or fault} after {written:,} bytes; {kept}", str(path)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """As UTF-8, lines ended by a newline on every system."""
+    write_bytes(path, content.encode())
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text; ValueError names the first byte that is none. A byte order mark is no part of it."""
+    raw = Path(path).read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise ValueError(f"{path}: not UTF-8 at byte {fault.start}; convert it first") from None

@@ -1,0 +1,253 @@
+"""The training loop: settings in, checkpoints and logs out; killed and resumed, it goes on where it was."""
+
+import contextlib
+import json
+import math
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lm import arch
+from lm.fast import cpu_kernels
+from lm.file import checkpoint
+from lm.text.data import Stream
+from lm.train import beginnings, states
+from lm.train.distributed import World
+from lm.train.optim import make_optimizers, schedule
+from lm.train.report import Report
+from lm.train.settings import Data, Run, Train, refuse_changes
+
+__all__ = ["Data", "Run", "Train", "train"]
+
+
+def commit() -> str:
+    """The commit of the code, with a + when files were changed since."""
+    git = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    found = subprocess.run(git, capture_output=True, text=True, cwd=Path(__file__).parent)
+    return found.stdout.strip() or "unknown"
+
+
+@dataclass
+class Position:
+    """Where a run is: with the weights and the optimizers, all that a checkpoint needs."""
+
+    step: int = 0
+    bytes_seen: int = 0  # by the schedule; includes those of a shallower model that this one grew from
+    bytes_before: int = 0  # seen by the weights of --init-from, whose schedule is over
+    phase_begun: int = 0  # the step at which the current choice of files began
+    best: float = math.inf
+    states: list | None = None  # of the whole batch; None in a run that has not begun
+    teacher_states: list | None = None  # likewise, of the teacher
+
+
+class LossOf(nn.Module):
+    """`model.loss` as a forward pass, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, *arguments):
+        return self.model.loss(*arguments)
+
+
+class Trainer:
+    def __init__(self, run: Run, out: Path, world: World):
+        torch.manual_seed(run.train.seed)
+        self.run, self.out, self.world, self.at = run, out, world, Position()
+        self.model = arch.build(run.model).to(world.device)
+        self.optimizers = make_optimizers(self.model, run.train)
+        self.first, self.rows = world.share(run.train.batch)
+        if self.rows % run.train.accumulate:
+            raise ValueError(
+                f"train.accumulate must divide the {self.rows} rows of a process, got {run.train.accumulate}"
+            )
+        self.how = cpu_kernels.accelerate(self.model)
+        self.teacher = self.hire() if run.train.teacher else None
+        self.loss_of = world.wrap(LossOf(self.model), getattr(self.model, "skips_parameters", False))
+        self.parts: list = [None] * run.train.accumulate  # carried states of each part of this process's rows
+
+    def hire(self):
+        """The teacher; its module is imported only here, because it needs the package gguf."""
+        from lm.train.teacher import Teacher
+
+        t = self.run.train
+        how = (t.teacher_weight, t.teacher_temperature)
+        return Teacher(t.teacher, self.run.model, self.world.device, *how, parts=t.accumulate)
+
+    def describe(self) -> None:
+        """Prints what is trained, how and from which code, and writes it to run.json."""
+        facts = {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "commit": commit(),
+            "seed": self.run.train.seed,
+            "processes": self.world.size,
+            "device": self.world.device,
+            "torch": torch.__version__,
+        }
+        how = [self.how, self.teacher.describe()] if self.teacher else [self.how]
+        print(" · ".join(f"{key} {value}" for key, value in facts.items()), *how, self.run, sep="\n")
+        (self.out / "run.json").write_text(json.dumps({**facts, "settings": self.run.to_dict()}, indent=2) + "\n")
+
+    def restore(self, path: Path) -> None:
+        saved = checkpoint.load(path)
+        refuse_changes(Run.from_dict(saved["config"]).to_dict(), self.run.to_dict(), path)
+        self.model.load_state_dict(saved["model"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"]):
+            optimizer.load_state_dict(state)
+        if "random" in saved:
+            torch.set_rng_state(saved["random"])
+            cpu_kernels.set_rng_state(saved["rounding"])
+        self.at = Position(**saved["position"])
+        self.parts = self.own_parts(self.at.states)
+        if self.teacher:
+            self.teacher.states = self.own_parts(self.at.teacher_states)
+
+    def own_parts(self, of_all) -> list:
+        """The states of each part of this process's rows, from those of the whole batch."""
+        count = self.rows // len(self.parts)
+        own = [states.rows(of_all, self.first + k * count, count) for k in range(len(self.parts))]
+        return [states.mapped(part, lambda x: x.to(self.world.device)) for part in own]
+
+    def save(self, *names: str) -> None:
+        """Writes the checkpoint under each of the names. All processes have to call it."""
+        self.at.states = self.world.gathered(states.joined(self.parts))
+        if self.teacher:
+            self.at.teacher_states = self.world.gathered(states.joined(self.teacher.states))
+        if not self.world.writes:
+            return
+        content = {
+            "config": self.run.to_dict(),
+            "model": self.model.state_dict(),
+            "optimizers": [o.state_dict() for o in self.optimizers],
+            "position": vars(self.at),
+            "bytes_seen": self.at.bytes_before + self.at.bytes_seen,
+            "random": torch.get_rng_state(),
+            "rounding": cpu_kernels.rng_state(),
+            "seed": self.run.train.seed,
+            "commit": commit(),
+        }
+        for name in names:
+            checkpoint.save(self.out / name, content)
+
+    def decaying(self) -> bool:
+        return self.at.bytes_seen > self.run.train.total_bytes - self.run.train.decay
+
+    def batches(self):
+        """(inputs, targets) of this process's rows for ever, from where the run is.
+
+        The early files end where the decay begins.
+        """
+        data, t = self.run.data, self.run.train
+        while True:
+            late = self.decaying() or not data.early
+            files = [*data.train] if late else [*data.train, *data.early]
+            stream = Stream(files, t.batch, t.length, t.seed + late, data.weights)
+            for inputs, targets in stream.batches(self.at.step - self.at.phase_begun):
+                if not late and self.decaying():
+                    self.at.phase_begun = self.at.step
+                    break
+                yield tuple(x[self.first : self.first + self.rows].to(self.world.device) for x in (inputs, targets))
+
+    def autocast(self):
+        if self.run.train.precision == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.world.device.split(":")[0], dtype=torch.bfloat16)
+
+    def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[float, dict]:
+        """Leaves the batch's gradient in the parameters -> (mean nats per byte, the model's statistics of its last part)."""
+        parts, nats, statistics = len(self.parts), torch.zeros((), device=self.world.device), {}
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        for k, (x, y) in enumerate(zip(inputs.chunk(parts), targets.chunk(parts))):
+            lesson = self.teacher.lesson(k, x) if self.teacher else None
+            with self.world.communicates(self.loss_of, k == parts - 1):
+                with self.autocast():
+                    loss, after, found = self.loss_of(x, y, self.parts[k], lesson)
+                (loss / parts).backward()
+            self.parts[k] = states.detached(after)
+            statistics = dict(found)
+            nats += statistics.pop("nats") / parts
+        return float(self.world.mean(nats)), {name: float(value) for name, value in statistics.items()}
+
+    def update(self, inputs: Tensor, targets: Tensor) -> dict:
+        """One step of the optimizers -> its row of log.csv, as far as it is known."""
+        t = self.run.train
+        factor = schedule(self.at.bytes_seen, t)
+        nats, statistics = self.gradients(inputs, targets)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), t.clip or math.inf))
+        if not math.isfinite(norm):
+            last = self.out / "last.pt"
+            raise RuntimeError(
+                f"step {self.at.step}: the gradient is not finite; lower train.lr or train.matrix_lr and begin a new run"
+                + (f" with --init-from {last}" if last.exists() else "")
+            )
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            optimizer.step()
+        self.at.step += 1
+        self.at.bytes_seen += t.batch * t.length
+        row = {"step": self.at.step, "bytes_seen": self.at.bytes_seen, "train_bits": f"{nats / math.log(2):.5f}"}
+        row |= {"gradient_norm": f"{norm:.4f}", "lr_factor": f"{factor:.5f}"}
+        return row | {name: f"{value:.5g}" for name, value in statistics.items()}
+
+    def fit(self) -> None:
+        """Trains to total_bytes. Process 0 watches, scores and writes; the others only compute."""
+        t, at = self.run.train, self.at
+        batches, report = self.batches(), Report(self) if self.world.writes else None
+        while at.bytes_seen < t.total_bytes:
+            if report:
+                report.before_step()
+            row = self.update(*next(batches))
+            done = at.bytes_seen >= t.total_bytes
+            validated, kept, saved = (
+                every and at.step % every == 0 for every in (t.valid_every, t.keep_every, t.save_every)
+            )
+            improved = report.after_step(row, validated or done) if report else False
+            if validated or kept or saved or done:  # the same for all processes, which send their states here
+                names = (("best.pt", improved), (f"step-{at.step}.pt", kept), ("last.pt", saved or done))
+                self.save(*(name for name, wanted in names if wanted))
+        if report:
+            report.close()
+
+
+def train(
+    run: Run, out: Path, resume: bool = False, grow_from: Path | None = None, init_from: Path | None = None
+) -> None:
+    """Trains to run.train.total_bytes.
+
+    grow_from: a checkpoint of a shallower model, whose blocks are repeated and whose schedule goes on.
+    init_from: a checkpoint of the same model, whose weights begin a new schedule.
+    """
+    last = out / "last.pt"
+    if last.exists() and not resume:
+        raise ValueError(f"{last} exists: say --resume to go on, or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    world, done = World.join(run.train.device), False
+    try:
+        trainer = Trainer(run, out, world)
+        if last.exists():
+            trainer.restore(last)
+        elif grow_from:
+            trainer.at.bytes_seen = seen = beginnings.grow(trainer.model, grow_from)
+            if seen >= run.train.total_bytes:
+                raise ValueError(
+                    f"{grow_from} has seen {seen} bytes and its schedule goes on: train.total_bytes must be more, got "
+                    f"{run.train.total_bytes}"
+                )
+        elif init_from:
+            trainer.at.bytes_before = beginnings.initialize(trainer.model, init_from)
+        if trainer.at.bytes_seen < run.train.total_bytes:
+            if world.writes:
+                trainer.describe()
+            trainer.fit()
+        elif world.writes:  # run.json keeps the settings it was trained with
+            print(f"{last} has seen {trainer.at.bytes_seen:,} bytes, as many as train.total_bytes wants", flush=True)
+        done = True
+        del trainer  # what holds on to the processes' connection ends before it
+    finally:
+        world.leave(done)
