@@ -15,45 +15,43 @@
 #endif
 
 #include "base/check.h"
+#include "base/mailbox.h"
+#include "base/stack.h"
 
 namespace tern {
 namespace {
 
 using Word = std::atomic<uint32_t>;
 
-// A helper's word.  Only the caller offers; the helper or, later, the caller takes.
-enum : uint32_t {
-  kIdle,     // nothing to do
-  kOffered,  // a part waits
-  kAsleep,   // nothing to do, and the helper must be woken
-  kEnd,      // the helper is to return
-};
-
-// Rounds of a spinning wait: 20 to 50 microseconds.
+// Spinning waits of 20 to 50 microseconds, and sleeping ones.
 #ifdef __EMSCRIPTEN__
-constexpr int kSpins = 1 << 15;  // a load, a comparison and a jump: about a nanosecond
-void pause() {}
-void wait(Word& word, uint32_t value) {
-  __builtin_wasm_memory_atomic_wait32(reinterpret_cast<int32_t*>(&word), static_cast<int32_t>(value), -1);
-}
-void wake(Word& word) { __builtin_wasm_memory_atomic_notify(reinterpret_cast<int32_t*>(&word), 1); }
+struct System {
+  static constexpr int kSpins = 1 << 15;  // a load, a comparison and a jump: about a nanosecond
+  static void pause() {}
+  static void wait(Word& word, uint32_t value) {
+    __builtin_wasm_memory_atomic_wait32(reinterpret_cast<int32_t*>(&word), static_cast<int32_t>(value), -1);
+  }
+  static void wake(Word& word) { __builtin_wasm_memory_atomic_notify(reinterpret_cast<int32_t*>(&word), 1); }
+};
 #else
+struct System {
 #if defined(__x86_64__)
-constexpr int kSpins = 1000;  // 40 to 140 cycles each
-void pause() { __builtin_ia32_pause(); }
+  static constexpr int kSpins = 1000;  // 40 to 140 cycles each
+  static void pause() { __builtin_ia32_pause(); }
 #elif defined(__aarch64__)
-constexpr int kSpins = 1 << 15;  // a yield is next to nothing on most machines
-void pause() { asm volatile("yield"); }
+  static constexpr int kSpins = 1 << 15;  // a yield is next to nothing on most machines
+  static void pause() { asm volatile("yield"); }
 #else
-constexpr int kSpins = 1 << 15;
-void pause() {}
+  static constexpr int kSpins = 1 << 15;
+  static void pause() {}
 #endif
-void wait(Word& word, uint32_t value) { word.wait(value); }
-void wake(Word& word) { word.notify_one(); }
+  static void wait(Word& word, uint32_t value) { word.wait(value); }
+  static void wake(Word& word) { word.notify_one(); }
+};
 #endif
 
 struct alignas(64) Helper {
-  Word word{kIdle};
+  Mailbox<System> parts;  // only the caller offers; the helper or, later, the caller takes
 #ifdef __EMSCRIPTEN__
   char* stack = nullptr;  // its end, where stacks begin; allocated once
 #else
@@ -78,45 +76,22 @@ constexpr uint32_t kCallerAsleep = uint32_t{1} << 31;
 
 Pool pool;
 
-bool take(Helper& helper) {
-  uint32_t offered = kOffered;
-  return helper.word.compare_exchange_strong(offered, kIdle, std::memory_order_acquire, std::memory_order_relaxed);
-}
-
-/// Waits for a part, and takes it.  False: there will be none.
-bool next_part(Helper& helper) {
-  for (;;) {
-    for (int spin = 0; spin < kSpins; ++spin) {
-      const uint32_t word = helper.word.load(std::memory_order_relaxed);
-      if (word == kEnd) return false;
-      if (word == kOffered && take(helper)) return true;
-      pause();
-    }
-    uint32_t idle = kIdle;
-    if (helper.word.compare_exchange_strong(idle, kAsleep, std::memory_order_relaxed)) wait(helper.word, kAsleep);
-  }
-}
-
 void help(uint32_t part) {
   Helper& helper = pool.helpers[part];
-  while (next_part(helper)) {
+  while (helper.parts.next()) {
     pool.work(pool.context, part);
-    if (pool.pending.fetch_sub(1, std::memory_order_release) == (kCallerAsleep | 1)) wake(pool.pending);
+    if (pool.pending.fetch_sub(1, std::memory_order_release) == (kCallerAsleep | 1)) System::wake(pool.pending);
   }
-}
-
-void offer(Helper& helper, uint32_t word) {
-  if (helper.word.exchange(word, std::memory_order_acq_rel) == kAsleep) wake(helper.word);
 }
 
 void wait_for_helpers() {
-  for (int spin = 0; spin < kSpins; ++spin) {
+  for (int spin = 0; spin < System::kSpins; ++spin) {
     if (pool.pending.load(std::memory_order_acquire) == 0) return;
-    pause();
+    System::pause();
   }
   uint32_t pending = pool.pending.fetch_or(kCallerAsleep, std::memory_order_acquire) | kCallerAsleep;
   while (pending != kCallerAsleep) {
-    wait(pool.pending, pending);
+    System::wait(pool.pending, pending);
     pending = pool.pending.load(std::memory_order_acquire);
   }
 }
@@ -134,11 +109,11 @@ void run_parts(uint32_t parts, void (*work)(const void* context, uint32_t part),
   pool.work = work;
   pool.context = context;
   pool.pending.store(parts - 1, std::memory_order_relaxed);
-  for (uint32_t part = 1; part < parts; ++part) offer(pool.helpers[part], kOffered);
+  for (uint32_t part = 1; part < parts; ++part) pool.helpers[part].parts.offer();
   work(context, 0);
   uint32_t taken = 0;
   for (uint32_t part = 1; part < parts; ++part) {
-    if (!take(pool.helpers[part])) continue;
+    if (!pool.helpers[part].parts.take()) continue;
     work(context, part);
     ++taken;
   }
@@ -168,11 +143,10 @@ void enter_helper(uint32_t part) {
 }  // namespace
 
 uint32_t prepare_helper(uint32_t part) {
-  constexpr size_t kStackBytes = size_t{1} << 18;
   TERN_CHECK(part >= 1 && part < kMaxThreads);
   Helper& helper = pool.helpers[part];
   if (helper.stack == nullptr) helper.stack = new (std::align_val_t{64}) char[kStackBytes] + kStackBytes;
-  helper.word = kIdle;
+  helper.parts.clear();
   return reinterpret_cast<uintptr_t>(&enter_helper);
 }
 
@@ -182,11 +156,11 @@ void set_threads(uint32_t count) {
   TERN_CHECK(count >= 1 && count <= kMaxThreads && !pool.busy);
   for (uint32_t part = count; part < pool.threads; ++part) {
     Helper& helper = pool.helpers[part];
-    offer(helper, kEnd);
+    helper.parts.end();
     helper.thread.join();
   }
   for (uint32_t part = pool.threads; part < count; ++part) {
-    pool.helpers[part].word = kIdle;
+    pool.helpers[part].parts.clear();
     pool.helpers[part].thread = std::thread(help, part);
   }
   pool.threads = count;

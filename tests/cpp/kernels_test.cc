@@ -172,6 +172,15 @@ TEST(PackedTernary, PutsFourRowsInAByteAndSixteenColumnsInAVector) {
   EXPECT_EQ(packed.view().tiles[64 + 32 + 16 + 1], 0x55 + (1 << 6));
 }
 
+TEST(PackedTernary, BeginsAtACacheLine) {
+  for (const uint32_t size : {1u, 3u, 17u, 100u, 1000u}) {
+    const PackedTernary packed(size, size);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(packed.view().tiles) % kCacheLine, 0u) << size;
+    const PackedTernary copy = packed;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(copy.view().tiles) % kCacheLine, 0u) << size;
+  }
+}
+
 TEST(PackedTernaryDeathTest, RowsThatDoNotFitTrap) {
   PackedTernary packed(4, 4);
   EXPECT_DEATH(packed.pack_row(4, std::vector<uint8_t>(4, 1)), "");

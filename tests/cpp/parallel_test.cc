@@ -8,9 +8,11 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <random>
 #include <thread>
 
+#include "base/mailbox.h"
 #include "kernels/dispatch.h"
 #include "kernels/kernels.h"
 #include "session/choose_threads.h"
@@ -48,6 +50,54 @@ TEST(Parallel, DoesEveryPartOnceAndIsDoneWhenItReturns) {
       }
     }
   }
+}
+
+/// A clockwork that goes through one helper's waiting on one thread: `on_wait` happens while the helper sleeps.
+struct Clockwork {
+  static constexpr int kSpins = 3;
+  static inline std::function<void()> on_pause = [] {}, on_wait;
+  static inline int waits = 0, wakes = 0;
+  static void pause() { on_pause(); }
+  static void wait(std::atomic<uint32_t>&, uint32_t) {
+    ++waits;
+    on_wait();
+  }
+  static void wake(std::atomic<uint32_t>&) { ++wakes; }
+};
+
+TEST(Mailbox, AHelperThatIsWokenForNothingGoesToSleepAgain) {
+  Mailbox<Clockwork> box;
+  Clockwork::waits = Clockwork::wakes = 0;
+  int pauses = 0;
+  Clockwork::on_pause = [&] {
+    if (++pauses > 100) box.offer();  // spins on and on
+  };
+  Clockwork::on_wait = [&] {  // the first two times a notification of a part that is long done
+    if (Clockwork::waits == 3) box.offer();
+  };
+  EXPECT_TRUE(box.next());
+  EXPECT_EQ(Clockwork::waits, 3);
+  EXPECT_EQ(Clockwork::wakes, 1);
+  EXPECT_LE(pauses, Clockwork::kSpins);
+}
+
+TEST(Mailbox, APartIsTakenOnceAndTheEndIsTheEnd) {
+  Mailbox<Clockwork> box;
+  Clockwork::on_pause = [] {};
+  Clockwork::waits = Clockwork::wakes = 0;
+  box.offer();
+  EXPECT_TRUE(box.take());
+  EXPECT_FALSE(box.take());
+  box.offer();
+  EXPECT_TRUE(box.next());
+  EXPECT_EQ(Clockwork::wakes, 0) << "nobody slept";
+  Clockwork::on_wait = [&] { box.end(); };
+  EXPECT_FALSE(box.next());
+  EXPECT_FALSE(box.next());
+  EXPECT_EQ(Clockwork::wakes, 1);
+  box.clear();
+  box.offer();
+  EXPECT_TRUE(box.next());
 }
 
 TEST(Parallel, WakesThreadsThatHaveGoneToSleep) {

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
+#include "base/aligned.h"
 #include "kernels/ternary/packed.h"
 
 namespace tern {
@@ -31,7 +31,7 @@ class DenseMatrix {
   DenseView view() const { return {codes_.data(), rows_, cols_}; }
 
  private:
-  std::vector<int8_t> codes_;
+  AlignedVector<int8_t> codes_;
   uint32_t rows_ = 0;
   uint32_t cols_ = 0;
 };

@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
+#include "base/aligned.h"
 #include "base/check.h"
 
 namespace tern {
@@ -36,6 +36,7 @@ struct TernaryView {
 };
 
 /// Owner of a packed matrix; filled row by row in any order while a file streams in.  Starts as all zeros (w = 0).
+/// Its tiles begin at a cache line, so that no vector lies in two.
 class PackedTernary {
  public:
   PackedTernary() = default;
@@ -55,7 +56,7 @@ class PackedTernary {
  private:
   size_t byte_index(uint32_t row, uint32_t col) const;
 
-  std::vector<uint8_t> tiles_;
+  AlignedVector<uint8_t> tiles_;
   uint32_t rows_ = 0;
   uint32_t cols_ = 0;
 };

@@ -18,6 +18,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/stack.h"
 #include "kernels/simd/simd.h"
 
 namespace tern {
@@ -43,6 +44,8 @@ struct alignas(16) Scratch {
   // the packed matrix in this order would be read with large strides, at half the speed for 2048 columns.
   uint16_t entries[kSpanCols / kBlockCols][kBlockRows / kGroupRows][kGroups][kGroupRows];
 };
+
+static_assert(sizeof(Scratch) <= kMostOnStack);
 
 /// Lanes 8v .. 8v + 7 of the activations, columns `first` to `first + count`; tokens that are not there repeat the
 /// last.
