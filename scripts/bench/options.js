@@ -3,7 +3,18 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 export const kPresets = ['3.5M', '20M', '85M', '370M', '1.3B', '2.7B'];
-export const kParts = ['limits', 'products', 'dram', 'lab', 'activations', 'model', 'prompts', 'page', 'threads'];
+export const kParts = [
+  'limits',
+  'products',
+  'dram',
+  'lab',
+  'lab_dram',
+  'activations',
+  'model',
+  'prompts',
+  'page',
+  'threads',
+];
 export const kBrowsers = ['chromium', 'firefox'];
 export const kPeers = ['wllama', 'llama.cpp'];
 
@@ -17,7 +28,7 @@ same run measured in the same engine: dot products alone, or reading memory alon
 
   --browsers LIST   of ${kBrowsers.join(', ')}; none: only native (default: both)
   --no-native       only browsers
-  --parts LIST      of ${kParts.join(', ')} (default: all but dram, prompts and threads)
+  --parts LIST      of ${kParts.join(', ')} (default: all but dram, lab_dram, prompts and threads)
                       page: the shipped package: time to first byte, memory, speed; threads: speeds with two
   --models LIST     files, or sizes of random models: ${kPresets.join(', ')} (default: the shipped models, 3.5M and 20M)
   --big             a random model of 1.3B, too, and matrices of 64 MB; takes minutes
@@ -74,7 +85,9 @@ export function parse(words) {
   const quick = values.quick ?? false;
   const big = values.big ?? false;
   const parts = listOf('--parts', values.parts, kParts) ?? [
-    ...(quick ? ['limits', 'model', 'page'] : kParts.filter((part) => !['dram', 'prompts', 'threads'].includes(part))),
+    ...(quick
+      ? ['limits', 'model', 'page']
+      : kParts.filter((part) => !['dram', 'lab_dram', 'prompts', 'threads'].includes(part))),
     ...(big ? ['dram'] : []),
   ];
   const models = values.models?.split(',') ?? ['shipped', ...(quick ? [] : ['3.5M', '20M']), ...(big ? ['1.3B'] : [])];

@@ -1,7 +1,8 @@
 // From the lines that the engines print to rows of the table: a name, a value, a unit, and the share of the limit.
 
-/** A matrix or model larger than this is counted as read from DRAM in every step. */
+/** A matrix or model larger than this is counted as read from memory in every step. */
 export const kCacheBytes = 16 << 20;
+const kFarBytes = 96 << 20; // up to here, caches of 32 MB hold a part that counts: 64 MB have a limit of their own
 
 /**
  * One measurement.
@@ -14,7 +15,7 @@ export const kCacheBytes = 16 << 20;
  * @property {boolean} higher whether more is better
  * @property {number} [spread] of several rounds: how far the worst lies from the best, as a share of the best
  * @property {number} [share] of the limit that the same engine showed in the same run, 0 to 1
- * @property {string} [limit] which limit
+ * @property {string} [limit] which limit; without a share: its loop was slower than this, so it is not known
  * @property {object} of the same as `key`, for programs: what was measured, of which model, with how many threads
  */
 
@@ -31,13 +32,17 @@ export function limitsOf(lines) {
   return limits;
 }
 
-/** Of a rate in GMAC/s with weights of so many bytes in memory: {} where a limit is not known. */
+/** Of a rate in GMAC/s with weights of so many bytes in memory: {} where no limit was measured. */
 function shareOf(limits, level, gmac, bytes, tokens) {
-  const dot = limits.dot[level] ?? (level.startsWith('relaxed') ? limits.dot.relaxed : undefined);
+  const one = limits.dot[level] ?? (level.startsWith('relaxed') ? limits.dot.relaxed : undefined);
+  // Many tokens take tables; the definition never does, and earlier benches had no limit for them.
+  const [dot, name] =
+    tokens > 1 && level !== 'scalar' && limits.dot.table ? [limits.dot.table, 'adding'] : [one, 'dot'];
   if (!dot) return {};
-  const dram = limits.read.dram * kWeightsPerByte * tokens;
-  if (bytes > kCacheBytes && dram < dot) return { share: gmac / dram, limit: 'DRAM' };
-  return { share: gmac / dot, limit: 'dot' };
+  const memory = bytes > kFarBytes ? limits.read.dram : (limits.read['64 MB'] ?? limits.read.dram);
+  const read = memory * kWeightsPerByte * tokens;
+  const [rate, limit] = bytes > kCacheBytes && read < dot ? [read, 'DRAM'] : [dot, name];
+  return gmac <= rate ? { share: gmac / rate, limit } : { limit };
 }
 
 /**

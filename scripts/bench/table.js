@@ -3,6 +3,8 @@
 const show = (value) =>
   value >= 1000 ? Math.round(value).toLocaleString('en-US') : String(Number(value.toPrecision(3)));
 
+const kNoLimit = 'limit not known: its loop was slower';
+
 /**
  * The rows as aligned lines.
  * @returns {string}
@@ -13,7 +15,7 @@ export function table(rows) {
     what,
     show(value),
     unit,
-    share === undefined ? '' : `${Math.round(100 * share)} % of ${limit}`,
+    limit === undefined ? '' : share === undefined ? kNoLimit : `${Math.round(100 * share)} % of ${limit}`,
   ]);
   return align([['engine', 'what', 'value', '', 'share of the limit'], ...cells], [2]);
 }

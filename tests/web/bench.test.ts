@@ -159,6 +159,31 @@ describe('rows', () => {
     expect(tile).toMatchObject({ share: 0.75, limit: 'dot' }); // 32 tokens share each byte
   });
 
+  test('of many tokens are measured against additions from tables, where that limit was measured', () => {
+    const table = { bench: 'limit_dot', level: 'table', gmac_per_s: 100 };
+    const rows = toRows('native', [
+      ...kLimits,
+      table,
+      product(512, 512, 'relaxed', 50, 32),
+      product(8, 8, 'scalar', 1, 32),
+    ]);
+    expect(rows[4]).toMatchObject({ share: 0.5, limit: 'adding' });
+    expect(rows[5]).not.toHaveProperty('limit');
+  });
+
+  test('of 64 MB have a limit of their own', () => {
+    const near = { bench: 'limit_read', memory: '64 MB', gb_per_s: 9 };
+    const [row] = toRows('native', [...kLimits, near, product(16384, 16384, 'relaxed', 18)]).slice(4);
+    expect(row).toMatchObject({ share: 0.5, limit: 'DRAM' });
+  });
+
+  test('above the limit have no share, and the table says why', () => {
+    const rows = toRows('native', [...kLimits, product(512, 512, 'relaxed', 41)]);
+    expect(rows.at(-1)).toMatchObject({ limit: 'dot' });
+    expect(rows.at(-1)).not.toHaveProperty('share');
+    expect(table(rows)).toMatch(/512x512, relaxed +41 +GMAC\/s {2}limit not known: its loop was slower$/);
+  });
+
   test('without measured limits have no share', () => {
     expect(toRows('native', [product(512, 512, 'relaxed', 1)])[0]).not.toHaveProperty('share');
   });

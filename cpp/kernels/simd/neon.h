@@ -110,6 +110,9 @@ inline Vec shift_left_u64(Vec v, int bits) { return from_u64(vshlq_u64(as_u64(v)
 inline Vec narrow_low(Wide w) { return vuzp1q_s32(w.a, w.b); }
 inline Vec narrow_high(Wide w) { return vuzp2q_s32(w.a, w.b); }
 
+inline Vec average_u8(Vec a, Vec b) { return vreinterpretq_s32_u8(vrhaddq_u8(as_u8(a), as_u8(b))); }
+inline Vec bit_count_u8(Vec v) { return vreinterpretq_s32_u8(vcntq_u8(as_u8(v))); }
+inline Vec sub_i8(Vec a, Vec b) { return vreinterpretq_s32_s8(vsubq_s8(as_i8(a), as_i8(b))); }
 inline Vec sub_i16(Vec a, Vec b) { return from_i16(vsubq_s16(as_i16(a), as_i16(b))); }
 inline Vec low_pairs_i16(Vec a, Vec b) { return from_i16(vzip1q_s16(as_i16(a), as_i16(b))); }
 inline Vec high_pairs_i16(Vec a, Vec b) { return from_i16(vzip2q_s16(as_i16(a), as_i16(b))); }

@@ -30,6 +30,7 @@
 //   add_pairs_i16(v)      neighbouring 16-bit lanes added, in 32 bits
 //   sum_lanes_i32(a, b, c, d)   {sum of a's lanes, of b's, of c's, of d's}
 //   multiply_i32, _u32    32-bit lanes to a Wide;  narrow_low, narrow_high: the lower or upper halves of its lanes
+//   average_u8(a, b)      (a + b + 1) / 2;  bit_count_u8(v): ones in each byte
 //   dot_i8_i7(x, codes)           products of bytes, neighbours added, in 16 bits, codes below 2^7
 //   dot_add_i8_i7(x, codes, sum)  products of bytes, four neighbours added to a 32-bit lane: what else than codes below
 //                                 2^7 gives is the machine's; kernels/ternary/relaxed.cc finds out

@@ -102,6 +102,13 @@ inline Vec shift_left_u64(Vec v, int bits) { return _mm_sll_epi64(v, _mm_cvtsi32
 inline Vec narrow_low(Wide w) { return _mm_blend_epi16(w.a, _mm_slli_epi64(w.b, 32), 0xCC); }
 inline Vec narrow_high(Wide w) { return _mm_blend_epi16(_mm_srli_epi64(w.a, 32), w.b, 0xCC); }
 
+inline Vec average_u8(Vec a, Vec b) { return _mm_avg_epu8(a, b); }
+inline Vec bit_count_u8(Vec v) {
+  const Vec counts = _mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4), nibble = _mm_set1_epi8(15);
+  const Vec high = _mm_and_si128(_mm_srli_epi16(v, 4), nibble);
+  return _mm_add_epi8(_mm_shuffle_epi8(counts, _mm_and_si128(v, nibble)), _mm_shuffle_epi8(counts, high));
+}
+inline Vec sub_i8(Vec a, Vec b) { return _mm_sub_epi8(a, b); }
 inline Vec sub_i16(Vec a, Vec b) { return _mm_sub_epi16(a, b); }
 inline Vec low_pairs_i16(Vec a, Vec b) { return _mm_unpacklo_epi16(a, b); }
 inline Vec high_pairs_i16(Vec a, Vec b) { return _mm_unpackhi_epi16(a, b); }

@@ -99,6 +99,9 @@ inline Vec shift_left_u64(Vec v, int bits) { return wasm_i64x2_shl(v, static_cas
 inline Vec narrow_low(Wide w) { return wasm_i32x4_shuffle(w.a, w.b, 0, 2, 4, 6); }
 inline Vec narrow_high(Wide w) { return wasm_i32x4_shuffle(w.a, w.b, 1, 3, 5, 7); }
 
+inline Vec average_u8(Vec a, Vec b) { return wasm_u8x16_avgr(a, b); }
+inline Vec bit_count_u8(Vec v) { return wasm_i8x16_popcnt(v); }
+inline Vec sub_i8(Vec a, Vec b) { return wasm_i8x16_sub(a, b); }
 inline Vec sub_i16(Vec a, Vec b) { return wasm_i16x8_sub(a, b); }
 inline Vec low_pairs_i16(Vec a, Vec b) { return wasm_i16x8_shuffle(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
 inline Vec high_pairs_i16(Vec a, Vec b) { return wasm_i16x8_shuffle(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }

@@ -30,6 +30,33 @@ inline void masked_matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, 
   }
 }
 
+#if TERN_SIMD >= 2
+/// The machine's own dot product, whatever it takes as codes of 8 bits.
+struct RelaxedDot {
+  static Vec dot(Vec x, Vec codes, Vec sum) { return simd::dot_add_i8_i7(x, codes, sum); }
+};
+#endif
+
+/// Kernel A2.  Activations are the first operand, codes the second: x86 takes the second as unsigned.  Fields 1 and 2
+/// are used where they lie, so sums[1] is 4 times and sums[2] 16 times the row's sum; field 3 would make the operand
+/// exceed 7 bits, so it is shifted down.  No pair of products exceeds 2 * 127 * 32.
+template <class Dot>
+struct ScaledDots {
+  static void add(Vec bytes, Vec x, Vec (&sums)[4]) {
+    const Vec top = simd::bit_and(simd::shift_right_u16<6>(bytes), simd::splat_i8(0x03));
+    sums[0] = Dot::dot(x, simd::bit_and(bytes, simd::splat_i8(0x03)), sums[0]);
+    sums[1] = Dot::dot(x, simd::bit_and(bytes, simd::splat_i8(0x0C)), sums[1]);
+    sums[2] = Dot::dot(x, simd::bit_and(bytes, simd::splat_i8(0x30)), sums[2]);
+    sums[3] = Dot::dot(x, top, sums[3]);
+  }
+
+  static Vec finish(const Vec (&sums)[4], int32_t sum_x) {  // the shifts are exact: multiples of 4 and 16
+    const Vec rows =
+        simd::sum_lanes_i32(sums[0], simd::shift_right_i32<2>(sums[1]), simd::shift_right_i32<4>(sums[2]), sums[3]);
+    return simd::sub_i32(rows, simd::splat_i32(sum_x));
+  }
+};
+
 /// Kernel A1: the fields of a byte by nested masks, u0, u0 + 4 u1, u0 + 4 u1 + 16 u2 and the whole byte, so that three
 /// masks do; rows are differences of sums.  Needs a dot product that takes 8-bit codes:
 ///   kSigned false  as unsigned; the whole byte is at most 170

@@ -14,31 +14,8 @@
 namespace tern {
 
 namespace relaxed {
-namespace {
-
-// Kernel A2.  Activations are the first operand, codes the second: x86 takes the second as unsigned.  Fields 1 and 2
-// are used where they lie, so sums[1] is 4 times and sums[2] 16 times the row's sum; field 3 would make the operand
-// exceed 7 bits, so it is shifted down.  No pair of products exceeds 2 * 127 * 32.
-struct ScaledDots {
-  static void add(Vec bytes, Vec x, Vec (&sums)[4]) {
-    const Vec top = simd::bit_and(simd::shift_right_u16<6>(bytes), simd::splat_i8(0x03));
-    sums[0] = simd::dot_add_i8_i7(x, simd::bit_and(bytes, simd::splat_i8(0x03)), sums[0]);
-    sums[1] = simd::dot_add_i8_i7(x, simd::bit_and(bytes, simd::splat_i8(0x0C)), sums[1]);
-    sums[2] = simd::dot_add_i8_i7(x, simd::bit_and(bytes, simd::splat_i8(0x30)), sums[2]);
-    sums[3] = simd::dot_add_i8_i7(x, top, sums[3]);
-  }
-
-  static Vec finish(const Vec (&sums)[4], int32_t sum_x) {  // the shifts are exact: multiples of 4 and 16
-    const Vec rows =
-        simd::sum_lanes_i32(sums[0], simd::shift_right_i32<2>(sums[1]), simd::shift_right_i32<4>(sums[2]), sums[3]);
-    return simd::sub_i32(rows, simd::splat_i32(sum_x));
-  }
-};
-
-}  // namespace
-
 void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
-  masked_matvec<ScaledDots>(w, x, sum_x, y);
+  masked_matvec<ScaledDots<RelaxedDot>>(w, x, sum_x, y);
 }
 
 }  // namespace relaxed
@@ -94,14 +71,6 @@ void matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
 }
 
 }  // namespace relaxed_pairs
-
-namespace {
-
-struct RelaxedDot {
-  static Vec dot(Vec x, Vec codes, Vec sum) { return simd::dot_add_i8_i7(x, codes, sum); }
-};
-
-}  // namespace
 
 namespace relaxed_nested_u {
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/dispatch.h"
@@ -55,25 +56,55 @@ void bench_product(double seconds, const KernelLevel& level, const PackedTernary
 }
 
 #if TERN_SIMD >= 1
-// Dot products alone, with four independent sums in registers: no kernel built on this instruction can be faster.
-template <class DotAdd>
-double dot_rate(double seconds, int macs_per_dot, DotAdd dot_add) {
-  constexpr int kRounds = 10000;
-  return best_rate(seconds, 4.0 * kRounds * macs_per_dot, [&] {
+// A loop of one instruction and its additions to kChains independent sums, with the operands' roles as in the kernels:
+// activations that change each round, kCodes vectors of codes that the compiler does not know.
+template <size_t kChains, size_t kCodes, class DotAdd>
+double dot_rate_of(double seconds, double macs_per_dot, DotAdd dot_add) {
+  constexpr int kRounds = 4096;
+  static volatile uint8_t codes_source[kCodes];
+  return best_rate(seconds, kRounds * kChains * macs_per_dot, [&] {
+    simd::Vec codes[kCodes], sums[kChains], x = simd::zero();
+    for (size_t i = 0; i < kCodes; ++i) codes[i] = simd::splat_i8(static_cast<int8_t>(codes_source[i]));
+    for (simd::Vec& sum : sums) sum = simd::zero();
     const simd::Vec step = simd::splat_i16(1);
-    const simd::Vec w0 = simd::splat_i8(0), w1 = simd::splat_i8(1), w2 = simd::splat_i8(2), w3 = simd::splat_i8(3);
-    simd::Vec x = simd::zero();
-    simd::Vec s0 = x, s1 = x, s2 = x, s3 = x;
     for (int round = 0; round < kRounds; ++round) {
-      x = simd::add_i16(x, step);  // another operand each time, so that no product can be kept
-      s0 = dot_add(x, w0, s0);
-      s1 = dot_add(x, w1, s1);
-      s2 = dot_add(x, w2, s2);
-      s3 = dot_add(x, w3, s3);
+      x = simd::add_i16(x, step);
+      [&]<size_t... i>(std::index_sequence<i...>) {
+        ((sums[i] = dot_add(x, codes[i % kCodes], sums[i])), ...);
+      }(std::make_index_sequence<kChains>());
     }
+    for (size_t i = 1; i < kChains; ++i) sums[0] = simd::add_i32(sums[0], sums[i]);
     std::array<uint64_t, 2> result;
-    simd::store(result.data(), simd::add_i32(simd::add_i32(s0, s1), simd::add_i32(s2, s3)));
+    simd::store(result.data(), sums[0]);
     g_sink = result[0];
+  });
+}
+
+// The best of several forms, none of which needs more registers than there are: a sum that waits for itself takes a
+// dot product's latency of 4 or 5 cycles, so four chains as in a group of rows are too few for one instruction a cycle
+// or two, and where one is three instructions they want registers of their own.
+template <class DotAdd>
+double dot_rate(double seconds, double macs_per_dot, DotAdd dot_add) {
+  return std::max({dot_rate_of<4, 4>(seconds / 3, macs_per_dot, dot_add),
+                   dot_rate_of<8, 4>(seconds / 3, macs_per_dot, dot_add),
+                   dot_rate_of<12, 1>(seconds / 3, macs_per_dot, dot_add)});
+}
+
+// Adding entries of a table in the cache, as table_matmul() does: 8 tokens and four columns each.
+double table_rate(double seconds) {
+  constexpr size_t kEntries = 256, kChains = 8;
+  alignas(16) static int16_t table[kEntries][8];
+  return best_rate(seconds, kEntries * 32.0, [&] {
+    simd::Vec sums[kChains];
+    for (simd::Vec& sum : sums) sum = simd::zero();
+    for (size_t at = 0; at < kEntries; at += kChains) {
+      [&]<size_t... i>(std::index_sequence<i...>) {
+        ((sums[i] = simd::add_i16(sums[i], simd::load_aligned(table[at + i]))), ...);
+      }(std::make_index_sequence<kChains>());
+    }
+    for (size_t i = 1; i < kChains; ++i) sums[0] = simd::add_i16(sums[0], sums[i]);
+    simd::store(table[0], sums[0]);
+    g_sink = static_cast<uint64_t>(table[0][0]);
   });
 }
 
@@ -108,15 +139,18 @@ void Limits::add(const Limit& limit) {
 void Limits::measure(double seconds) {
 #if TERN_SIMD >= 1
   using simd::Vec;
+  // One multiplication of 16 bits serves two rows (ternary/simd128.cc).
   add({"limit_dot", "level", "simd128", "gmac_per_s",
-       dot_rate(seconds, 8, [](Vec x, Vec w, Vec sum) { return simd::add_i32(sum, simd::dot_i16(x, w)); })});
+       dot_rate(seconds, 16, [](Vec x, Vec w, Vec sum) { return simd::add_i32(sum, simd::dot_i16(x, w)); })});
 #if TERN_SIMD >= 2
   add({"limit_dot", "level", "relaxed", "gmac_per_s",
        dot_rate(seconds, 16, [](Vec x, Vec w, Vec sum) { return simd::dot_add_i8_i7(x, w, sum); })});
   add({"limit_dot", "level", "relaxed_pairs", "gmac_per_s",
        dot_rate(seconds, 16, [](Vec x, Vec w, Vec sum) { return simd::add_i16(sum, simd::dot_i8_i7(x, w)); })});
 #endif
+  add({"limit_dot", "level", "table", "gmac_per_s", table_rate(seconds)});
   add({"limit_read", "memory", "cache", "gb_per_s", read_rate(seconds, size_t{1} << 14)});
+  add({"limit_read", "memory", "64 MB", "gb_per_s", read_rate(seconds, size_t{1} << 26)});
   add({"limit_read", "memory", "dram", "gb_per_s", read_rate(seconds, size_t{1} << 28)});
 #else
   (void)seconds;
@@ -181,37 +215,85 @@ void bench_activations(double seconds) {
   print(line);
 }
 
-// Kernels that lost, measured on a matrix as wide as both of their layouts allow, and checked.
-void bench_lab(double seconds) {
-  constexpr uint32_t kRows = 2048, kCols = 1920;
-  const PackedTernary matrix = random_matrix(kRows, kCols);
-  std::vector<uint8_t> codes(size_t{kRows} * kCols);
-  for (uint32_t r = 0; r < kRows; ++r) matrix.unpack_row(r, std::span(codes).subspan(size_t{r} * kCols, kCols));
+namespace {
+
+// One row after the other, as random as those of random_matrix(): `set` gets a row's number and codes.
+template <class Set>
+void fill_rows(const PackedTernary& from, Set set) {
+  std::vector<uint8_t> codes(from.cols());
+  for (uint32_t r = 0; r < from.rows(); ++r) {
+    from.unpack_row(r, codes);
+    set(r, codes);
+  }
+}
+
+// Ours, as fast as it gets here, and all others on one matrix; each is checked.
+void bench_lab_shape(double seconds, const Shape shape, bool in_dram) {
+  const PackedTernary matrix = random_matrix(shape.rows, shape.cols);
   uint32_t random = 1;
   int32_t sum = 0;
-  std::vector<int8_t> x(kCols);
+  std::vector<int8_t> x(shape.cols);
   for (int8_t& value : x) sum += value = static_cast<int8_t>(static_cast<int>(next_random(random) % 255) - 127);
-  std::vector<int32_t> expected(kRows), y(kRows);
-  ternary_matvec(matrix.view(), x, sum, expected);
+  std::vector<int32_t> expected(shape.rows), y(shape.rows);
+  kernel_levels()[0].matvec(matrix.view(), x.data(), sum, expected.data());
 
   const auto measure = [&](const char* name, auto matvec) {
-    const double rate = best_rate(seconds, static_cast<double>(kRows) * kCols, [&] {
+    const double rate = best_rate(seconds, static_cast<double>(shape.rows) * shape.cols, [&] {
       matvec();
       g_sink = static_cast<uint64_t>(y[0]);
     });
     TERN_CHECK(y == expected);
     JsonWriter line;
-    line.open('{').key("bench").text("lab_matvec").key("kernel").text(name);
-    line.key("rows").unsigned_integer(kRows).key("cols").unsigned_integer(kCols).key("gmac_per_s").real(rate / 1e9);
+    line.open('{').key("bench").text("lab_matvec").key("kernel").text(name).key("rows").unsigned_integer(shape.rows);
+    line.key("cols").unsigned_integer(shape.cols).key("gmac_per_s").real(rate / 1e9);
     print(line);
   };
-  lab::BitPlanes planes(kRows, kCols, codes);
-  measure("bit_planes", [&] { planes.matvec(x, y); });
-  const lab::BaseThree digits(kRows, kCols, codes);
-  measure("base_three", [&] { digits.matvec(x, sum, y); });
+  for (const KernelLevel& level : kernel_levels().subspan(1)) {
+    if (level.is_exact()) measure(level.name, [&] { level.matvec(matrix.view(), x.data(), sum, y.data()); });
+  }
+  {
+    lab::RotorPlanes planes(shape.rows, shape.cols);
+    fill_rows(matrix, [&](uint32_t r, auto& codes) { planes.set_row(r, codes); });
 #if TERN_SIMD >= 1
+    measure("planes_simd128", [&] { planes.matvec_simd(x, sum, y); });
+#endif
+#if TERN_SIMD >= 2
+    if (relaxed_dot_is_exact()) measure("planes_relaxed", [&] { planes.matvec_relaxed(x, sum, y); });
+    if (relaxed_dot_takes_unsigned()) measure("planes_nested", [&] { planes.matvec_nested(x, sum, y); });
+#endif
+  }
+  {
+    lab::BaseThree digits(shape.rows, shape.cols);
+    fill_rows(matrix, [&](uint32_t r, auto& codes) { digits.set_row(r, codes); });
+#if TERN_SIMD >= 1
+    measure("base3_simd128", [&] { digits.matvec_simd(x, sum, y); });
+#endif
+#if TERN_SIMD >= 2
+    if (relaxed_dot_is_exact()) measure("base3_relaxed", [&] { digits.matvec_relaxed(x, sum, y); });
+#endif
+  }
+  if (in_dram) return;  // slower than memory by far
+  lab::BitPlanes bits(shape.rows, shape.cols);
+  fill_rows(matrix, [&](uint32_t r, auto& codes) { bits.set_row(r, codes); });
+  measure("bit_counts_64", [&] { bits.matvec(x, y); });
+#if TERN_SIMD >= 1
+  measure("bit_counts_128", [&] { bits.matvec_simd(x, y); });
   measure("one_row_dots", [&] { lab::one_row_dots(matrix.view(), x, sum, y); });
 #endif
+}
+
+}  // namespace
+
+void bench_lab(double seconds) {
+  for (const uint32_t cols : {512u, 2048u, 8192u}) {
+    bench_lab_shape(seconds, {(1u << 21) / cols, cols}, false);  // 0.5 MB of two bits
+  }
+}
+
+void bench_lab_dram(double seconds) {
+  for (const uint32_t cols : {512u, 2048u, 8192u}) {
+    bench_lab_shape(seconds, {(1u << 29) / cols, cols}, true);  // 128 MB
+  }
 }
 
 }  // namespace tern

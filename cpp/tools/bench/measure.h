@@ -76,7 +76,8 @@ inline uint32_t next_random(uint32_t& state) {
 
 // ---- The parts; each prints a line per measurement, with `seconds` for each ----
 
-/// Of the machine: dot products alone, reading memory alone.  Measured between the other parts, the best counts.
+/// Of the machine: the kernels' instructions alone, reading memory alone.  Measured between the other parts, the best
+/// counts.
 class Limits {
  public:
   void measure(double seconds);
@@ -93,7 +94,8 @@ class Limits {
 
 void bench_products(double seconds);     ///< every exact level, matrices in cache; and the shapes of BitNet b1.58 2B4T
 void bench_dram(double seconds);         ///< every fast level, a matrix of 64 MB
-void bench_lab(double seconds);          ///< kernels that lost
+void bench_lab(double seconds);          ///< kernels that lost, beside ours, in cache
+void bench_lab_dram(double seconds);     ///< the same from memory
 void bench_activations(double seconds);  ///< what happens between two products
 
 /// What bench_model and the two below measure.
