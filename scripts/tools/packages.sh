@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the system packages that are missing.  Usage: packages.sh GROUP...  (native wasm lint python browsers)
+# Installs the system packages that are missing.  Usage: packages.sh GROUP...  (native node wasm lint tidy python browsers fuzz)
 set -euo pipefail
 # shellcheck source=scripts/tools/common.sh
 source "$(dirname "$0")/common.sh"
@@ -13,13 +13,14 @@ native   | ninja-build         | have ninja
 native   | libgtest-dev        | [ -e /usr/include/gtest/gtest.h ]
 native   | libssl-dev          | [ -e /usr/include/openssl/evp.h ]
 native   | nlohmann-json3-dev  | [ -e /usr/include/nlohmann/json.hpp ]
+node     | python3-venv        | /usr/bin/python3 -c 'import ensurepip, venv'
+wasm     | python3             | have python3
 wasm     | clang-19            | [ -x /usr/lib/llvm-19/bin/clang ]
 wasm     | lld-19              | [ -x /usr/lib/llvm-19/bin/wasm-ld ]
 wasm     | llvm-19             | [ -x /usr/lib/llvm-19/bin/llvm-ar ]
-wasm     | xz-utils            | have xz
 lint     | clang-format-19     | have clang-format-19
-lint     | clang-tidy-19       | have clang-tidy-19
 lint     | shellcheck          | have shellcheck
+tidy     | clang-tidy-19       | have clang-tidy-19
 python   | python3-venv        | /usr/bin/python3 -c 'import ensurepip, venv'
 python   | python3-torch       | /usr/bin/python3 -c 'import importlib.util as u; assert u.find_spec("torch")'
 python   | libopenblas0-pthread| compgen -G '/usr/lib/*/openblas-pthread/libblas.so.3'
@@ -30,6 +31,8 @@ browsers | firefox-esr         | [ -x "${TERN_FIREFOX:-/usr/bin/firefox-esr}" ]
 browsers | webkit2gtk-driver   | have WebKitWebDriver
 browsers | xvfb                | have xvfb-run
 browsers | xauth               | have xauth
+fuzz     | clang-19            | have clang++-19
+fuzz     | libclang-rt-19-dev  | compgen -G '/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-*.a'
 EOF
 }
 
@@ -59,6 +62,6 @@ if ! install; then
   say "the package lists may be old: apt-get update, then once more"
   if ! quietly_as_root update || ! install; then
     tail -n 30 "$log" >&2
-    die "apt-get could not install: ${missing[*]}. On a system other than Debian 12 install the nearest equivalents by hand, then run the command again."
+    die "apt-get could not install ${missing[*]}: $(why_fetching_failed "$log"). On a system other than Debian 12 install the nearest equivalents by hand, then run the command again."
   fi
 fi
