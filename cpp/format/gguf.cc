@@ -289,7 +289,9 @@ Result<void> GgufReader::parse_metadata(Cursor& cursor) {
     const uint64_t length = cursor.u64();
     checked = check_limit("a text length", where(), length, GgufLimits::kStringBytes);
     if (!checked.ok()) return checked;
-    value.text = cursor.text(length).substr(0, GgufLimits::kKeptStringBytes);
+    const uint64_t kept = sink_->keeps(value.key) ? length : std::min(length, GgufLimits::kKeptStringBytes);
+    value.text = cursor.text(kept);
+    if (cursor.complete()) skip_ = length - kept;
   } else {
     const uint8_t* bytes = cursor.read(size_of(value.type));
     value.bits = bytes ? load_value(value.type, bytes) : 0;
@@ -320,7 +322,7 @@ Result<void> GgufReader::parse_array(Cursor& cursor, GgufValue& value) {
   const uint64_t item_bytes = size_of(type);
   if (type == GgufType::kString) {
     array_strings_left_ = items;
-  } else if (items > GgufLimits::kKeptArrayItems) {
+  } else if (items > GgufLimits::kKeptArrayItems && !sink_->keeps(value.key)) {
     skip_ = items * item_bytes;
   } else if (const uint8_t* bytes = cursor.read(items * item_bytes); bytes != nullptr) {
     for (uint64_t i = 0; i < items; ++i) value.items.push_back(load_value(type, bytes + i * item_bytes));
@@ -331,8 +333,14 @@ Result<void> GgufReader::parse_array(Cursor& cursor, GgufValue& value) {
 Result<void> GgufReader::parse_array_string(Cursor& cursor) {
   const uint64_t length = cursor.u64();
   const Result<void> checked = check_limit("a text length", where(), length, GgufLimits::kStringBytes);
-  if (!checked.ok()) return checked;
-  skip_ = length;
+  if (!checked.ok() || !cursor.complete()) return checked;
+  if (GgufValue& array = header_.metadata.back(); sink_->keeps(array.key)) {
+    const std::string_view text = cursor.text(length);
+    if (!cursor.complete()) return {};
+    array.texts.emplace_back(text);
+  } else {
+    skip_ = length;
+  }
   --array_strings_left_;
   return {};
 }

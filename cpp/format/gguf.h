@@ -24,10 +24,10 @@ struct GgufLimits {
   static constexpr uint64_t kTensors = 16384;
   static constexpr uint64_t kNameBytes = 64;  // of a tensor, as in ggml
   static constexpr uint64_t kKeyBytes = 256;
-  static constexpr uint64_t kStringBytes = 1 << 20;  // of one text
+  static constexpr uint64_t kStringBytes = 16 << 20;  // of one text: a whole tokenizer.json
   static constexpr uint64_t kArrayItems = 1 << 20;
-  static constexpr uint64_t kKeptArrayItems = 64;  // of numbers; longer arrays, and those of texts, are only counted
-  static constexpr uint64_t kHeaderBytes = 16 << 20;
+  static constexpr uint64_t kKeptArrayItems = 64;  // of numbers; longer arrays, and those of texts, only when asked for
+  static constexpr uint64_t kHeaderBytes = 64 << 20;
   static constexpr uint64_t kFileBytes = uint64_t{1} << 32;
   static constexpr uint64_t kKeptStringBytes = 4096;  // longer texts (chat templates and the like) are cut when kept
 };
@@ -57,7 +57,8 @@ struct GgufValue {
       0;             // integers sign- or zero-extended to 64 bits; bool 0 or 1; floats as IEEE bits; arrays: item count
   std::string text;  // strings
   GgufType item_type = GgufType::kU8;  // arrays
-  std::vector<uint64_t> items;         // arrays of at most kKeptArrayItems numbers: as `bits`; else empty
+  std::vector<uint64_t> items;         // arrays of at most kKeptArrayItems numbers, or kept ones: as `bits`
+  std::vector<std::string> texts;      // kept arrays of texts
 };
 
 struct GgufTensor {
@@ -85,6 +86,8 @@ struct GgufHeader {
 class GgufSink {
  public:
   virtual ~GgufSink() = default;
+  /// Whether the header is to have the whole text, or all items of the array, under this key, however long.
+  virtual bool keeps(std::string_view /*key*/) const { return false; }
   /// Once, when the header is complete and consistent in itself.
   virtual Result<void> on_header(const GgufHeader& header) = 0;
   /// Every row of every tensor, in order: tensor 0 row 0, 1, ...; bytes.size() == tensors[tensor].row_bytes.
@@ -135,7 +138,7 @@ class GgufReader {
   Result<void> failed_;
   std::vector<uint8_t> pending_;   // the unit or row so far
   uint64_t needed_ = kStartBytes;  // size of pending_ at which the unit is worth parsing
-  uint64_t skip_ = 0;              // bytes of uninteresting array items to drop first
+  uint64_t skip_ = 0;              // bytes of texts and array items that are not kept, to drop first
   uint64_t position_ = 0;          // in the file
   uint64_t fingerprint_ = 0xcbf29ce484222325;
   uint64_t metadata_count_ = 0;

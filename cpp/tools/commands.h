@@ -18,5 +18,6 @@ struct Command {
 extern const Command kGenerateCommand;
 extern const Command kEvalCommand;
 extern const Command kInspectCommand;
+extern const Command kTokenizeCommand;
 
 }  // namespace tern

@@ -1,4 +1,4 @@
-// tern.cc: the program tern: generate, eval and inspect.
+// tern.cc: the program tern: generate, eval, inspect and tokenize.
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -13,6 +13,7 @@ constexpr const char* kHelp =
     "  generate   continue a prompt, streaming; or talk to the model with --interactive\n"
     "  eval       bits per byte, perplexity and accuracy on a text file\n"
     "  inspect    settings, tensors, sizes, and the share of -1, 0 and +1 per matrix\n"
+    "  tokenize   the tokens of a text, and back\n"
     "\n"
     "tern COMMAND --help says more.  Exit status: 0, 1 for a file that cannot be used, 2 for a wrong option.\n";
 
@@ -40,10 +41,10 @@ int run(int argc, char** argv) {
     std::fputs(kHelp, stdout);
     return 0;
   }
-  for (const Command* command : {&kGenerateCommand, &kEvalCommand, &kInspectCommand}) {
+  for (const Command* command : {&kGenerateCommand, &kEvalCommand, &kInspectCommand, &kTokenizeCommand}) {
     if (name == command->name) return run_command(*command, {argv + 2, static_cast<size_t>(argc - 2)});
   }
-  return report(error_f(ErrorCode::kBadOption, "expected a command (generate, eval or inspect), found \"%s\"",
+  return report(error_f(ErrorCode::kBadOption, "expected a command (generate, eval, inspect or tokenize), found \"%s\"",
                         std::string(name).c_str()));
 }
 

@@ -11,6 +11,7 @@ native   | g++                 | have c++
 native   | cmake               | have cmake
 native   | ninja-build         | have ninja
 native   | libgtest-dev        | [ -e /usr/include/gtest/gtest.h ]
+native   | libpcre2-dev        | [ -e /usr/include/pcre2.h ]
 native   | libssl-dev          | [ -e /usr/include/openssl/evp.h ]
 native   | nlohmann-json3-dev  | [ -e /usr/include/nlohmann/json.hpp ]
 node     | python3-venv        | /usr/bin/python3 -c 'import ensurepip, venv'

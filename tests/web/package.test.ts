@@ -26,7 +26,7 @@ let folder: string;
 let project: string;
 let installed: string;
 
-/** Packs dist/ as it was built and unpacks it where `npm install ternlm.tgz` would: the package has no dependencies. */
+/** Packs dist/ as it was built and unpacks it, and what it depends on, where `npm install ternlm.tgz` would. */
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'ternlm-'));
   const [packed]: { filename: string }[] = JSON.parse(
@@ -36,7 +36,9 @@ beforeAll(() => {
   installed = join(project, 'node_modules/ternlm');
   mkdirSync(installed, { recursive: true });
   run('tar', ['-xzf', join(folder, packed?.filename ?? ''), '--strip-components=1', '-C', installed], folder);
-  symlinkSync(join(kRoot, 'node_modules/vite'), join(project, 'node_modules/vite'));
+  for (const name of ['vite', '@huggingface']) {
+    symlinkSync(join(kRoot, 'node_modules', name), join(project, 'node_modules', name));
+  }
   write('package.json', '{ "name": "clean", "private": true, "type": "module" }');
   write('index.html', '<!doctype html><title>Clean</title><script type="module" src="/main.ts"></script>');
   write('main.ts', kMain);
@@ -106,12 +108,13 @@ describe('the package', () => {
   test('exports what its map promises', () => {
     write(
       'resolve.mjs',
-      `for (const name of ['ternlm', 'ternlm/worker', 'ternlm/wasm/tern-simd.wasm', 'ternlm/package.json']) console.log(import.meta.resolve(name));`,
+      `for (const name of ['ternlm', 'ternlm/worker', 'ternlm/tokenizer', 'ternlm/wasm/tern-simd.wasm', 'ternlm/package.json']) console.log(import.meta.resolve(name));`,
     );
     const resolved = run(process.execPath, ['resolve.mjs'], project).trim().split('\n');
     expect(resolved.map((url) => url.replace(/^.*\/ternlm\//, ''))).toEqual([
       'dist/index.js',
       'dist/host/worker.js',
+      'dist/tokenizer.js',
       'dist/wasm/tern-simd.wasm',
       'package.json',
     ]);

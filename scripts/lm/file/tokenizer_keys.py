@@ -61,8 +61,8 @@ def keys_of(text: str, config: dict, settings: dict) -> dict:
             raise ValueError("model.byte_fallback is set, but not all of the pieces <0x00> to <0xFF> are there")
     else:
         keys["tokenizer.ternlm.split"] = _split(whole)
-        if not set(byte_characters()) <= set(tokens):
-            raise ValueError("it has pieces of bytes, but not a piece for every byte")
+        if not set(byte_characters()) & set(tokens):
+            raise ValueError("it has pieces of bytes, but not a piece for a single byte")
         if model.get("ignore_merges"):
             keys["tokenizer.ternlm.ignore_merges"] = True
     ids = {token: n for n, token in enumerate(tokens)}

@@ -1,0 +1,247 @@
+// The tokens of a text and the text of tokens, for models that do not read bytes: an entry of its own, ternlm/tokenizer.
+// SPDX-License-Identifier: MIT
+//
+// Splitting and merging is @huggingface/tokenizers; tests hold it equal to the Python library and to `tern tokenize`.
+// Three things differ from calling it directly: names of control tokens in a text are text unless asked for, \s and digits
+// are Unicode's as in the Python library, and tokens come back as bytes, so that no character is ever split.
+
+import { Tokenizer as Library } from '@huggingface/tokenizers';
+import { TernError, badOption, describe } from './errors.js';
+
+export interface EncodeOptions {
+  /** The names of control tokens in the text (`<s>`, say) are those tokens. Default: they are text like any other. */
+  readonly control?: boolean;
+}
+
+/** Tokens to text as it is written: a character whose bytes are in several tokens appears with the last of them. */
+export interface TokenDecoder {
+  /** The characters completed by these tokens; malformed ones become U+FFFD. TernError: no such token. */
+  push(tokens: Iterable<number>): string;
+  /** The end of the text: U+FFFD for a character that was begun and not finished; nothing if the text was `cut` short. */
+  finish(cut?: boolean): string;
+}
+
+/** What ByteLevel of the libraries splits at by itself (GPT-2). */
+const kGpt2Split = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+const kSpace = '▁';
+
+interface Piece {
+  readonly text: string;
+  readonly kind: 'text' | 'added' | 'control';
+}
+
+export class Tokenizer {
+  readonly #whole: Record<string, unknown>;
+  readonly #pieces: readonly Piece[];
+  readonly #bytes: readonly Uint8Array[];
+  readonly #dropped: ReadonlySet<string>; // characters of bytes that have no piece
+  readonly #beginsWithSpace: boolean;
+  #plain: Library | undefined;
+  #controlled: Library | undefined;
+
+  private constructor(whole: Record<string, unknown>) {
+    const model = record(whole['model'], 'model');
+    if (!Array.isArray(model['merges']) || model['merges'].length === 0) {
+      throw new TernError('bad-file', 'the tokenizer has no merges: convert the model again with its tokenizer.json');
+    }
+    this.#whole = whole;
+    this.#pieces = piecesOf(whole, model);
+    const ofCharacters = model['byte_fallback'] === true;
+    this.#bytes = this.#pieces.map((piece) => bytesOf(piece, ofCharacters));
+    const known = new Set(this.#pieces.map((piece) => piece.text));
+    this.#dropped = new Set(ofCharacters ? [] : kByteCharacters.filter((character) => !known.has(character)));
+    this.#beginsWithSpace = ofCharacters && JSON.stringify(whole['normalizer'] ?? null).includes('"Prepend"');
+  }
+
+  /**
+   * `json`: the text of a tokenizer.json (key `tokenizer.huggingface.json` of a model file);
+   * `vocabulary`: the tokens of the model, if known. TernError: not a tokenizer of these libraries, or of another size.
+   */
+  static fromJson(json: string, vocabulary?: number): Tokenizer {
+    try {
+      const tokenizer = new Tokenizer(record(JSON.parse(json), 'tokenizer.json'));
+      if (vocabulary !== undefined && vocabulary !== tokenizer.size) {
+        throw new TernError('bad-file', `the model has ${vocabulary} tokens, its tokenizer ${tokenizer.size} pieces`);
+      }
+      tokenizer.#plain = tokenizer.#library(false);
+      return tokenizer;
+    } catch (error) {
+      throw TernError.from(error, 'bad-file', 'the tokenizer cannot be used: ');
+    }
+  }
+
+  /** Pieces, and so the tokens it can give. */
+  get size(): number {
+    return this.#pieces.length;
+  }
+
+  /** The number of a piece by its name, `<s>` say; undefined if there is none. */
+  token(name: string): number | undefined {
+    const token = this.#pieces.findIndex((piece) => piece.text === name);
+    return token < 0 ? undefined : token;
+  }
+
+  /** The tokens of a text; what is not well-formed in it counts as U+FFFD. No token is put before or after it. */
+  encode(text: string | Uint8Array, options: EncodeOptions = {}): Uint32Array {
+    const given: unknown = text; // a caller in plain JavaScript can pass anything
+    if (typeof given !== 'string' && !(given instanceof Uint8Array)) {
+      throw badOption('text', 'a string or a Uint8Array', given);
+    }
+    const bytes = typeof given === 'string' ? new TextEncoder().encode(given) : given;
+    const whole = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
+    const library = options.control === true ? (this.#controlled ??= this.#library(true)) : this.#plain;
+    if (whole === '' || library === undefined) return new Uint32Array(0);
+    try {
+      return Uint32Array.from(library.encode(whole, { add_special_tokens: false }).ids);
+    } catch (error) {
+      throw new TernError('bad-file', `the tokenizer stopped: ${describe(error)}`, { cause: error });
+    }
+  }
+
+  /** The bytes that a token stands for, maybe a part of a character; none for a control token. TernError: no such token. */
+  bytes(token: number): Uint8Array {
+    const bytes = this.#bytes[token];
+    if (bytes === undefined) throw badOption('token', `a whole number from 0 to ${this.size - 1}`, token);
+    return bytes;
+  }
+
+  /** `begin`: whether the tokens begin a text, so that the space which encode() put there goes. */
+  decoder(begin = true): TokenDecoder {
+    const utf8 = new TextDecoder('utf-8', { ignoreBOM: true }); // a mark that the model wrote is a character
+    let first = begin && this.#beginsWithSpace;
+    return {
+      push: (tokens) => {
+        let text = '';
+        for (const token of tokens) {
+          let bytes = this.bytes(token);
+          if (first && bytes.length > 0) {
+            if (bytes[0] === 0x20) bytes = bytes.subarray(1);
+            first = false;
+          }
+          text += utf8.decode(bytes, { stream: true });
+        }
+        return text;
+      },
+      finish: (cut = false) => {
+        const rest = utf8.decode();
+        return cut ? '' : rest;
+      },
+    };
+  }
+
+  /** The library over the same file, with or without its control tokens. */
+  #library(control: boolean): Library {
+    const added = list(this.#whole['added_tokens']).filter((token) => control || token['special'] !== true);
+    const library = new Library(
+      {
+        ...this.#whole,
+        added_tokens: added,
+        pre_tokenizer: asInPython(this.#whole['pre_tokenizer']),
+        post_processor: null,
+        decoder: null,
+        normalizer: this.#whole['normalizer'] ?? null,
+      },
+      {},
+    );
+    const model = library.model;
+    if (this.#dropped.size > 0 && model !== null) {
+      // The library would keep such a byte as a border between merges; the Python library leaves it out before.
+      const encode = model.encode.bind(model);
+      const keep = (character: string) => !this.#dropped.has(character);
+      model.encode = (words) => encode(words.map((word) => Array.from(word).filter(keep).join('')));
+    }
+    return library;
+  }
+}
+
+// ---- the file ----
+
+function record(value: unknown, name: string): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new TernError('bad-file', `the tokenizer cannot be used: expected an object as ${name}`);
+  }
+  return Object.fromEntries(Object.entries(value));
+}
+
+function list(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.map((item: unknown) => record(item, 'an item of a list')) : [];
+}
+
+function piecesOf(whole: Record<string, unknown>, model: Record<string, unknown>): Piece[] {
+  const unknown = model['unk_token'];
+  const pieces: Piece[] = [];
+  for (const [text, token] of Object.entries(record(model['vocab'], 'model.vocab'))) {
+    pieces[slot(token)] = { text, kind: text === unknown ? 'control' : 'text' };
+  }
+  for (const token of list(whole['added_tokens'])) {
+    pieces[slot(token['id'])] = {
+      text: String(token['content']),
+      kind: token['special'] === true ? 'control' : 'added',
+    };
+  }
+  if (Object.keys(pieces).length !== pieces.length) {
+    throw new TernError('bad-file', 'the tokenizer cannot be used: it has numbers of tokens without a piece');
+  }
+  return pieces;
+}
+
+function slot(token: unknown): number {
+  if (typeof token !== 'number' || !Number.isInteger(token) || token < 0 || token >= 1 << 24) {
+    throw new TernError('bad-file', `the tokenizer cannot be used: ${String(token)} is no number of a token`);
+  }
+  return token;
+}
+
+/** \s of a regular expression is White_Space in the Python library; JavaScript's own has U+FEFF and lacks U+0085. */
+function whiteSpace(pattern: string): string {
+  return pattern.replace(/\\([\s\S])/g, (all, letter: string) =>
+    letter === 's' ? String.raw`\p{White_Space}` : letter === 'S' ? String.raw`\P{White_Space}` : all,
+  );
+}
+
+function asInPython(value: unknown): unknown {
+  if (value === null || value === undefined) return null;
+  const part = record(value, 'pre_tokenizer');
+  if (part['type'] === 'Sequence') {
+    return { ...part, pretokenizers: list(part['pretokenizers']).map(asInPython) };
+  }
+  const split = (regex: string) => ({
+    type: 'Split',
+    pattern: { Regex: whiteSpace(regex) },
+    behavior: 'Isolated',
+    invert: false,
+  });
+  if (part['type'] === 'ByteLevel' && part['use_regex'] !== false) {
+    return { type: 'Sequence', pretokenizers: [split(kGpt2Split), { ...part, use_regex: false }] };
+  }
+  // Digits of the Python library are those of every script.
+  if (part['type'] === 'Digits')
+    return split(part['individual_digits'] === true ? String.raw`\p{N}` : String.raw`\p{N}+`);
+  const pattern = part['type'] === 'Split' ? record(part['pattern'], 'pattern') : {};
+  return typeof pattern['Regex'] === 'string' ? { ...part, pattern: { Regex: whiteSpace(pattern['Regex']) } } : part;
+}
+
+// ---- bytes ----
+
+/** The character that stands for a byte in pieces of bytes: printable ones for themselves, the others from U+0100 on. */
+const kByteCharacters: readonly string[] = (() => {
+  let hidden = 256;
+  return Array.from({ length: 256 }, (_, byte) => {
+    const shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    return String.fromCharCode(shown ? byte : hidden++);
+  });
+})();
+const kByteOf: ReadonlyMap<string, number> = new Map(kByteCharacters.map((character, byte) => [character, byte]));
+
+function bytesOf({ text, kind }: Piece, ofCharacters: boolean): Uint8Array {
+  if (kind === 'control') return new Uint8Array(0);
+  if (kind === 'added') return new TextEncoder().encode(text);
+  if (ofCharacters) {
+    const byte = /^<0x([0-9A-F]{2})>$/.exec(text)?.[1];
+    return byte === undefined
+      ? new TextEncoder().encode(text.replaceAll(kSpace, ' '))
+      : Uint8Array.of(parseInt(byte, 16));
+  }
+  const bytes = Array.from(text, (character) => kByteOf.get(character));
+  return bytes.every((byte) => byte !== undefined) ? Uint8Array.from(bytes) : new TextEncoder().encode(text);
+}
