@@ -131,7 +131,9 @@ def write_bitmamba(path, tensors, width=32, layers=2, heads=4, vocab=PIECES):
         for name, tensor in tensors:
             values = tensor.numpy().astype(np.float32)
             if name.endswith(("_proj.weight", "lm_head.weight")):
-                divisor = np.float32(1) / np.abs(values).mean(dtype=np.float32)
+                divisor = np.float32(1) / np.float32(
+                    np.float16(np.abs(values).mean())
+                )  # a scale that is a number of the file, too
                 codes = (np.clip(np.rint(values * divisor), -1, 1) + 1).astype(np.uint8).reshape(len(values), -1, 4)
                 packed = codes[..., 0] | codes[..., 1] << 2 | codes[..., 2] << 4 | codes[..., 3] << 6
                 file.write(struct.pack("<3if", 2, *values.shape, divisor) + packed.astype(np.uint8).tobytes())
