@@ -12,6 +12,9 @@ export async function everyCall(): Promise<void> {
   const text: ReadableStream<string> = generation.text;
   const bytes: ReadableStream<Uint8Array> = generation.bytes;
   const result: GenerateResult = await generation.stop();
+  const from: number = result.from;
+  const ended: undefined = await generation.ended.then(() => undefined);
+  const { value }: IteratorResult<Chunk, void> = await generation[Symbol.asyncIterator]().next();
 
   const stages: number = model.info.stages;
   const trace = { boundaries: stages > 0 };
@@ -24,11 +27,12 @@ export async function everyCall(): Promise<void> {
   const session = model.session();
   const fed: Uint8Array | null = (await session.feed('x', { trace })).boundaries;
   await session.restore(await session.save());
-  void [info, text, bytes, result, score, boundaries, ofPrompt, fed];
+  void [info, text, bytes, result, score, boundaries, ofPrompt, fed, from, ended, value];
 
   const { kernels, tables, runtime }: Capabilities = await probe({ runtime: 'worker' });
   const rates: (number | null)[] = [...kernels.map(({ gmacPerS }) => gmacPerS), tables.gmacPerS];
   void [rates, runtime.kernel];
+  await probe({ signal: AbortSignal.timeout(1000) });
   // @ts-expect-error nothing can be chosen by hand
   await probe({ kernel: 'relaxed' });
 
@@ -47,6 +51,20 @@ export async function everyCall(): Promise<void> {
   await load(42);
   // @ts-expect-error there is no such option
   model.stream('x', { top_k: 1 });
+  // @ts-expect-error a prompt is text or bytes
+  model.stream(5);
+  // @ts-expect-error a score takes a signal and nothing else
+  await model.score('x', { maxBytes: 1 });
+  // @ts-expect-error what is saved is bytes
+  await session.restore('x');
+  // @ts-expect-error there is no such option
+  await load('model.gguf', { onprogress: () => undefined });
+  // @ts-expect-error options are an object
+  await load('model.gguf', null);
+  const maybe = Math.random() > 2 ? AbortSignal.timeout(1) : undefined;
+  await session.feed('x', { signal: maybe }); // a signal that may be missing need not be left out
+  await load('model.gguf', { signal: maybe });
+  model.stream('x', { signal: maybe });
   // @ts-expect-error options have types
   model.stream('x', { maxBytes: '10' });
   // @ts-expect-error results cannot be changed

@@ -31,8 +31,8 @@ type Ask = (session: Session, signal?: AbortSignal) => Promise<unknown>;
 
 /** A call of each method, none of which ends by itself. */
 const kCalls: Record<string, Ask> = {
-  'session.feed': (session, signal) => session.feed(kLong, { ...(signal && { signal }) }),
-  'session.score': (session, signal) => session.score(kLong, { ...(signal && { signal }) }),
+  'session.feed': (session, signal) => session.feed(kLong, { signal }),
+  'session.score': (session, signal) => session.score(kLong, { signal }),
   'session.save': async (session) => waiting(session, () => session.save()),
   'session.restore': async (session) => waiting(session, () => session.restore(new Uint8Array(9))),
   'session.reset': async (session) => waiting(session, () => session.reset()),
@@ -41,10 +41,10 @@ const kCalls: Record<string, Ask> = {
   'session.stream, its text': async (session, signal) => readAll(unread(session, signal).text),
   'session.stream, its bytes': async (session, signal) => readAll(unread(session, signal).bytes),
   'session.stream behind other work': async (session, signal) => waiting(session, () => unread(session, signal).result),
-  'model.score': (_, signal) => model.score(kLong, { ...(signal && { signal }) }),
-  'model.generate, reading': (_, signal) => model.generate(kLong, { ...(signal && { signal }) }),
-  'model.generate, writing': (_, signal) => model.generate(found(), { ...kEndless, ...(signal && { signal }) }),
-  'model.stream, its boundaries': (_, signal) => model.stream(kLong, { ...(signal && { signal }) }).promptBoundaries,
+  'model.score': (_, signal) => model.score(kLong, { signal }),
+  'model.generate, reading': (_, signal) => model.generate(kLong, { signal }),
+  'model.generate, writing': (_, signal) => model.generate(found(), { ...kEndless, signal }),
+  'model.stream, its boundaries': (_, signal) => model.stream(kLong, { signal }).promptBoundaries,
 };
 const kTakeSignals = Object.keys(kCalls).filter((name) => !/save|restore|reset/.test(name));
 const kOfSessions = Object.keys(kCalls).filter((name) => name.startsWith('session'));
@@ -57,7 +57,7 @@ async function waiting(session: Session, ask: () => Promise<unknown>): Promise<u
 
 function unread(session: Session, signal?: AbortSignal): ReturnType<Session['stream']> {
   session.feed(found()).catch(() => undefined);
-  return session.stream({ ...kEndless, ...(signal && { signal }) });
+  return session.stream({ ...kEndless, signal });
 }
 
 async function readAll(source: AsyncIterable<unknown>): Promise<void> {

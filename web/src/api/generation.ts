@@ -152,7 +152,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     return this.#settled();
   }
 
-  /** Bytes of output held in memory now. */
+  /** @internal Bytes of output held in memory now. */
   get keptBytes(): number {
     return this.#bytes.end - this.#bytes.from;
   }

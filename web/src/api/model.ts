@@ -20,9 +20,7 @@ export interface LoadProgress {
   readonly total: number | null;
 }
 
-export interface LoadOptions {
-  /** Ends loading whatever it is at: fetching, compiling, starting, testing. */
-  signal?: AbortSignal;
+export interface LoadOptions extends CallOptions {
   /** What it throws, loading fails with. */
   onProgress?: (progress: LoadProgress) => void;
   /** SHA-256 of the file, 64 hexadecimal digits. Another file is refused. */

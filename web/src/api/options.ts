@@ -30,14 +30,14 @@ export interface TraceOptions {
   boundaries?: boolean;
 }
 
-export interface GenerateOptions extends SampleOptions {
-  signal?: AbortSignal;
-  trace?: TraceOptions;
+/** What every call that can take long takes. */
+export interface CallOptions {
+  /** Ends the call, which then fails with the signal's reason. */
+  signal?: AbortSignal | undefined;
 }
 
-/** Options of calls that take a signal and no more. */
-export interface CallOptions {
-  signal?: AbortSignal | undefined;
+export interface GenerateOptions extends SampleOptions, CallOptions {
+  trace?: TraceOptions;
 }
 
 /** The options of a generation as the engine takes them. */
@@ -84,7 +84,7 @@ const kMostThreads = 64; // kMaxThreads in cpp/base/parallel.h
 export function toLoadOrder(
   options: LoadOptions | undefined,
   known = 'signal onProgress integrity bytes runtime threads assets fetch',
-): Omit<LoadOptions, 'signal'> & Required<Pick<LoadOptions, 'runtime' | 'assets' | 'threads'>> & CallOptions {
+): LoadOptions & Required<Pick<LoadOptions, 'runtime' | 'assets' | 'threads'>> {
   const given = checked('', options, known);
   const { onProgress, fetch, integrity, bytes, runtime = 'auto', threads = 1 } = given;
   for (const [name, value] of Object.entries({ onProgress, fetch })) {

@@ -5,11 +5,10 @@ import { abortable } from '../deferred.js';
 import type { KernelsReport } from '../engine/types.js';
 import { TernError } from '../errors.js';
 import { start, type Assets, type PlaceInfo, type Runtime } from '../link/start.js';
-import { toLoadOrder } from './options.js';
+import { toLoadOrder, type CallOptions } from './options.js';
 
 /** As for load(). */
-export interface ProbeOptions {
-  signal?: AbortSignal;
+export interface ProbeOptions extends CallOptions {
   runtime?: Runtime;
   assets?: Assets;
 }
