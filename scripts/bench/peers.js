@@ -1,5 +1,5 @@
 // Measures what others need for the same products: wllama in Chromium and llama.cpp natively, on random llama models.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { missing } from '../../tests/browsers/drivers.js';
 import { job } from './engines.js';
 import { random } from './models.js';
@@ -7,7 +7,7 @@ import { kPresets } from './options.js';
 import { attempt, run } from './processes.js';
 import { parseLines } from './rows.js';
 
-const kWllama = '@wllama/wllama@3.8.1';
+const kWllama = '@wllama/wllama@3.13.0';
 const kLlama = 'llama-cpp-python==0.3.36';
 // Only the library: its programs take most of the time that it needs to compile.
 const kLlamaBuild = [
@@ -22,7 +22,10 @@ const kLlamaBuild = [
 
 async function installWllama(folder, note) {
   const installed = `${folder}/node_modules/@wllama/wllama`;
-  if (existsSync(`${installed}/esm/index.js`)) return installed;
+  const { version } = existsSync(`${installed}/package.json`)
+    ? JSON.parse(readFileSync(`${installed}/package.json`))
+    : {};
+  if (kWllama.endsWith(`@${version}`)) return installed;
   note(`installing ${kWllama} into build/peers`);
   await run('npm', ['install', '--prefix', folder, '--no-save', '--no-audit', '--no-fund', kWllama]);
   return installed;

@@ -292,7 +292,7 @@ void bench_lab(double seconds) {
 
 void bench_lab_dram(double seconds) {
   for (const uint32_t cols : {512u, 2048u, 8192u}) {
-    bench_lab_shape(seconds, {(1u << 29) / cols, cols}, true);  // 128 MB
+    bench_lab_shape(seconds, {(1u << 28) / cols, cols}, true);  // 64 MB
   }
 }
 
