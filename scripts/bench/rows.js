@@ -96,8 +96,10 @@ function describe(line, limits) {
       );
       return [{ what: `${line.rows}x${line.cols}${tokens}, ${line.level}`, ...gmac, ...share }];
     }
-    case 'lab_matvec':
-      return [{ what: `lab: ${line.kernel} ${line.rows}x${line.cols}`, ...gmac }];
+    case 'lab_matvec': {
+      const copies = line.copies > 1 ? ` x ${line.copies} copies, from memory` : '';
+      return [{ what: `lab: ${line.kernel} ${line.rows}x${line.cols}${copies}`, ...gmac }];
+    }
     case 'quantize_activations':
       return [{ what: 'quantise activations', unit: 'M/s', value: line.million_values_per_s }];
     case 'decode':
