@@ -179,11 +179,14 @@ def _f32(tensor: torch.Tensor) -> np.ndarray:
 # ---- reading
 
 
+def keys_of(reader: gguf.GGUFReader) -> dict:
+    return {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
+
+
 def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     """-> (key values, tensors as float32 arrays with the columns last, padding included)."""
     reader = gguf.GGUFReader(path)
-    keys = {key: field.contents() for key, field in reader.fields.items() if not key.startswith("GGUF.")}
-    tensors = {}
+    keys, tensors = keys_of(reader), {}
     for tensor in reader.tensors:
         ternary = tensor.tensor_type in TERNARY_TYPES.values()
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type) if ternary else tensor.data
