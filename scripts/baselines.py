@@ -17,11 +17,11 @@ import json
 import lzma
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from lm.measure import ngram
+from lm.text import command, files
 from lm.text.data import read_text
 
 PPMD_ORDERS = (4, 6, 8, 10, 12, 16, 24)
@@ -80,23 +80,19 @@ def as_points(text: Path, training: Path | None, report: dict, trained: list[dic
     return {**names, "points": points + trained}
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("text", type=Path)
     parser.add_argument("--train", type=Path, help="a training text, for n-gram models and for PPMd to read first")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--out", type=Path, help="write all points there, as plot.py models reads them")
     arguments = parser.parse_args()
-    try:
-        stream = read_text(arguments.text)
-        report = measure(stream.tobytes())
-        trained = measure_trained(stream, read_text(arguments.train), report["ppmd_order"]) if arguments.train else []
-        if arguments.out:
-            content = as_points(arguments.text, arguments.train, report, trained)
-            arguments.out.write_text(json.dumps(content, indent=2) + "\n")
-    except (OSError, ValueError) as error:
-        print(f"baselines: {error}", file=sys.stderr)
-        return 1
+    stream = read_text(arguments.text)
+    report = measure(stream.tobytes())
+    trained = measure_trained(stream, read_text(arguments.train), report["ppmd_order"]) if arguments.train else []
+    if arguments.out:
+        content = as_points(arguments.text, arguments.train, report, trained)
+        files.write_text(arguments.out, json.dumps(content, indent=2) + "\n")
     if arguments.json:
         print(json.dumps({**report, "trained": trained}))
     else:
@@ -107,8 +103,7 @@ def main() -> int:
             print(
                 f"{point['name']}: {point['bits_per_byte']:.4f} bits per byte, {point['download']:,} bytes to download"
             )
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -20,6 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lm.file import convert, gguf_file, published, tokenizer_keys, weights
+from lm.text import command, files
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
 TEXTS = ("config.json", "tokenizer.json", "tokenizer_config.json", "README.md")
@@ -68,17 +69,17 @@ def opened(path: Path) -> tuple[published.Published, weights.Checkpoint, list[Pa
     if not file.exists():
         raise ValueError(f"{path}: expected config.json in it, which says what kind of model this is, found none")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(files.read_text(file))
     except ValueError as fault:
         raise ValueError(f"{file}: not JSON: {fault}") from None
     kind = published.of_config_json(config)
-    tensors, files = weights.open_folder(path)
-    return kind, tensors, files, config
+    tensors, parts = weights.open_folder(path)
+    return kind, tensors, parts, config
 
 
 def run(arguments: argparse.Namespace) -> None:
     path = local(arguments.source, (*WANTED, *TEXTS))
-    kind, tensors, files, config = opened(path)
+    kind, tensors, parts, config = opened(path)
     if not arguments.tokenizer and path.is_file():
         raise ValueError(f"{path}: a .bin has no tokenizer in it: name the folder of one with --tokenizer")
     tokenizer_folder = local(arguments.tokenizer, TEXTS) if arguments.tokenizer else path
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
         name=arguments.name or arguments.out.stem,
         license=license_name,
         source=arguments.source if arguments.source.startswith("hf:") else path.resolve().name,
-        source_sha256=weights.sha256(files),
+        source_sha256=weights.sha256(parts),
     )
     bar = tqdm(unit="B", unit_scale=True, desc=arguments.out.name, disable=arguments.quiet)
 
@@ -108,7 +109,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes")
 
 
-def main(words: list[str] | None = None) -> int:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", help="folder, BitMamba-2 .bin, or hf:owner/name[@revision]")
     parser.add_argument("--out", type=Path, required=True, help="the .gguf file to write")
@@ -123,13 +124,8 @@ def main(words: list[str] | None = None) -> int:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     arguments = parser.parse_args(words)
-    try:
-        run(arguments)
-    except (OSError, ValueError) as error:
-        print(f"convert: {error}", file=sys.stderr)
-        return 1
-    return 0
+    run(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from lm.measure.deviation import analyse, tables
+from lm.text import command, files
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="a .gguf file")
     parser.add_argument("--text", type=Path, required=True)
@@ -27,16 +27,11 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--out", type=Path, help="write the JSON there as well")
     arguments = parser.parse_args()
-    try:
-        report = analyse(arguments.model, arguments.text, arguments.bytes, arguments.engine_weights)
-        if arguments.out:
-            arguments.out.write_text(json.dumps(report, indent=2) + "\n")
-    except (OSError, ValueError) as error:
-        print(f"deviation: {error}", file=sys.stderr)
-        return 1
+    report = analyse(arguments.model, arguments.text, arguments.bytes, arguments.engine_weights)
+    if arguments.out:
+        files.write_text(arguments.out, json.dumps(report, indent=2) + "\n")
     print(json.dumps(report, indent=2) if arguments.json else tables(report))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

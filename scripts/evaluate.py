@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from tqdm import tqdm
 
 from lm.measure import samples
 from lm.measure.evaluation import comparison, evaluate, evaluate_in_engine, sheet
+from lm.text import command, files
 from lm.text.data import read_text
 from lm.text.encoding import encode
 
@@ -52,19 +52,14 @@ def run(arguments: argparse.Namespace) -> list[dict]:
     return reports
 
 
-def main() -> int:
+def main() -> None:
     arguments = arguments_of()
-    try:
-        reports = run(arguments)
-        content = json.dumps(reports[0] if len(reports) == 1 else {"models": reports}, indent=2)
-        if arguments.out:
-            arguments.out.write_text(content + "\n")
-    except (OSError, ValueError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
+    reports = run(arguments)
+    content = json.dumps(reports[0] if len(reports) == 1 else {"models": reports}, indent=2)
+    if arguments.out:
+        files.write_text(arguments.out, content + "\n")
     print(content if arguments.json else sheet(reports[0]) if len(reports) == 1 else comparison(reports))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

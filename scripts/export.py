@@ -7,14 +7,14 @@ export.py --checkpoint runs/stories/last.pt --out models/stories.gguf --name "St
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from lm.file import gguf_file
 from lm.file.checkpoint import load_model
+from lm.text import command
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the .gguf file to write")
@@ -26,22 +26,17 @@ def main() -> int:
     parser.add_argument("--license", default="MIT", help="SPDX name of the licence of the weights")
     parser.add_argument("--training-text", default="", help="what it was trained on, and that text's licence")
     arguments = parser.parse_args()
-    try:
-        model, checkpoint = load_model(arguments.checkpoint)
-        card = gguf_file.Card(
-            name=arguments.name or arguments.out.stem,
-            description=arguments.description,
-            license=arguments.license,
-            training_text=arguments.training_text,
-            training_bytes=int(checkpoint["bytes_seen"]),
-        )
-        gguf_file.write(arguments.out, model, card, arguments.type)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"export: {error}", file=sys.stderr)
-        return 1
+    model, checkpoint = load_model(arguments.checkpoint)
+    card = gguf_file.Card(
+        name=arguments.name or arguments.out.stem,
+        description=arguments.description,
+        license=arguments.license,
+        training_text=arguments.training_text,
+        training_bytes=int(checkpoint["bytes_seen"]),
+    )
+    gguf_file.write(arguments.out, model, card, arguments.type)
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes, {checkpoint['bytes_seen']:,} bytes of text seen")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -9,11 +9,11 @@ What can be read, what changes and what is refused: scripts/lm/file/public_hnet.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from lm.file import gguf_file
 from lm.file.public_hnet import model_of, read_weights, shift_of
+from lm.text import command
 from lm.text.encoding import encode
 
 CHECKED_BYTES = 4096
@@ -33,7 +33,7 @@ def check_shift(model, text: Path) -> str:
     return f"{following:.3f} bits per byte on the first {tokens.size} bytes of {text}"
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", type=Path, required=True, help="state_dict, .safetensors or a folder with one")
     parser.add_argument("--out", type=Path, required=True, help="the .gguf file to write")
@@ -44,22 +44,17 @@ def main() -> int:
     parser.add_argument("--license", default="", help="SPDX name of the licence of the weights")
     parser.add_argument("--training-text", default="", help="what it was trained on, and that text's licence")
     arguments = parser.parse_args()
-    try:
-        model = model_of(read_weights(arguments.checkpoint), arguments.eps)
-        if arguments.text:
-            print(check_shift(model, arguments.text))
-        card = gguf_file.Card(
-            name=arguments.name or arguments.out.stem,
-            license=arguments.license,
-            training_text=arguments.training_text,
-        )
-        gguf_file.write(arguments.out, model, card, arguments.type)
-    except (OSError, ValueError, RuntimeError) as error:
-        print(f"import_hnet: {error}", file=sys.stderr)
-        return 1
+    model = model_of(read_weights(arguments.checkpoint), arguments.eps)
+    if arguments.text:
+        print(check_shift(model, arguments.text))
+    card = gguf_file.Card(
+        name=arguments.name or arguments.out.stem,
+        license=arguments.license,
+        training_text=arguments.training_text,
+    )
+    gguf_file.write(arguments.out, model, card, arguments.type)
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

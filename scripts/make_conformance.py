@@ -11,12 +11,12 @@ import hashlib
 import json
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from lm.arch import hgrnbit, hnetbit
 from lm.file import gguf_file
+from lm.text import command, files
 from make_golden import ENGINE, random_model, run_engine
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -373,7 +373,7 @@ def stream_vector(name: str, path: Path) -> dict:
 def evaluate(program: Path, asked: list[tuple[str, list[int]]]) -> list[list[int]]:
     """What the engine answers to each call."""
     lines = "".join(f"{name} {' '.join(str(to_signed(number)) for number in inputs)}\n" for name, inputs in asked)
-    done = subprocess.run([program, "--evaluate"], input=lines, capture_output=True, text=True)
+    done = subprocess.run([program, "--evaluate"], input=lines, capture_output=True, encoding="utf-8")
     if done.returncode != 0:
         raise RuntimeError(f"{program.name} --evaluate failed: {done.stderr.strip()}")
     return [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
@@ -398,7 +398,7 @@ def vectors(tier: Iterator[tuple]) -> list[dict]:
 def write(name: str, content: list[dict]) -> None:
     """One line per vector: short in a diff, and still readable."""
     lines = ",\n".join(json.dumps(vector, separators=(",", ":")) for vector in content)
-    (FOLDER / f"{name}.json").write_text(f'{{"spec":"{VERSION}","vectors":[\n{lines}\n]}}\n')
+    files.write_text(FOLDER / f"{name}.json", f'{{"spec":"{VERSION}","vectors":[\n{lines}\n]}}\n')
 
 
 def make_all() -> None:
@@ -415,15 +415,10 @@ def make_all() -> None:
     print(*(f"{name}: {size:,}" for name, size in sizes.items()), f"all: {sum(sizes.values()):,} bytes gzip", sep="\n")
 
 
-def main() -> int:
+def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    try:
-        make_all()
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"make_conformance: {error}", file=sys.stderr)
-        return 1
-    return 0
+    make_all()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -34,7 +34,6 @@ import argparse
 import hashlib
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -44,6 +43,7 @@ from lm import ROOT, arch
 from lm.arch import hnetbit
 from lm.arch.hgrnbit import Block, Config
 from lm.file import gguf_file
+from lm.text import command, files
 from lm.text.encoding import BOS, encode
 
 FOLDER = ROOT / "tests" / "golden"
@@ -133,7 +133,7 @@ def command_option(name: str, value: object) -> str:
 def run_engine(program: Path, model: Path, prompt: bytes, *arguments: str) -> dict:
     """The JSON that tern_golden prints."""
     command = [str(program), "--model", str(model), "--prompt-hex", prompt.hex(), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command[:3])} failed: {done.stderr.strip()}")
     return json.loads(done.stdout)
@@ -230,7 +230,7 @@ def float_golden(model: nn.Module, prompt: bytes) -> dict:
 
 
 def shipped_models() -> list[Path]:
-    manifest = json.loads((ROOT / "models" / "manifest.json").read_text())
+    manifest = json.loads(files.read_text(ROOT / "models" / "manifest.json"))
     return [ROOT / "models" / entry["file"] for entry in manifest["models"]]
 
 
@@ -242,7 +242,7 @@ def write_json(path: Path, content: dict) -> None:
         if key == "generations":
             text = "[\n" + ",\n".join(f"    {json.dumps(item)}" for item in value) + "\n  ]"
         lines.append(f'  "{key}": {text}')
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    files.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
 
 
@@ -259,15 +259,10 @@ def make_all() -> None:
         write_json(FOLDER / f"{shipped.stem}.json", engine_golden(ENGINE, shipped, STORY_PROMPT, scored))
 
 
-def main() -> int:
+def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    try:
-        make_all()
-    except (OSError, RuntimeError, ValueError) as error:
-        print(f"make_golden: {error}", file=sys.stderr)
-        return 1
-    return 0
+    make_all()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -9,13 +9,13 @@ make_random_model.py peer.gguf --preset 1.3B --architecture llama --type Q4_0   
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from lm.arch.hgrnbit import Config
 from lm.file import random_model
+from lm.text import command
 
 
 def config_of(arguments: argparse.Namespace) -> Config:
@@ -32,7 +32,7 @@ def config_of(arguments: argparse.Namespace) -> Config:
     return replace(base, **given)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -51,16 +51,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
     start = time.monotonic()
-    try:
-        config = config_of(arguments)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        random_model.write(arguments.out, config, arguments.type, arguments.architecture, arguments.seed)
-    except (OSError, ValueError) as error:
-        print(f"make_random_model: {error}", file=sys.stderr)
-        return 1
+    config = config_of(arguments)
+    random_model.write(arguments.out, config, arguments.type, arguments.architecture, arguments.seed)
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes in {time.monotonic() - start:.1f} s")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

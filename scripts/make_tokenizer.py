@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from lm.file.tokenizer_keys import BYTES, SPACE
+from lm.text import command, files
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -67,7 +67,7 @@ def train(lines: list[str], style: str, pieces: int) -> Tokenizer:
     return tokenizer
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--text", type=Path, required=True, help="UTF-8; a line <|endoftext|> ends a document")
     parser.add_argument(
@@ -76,17 +76,11 @@ def main() -> int:
     parser.add_argument("--style", choices=sorted(STYLES), default="gpt2")
     parser.add_argument("--out", type=Path, required=True, help="the tokenizer.json to write")
     arguments = parser.parse_args()
-    try:
-        lines = arguments.text.read_text(encoding="utf-8").splitlines(keepends=True)
-        tokenizer = train([line for line in lines if line.strip() != END_OF_TEXT], arguments.style, arguments.pieces)
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer.save(str(arguments.out), pretty=False)
-    except (OSError, ValueError) as error:
-        print(f"make_tokenizer: {error}", file=sys.stderr)
-        return 1
+    lines = files.read_text(arguments.text).splitlines(keepends=True)
+    tokenizer = train([line for line in lines if line.strip() != END_OF_TEXT], arguments.style, arguments.pieces)
+    files.write_text(arguments.out, tokenizer.to_str(pretty=False))
     print(f"{arguments.out}: {arguments.pieces} pieces")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

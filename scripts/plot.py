@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 
 from lm.measure import plots
-from lm.text.encoding import command
+from lm.text import command
 from lm.text.files import read_text, write_text
 
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from lm.text import corpus, wiki
+from lm.text import command, corpus, wiki
 from lm.text.download import Source, fetch
 from lm.text.encoding import text_files
 
@@ -58,7 +57,7 @@ def download(name: str, folder: Path, share: float) -> None:
             prepare(corpus.articles(corpus.lines(text)), folder / f"{name}_{part}.bin", None, 0, seen)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -75,21 +74,16 @@ def main() -> int:
         parser.error("give text files and --out, or --download")
     if not 0 < arguments.valid_share < 1:
         parser.error(f"--valid-share must be between 0 and 1, got {arguments.valid_share}")
-    try:
-        if arguments.download:
-            download(arguments.download, arguments.folder, arguments.valid_share)
-        else:
-            split = corpus.articles if arguments.articles else corpus.separated
-            files = text_files(arguments.inputs)
-            documents = itertools.chain.from_iterable(map(split, map(corpus.lines, files)))
-            left_out = itertools.chain.from_iterable(map(partial(corpus.documents_of, split=split), arguments.without))
-            seen = {corpus.fingerprint(document) for document in left_out}
-            prepare(documents, arguments.out, arguments.valid, arguments.valid_share, seen)
-    except (OSError, ValueError) as error:
-        print(f"prepare_data: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if arguments.download:
+        download(arguments.download, arguments.folder, arguments.valid_share)
+    else:
+        split = corpus.articles if arguments.articles else corpus.separated
+        files = text_files(arguments.inputs)
+        documents = itertools.chain.from_iterable(map(split, map(corpus.lines, files)))
+        left_out = itertools.chain.from_iterable(map(partial(corpus.documents_of, split=split), arguments.without))
+        seen = {corpus.fingerprint(document) for document in left_out}
+        prepare(documents, arguments.out, arguments.valid, arguments.valid_share, seen)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

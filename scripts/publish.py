@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 from lm.file import gguf_file
 from lm.measure import plots
 from lm.measure.evaluation import evaluate_in_engine
+from lm.text import command, files
 from lm.text.data import read_text
 from lm.text.tables import markdown
 
@@ -33,9 +33,15 @@ def count_parameters(tensors: dict) -> int:
     return total
 
 
+CARD = ("general.name", "general.license", "general.training_text", "general.training_bytes")
+
+
 def entry(model: Path, text: Path, default: bool) -> dict:
     """One element of the manifest's `models`."""
     keys, tensors = gguf_file.read(model)
+    missing = [key for key in CARD if key not in keys]
+    if missing:
+        raise ValueError(f"{model} has no key {missing[0]}; export it with --name, --license and --training-text")
     content = model.read_bytes()
     return {
         "file": model.name,
@@ -68,21 +74,21 @@ def table(manifest: dict) -> str:
 
 
 def write_table(readme: Path, manifest: dict) -> None:
-    text = readme.read_text()
+    text = files.read_text(readme)
     begin, end = text.index(TABLE_BEGIN) + len(TABLE_BEGIN), text.index(TABLE_END)
-    readme.write_text(text[:begin] + table(manifest) + text[end:])
+    files.write_text(readme, text[:begin] + table(manifest) + text[end:])
 
 
 def publish(model: Path, text: Path, default: bool) -> dict:
     """Adds or replaces the model's entry; at most one entry stays the default."""
     manifest_file = model.parent / "manifest.json"
-    manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {"models": []}
+    manifest = json.loads(files.read_text(manifest_file)) if manifest_file.exists() else {"models": []}
     new = entry(model, text, default)
     others = [old for old in manifest["models"] if old["file"] != new["file"]]
     if default:
         others = [{**old, "default": False} for old in others]
     manifest["models"] = sorted([*others, new], key=lambda e: (not e["default"], e["file"]))
-    manifest_file.write_text(json.dumps(manifest, indent=2) + "\n")
+    files.write_text(manifest_file, json.dumps(manifest, indent=2) + "\n")
     if (model.parent / "README.md").exists():
         write_table(model.parent / "README.md", manifest)
     if (model.parent / "baselines.json").exists():
@@ -90,25 +96,14 @@ def publish(model: Path, text: Path, default: bool) -> dict:
     return new
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, help="a .gguf file; the manifest is written beside it")
     parser.add_argument("--text", type=Path, required=True, help="held-out text for the score")
     parser.add_argument("--default", action="store_true", help="the demo page loads this model")
     arguments = parser.parse_args()
-    try:
-        print(json.dumps(publish(arguments.model, arguments.text, arguments.default), indent=2))
-    except KeyError as error:
-        print(
-            f"publish: {arguments.model} has no key {error}; export it with --name, --license and --training-text",
-            file=sys.stderr,
-        )
-        return 1
-    except (OSError, ValueError) as error:
-        print(f"publish: {error}", file=sys.stderr)
-        return 1
-    return 0
+    print(json.dumps(publish(arguments.model, arguments.text, arguments.default), indent=2))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from lm.file import gguf_file
-from lm.file.checkpoint import load_model
+from lm.file.checkpoint import latest, load_model
 from lm.measure import deviation, evaluation, plots
+from lm.text import command, files
 from lm.text.data import read_text
 from lm.text.encoding import EOS
 from lm.text.tables import markdown
@@ -74,7 +73,7 @@ def evaluate(model: Path, checkpoint: Path, tokens: np.ndarray, arguments: argpa
 def curves(folder: Path) -> str:
     """Draws the run's curves -> the row of the comparison table."""
     runs = [plots.read_run(folder)]
-    (folder / "curves.html").write_text(plots.report(runs), encoding="utf-8")
+    files.write_text(folder / "curves.html", plots.report(runs))
     return plots.runs_table(runs)
 
 
@@ -114,7 +113,7 @@ def experiment(arguments: argparse.Namespace) -> Path:
     data = check_data(run)
     for text in data:
         print(f"{text['part']}: {text['file']}, {text['bytes']:,} bytes, {text['documents']:,} documents")
-    train(run, folder, resume=(folder / "last.pt").exists(), init_from=arguments.init_from)
+    train(run, folder, resume=latest(folder) is not None, init_from=arguments.init_from)
     checkpoint, model = folder / f"{arguments.checkpoint}.pt", folder / f"{folder.resolve().name}.gguf"
     report = {"settings": run.to_dict(), "data": data, "model": export(checkpoint, model, arguments)}
     tokens = np.array(read_text(run.data.valid)[: arguments.bytes])
@@ -123,14 +122,14 @@ def experiment(arguments: argparse.Namespace) -> Path:
         float_bits, fixed_bits = (r["bits_per_byte"] for r in report["evaluation"][1:])
         report["fixed_against_float"] = fixed_bits / float_bits - 1
         held_out = folder / "held_out.bin"
-        held_out.write_bytes(tokens.tobytes())
+        files.write_bytes(held_out, tokens.tobytes())
         report["deviation"] = deviation.analyse(model, held_out, TRACED_BYTES)
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n")
-    (folder / "report.md").write_text(page(report, curves(folder)), encoding="utf-8")
+    files.write_text(folder / "report.json", json.dumps(report, indent=2) + "\n")
+    files.write_text(folder / "report.md", page(report, curves(folder)))
     return folder / "report.md"
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, help="a TOML file, see scripts/configs")
     parser.add_argument("--out", type=Path, help="folder of the run (runs/NAME of the config)")
@@ -146,14 +145,9 @@ def main() -> int:
     parser.add_argument("--training-text", default="", help="what it was trained on, and that text's licence")
     parser.add_argument("--no-engine", dest="engine", action="store_false", help="evaluate in PyTorch only")
     arguments = parser.parse_args()
-    try:
-        report = experiment(arguments)
-    except (OSError, ValueError, RuntimeError, subprocess.CalledProcessError) as error:
-        print(f"run_experiment: {error}", file=sys.stderr)
-        return 1
-    print(f"\n{report.read_text(encoding='utf-8').split('## Where')[0].split('## Data')[0]}{report}")
-    return 0
+    report = experiment(arguments)
+    print(f"\n{files.read_text(report).split('## Where')[0].split('## Data')[0]}{report}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

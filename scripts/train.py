@@ -5,34 +5,33 @@ Over several processes or machines: torchrun --nproc_per_node N scripts/train.py
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+from lm.text import command
 from lm.train.loop import Run, train
 
-if __name__ == "__main__":
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, help="a TOML file, see scripts/configs")
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and logs")
     parser.add_argument(
         "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="changes a setting, as often as wanted"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
     start = parser.add_mutually_exclusive_group()
+    start.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     start.add_argument(
-        "--grow-from", type=Path, help="begin with the repeated blocks of a checkpoint with fewer layers"
+        "--grow-from", type=Path, help="begin with the repeated blocks of a checkpoint or .gguf with fewer layers"
     )
     start.add_argument(
         "--init-from",
         type=Path,
-        help="begin a new schedule with the weights of a checkpoint; a flat one's fit into a hierarchical model, too",
+        help="begin a new schedule with the weights of a checkpoint or .gguf; a flat one's fit into a hierarchical model",
     )
     arguments = parser.parse_args()
-    try:
-        run = Run.read(arguments.config, arguments.set)
-        train(run, arguments.out, arguments.resume, arguments.grow_from, arguments.init_from)
-    except (ValueError, OSError, RuntimeError) as problem:
-        sys.exit(f"train: {problem}")
-    except KeyboardInterrupt:
-        sys.exit(f"train: stopped; the same command with --resume goes on from {arguments.out / 'last.pt'}")
+    run = Run.read(arguments.config, arguments.set)
+    train(run, arguments.out, arguments.resume, arguments.grow_from, arguments.init_from)
+
+
+if __name__ == "__main__":
+    command.run(main)

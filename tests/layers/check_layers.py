@@ -48,7 +48,7 @@ def cpp_violations(root: Path) -> list[str]:
     found = []
     for path in sources(root / "cpp", ".h", ".cc", ".inc"):
         layer = place(path.relative_to(root / "cpp").as_posix())
-        for target in INCLUDE.findall(path.read_text()):
+        for target in INCLUDE.findall(path.read_text(encoding="utf-8")):
             below = place(target)
             if below is None or (below != layer and below not in BELOW.get(layer, set())):
                 found.append(f'{path.relative_to(root)} includes "{target}", which is not a file of a layer below')
@@ -61,7 +61,7 @@ def web_violations(root: Path) -> list[str]:
         inside = path.relative_to(root / "web").parts
         if inside[0] == "dist" or inside[:2] == ("src", "wasm"):
             continue
-        for target in IMPORT.findall(path.read_text()):
+        for target in IMPORT.findall(path.read_text(encoding="utf-8")):
             if inside[0] == "src":
                 found += source_violation(path, target, root)
             public = ("ternlm", "../src/index.js", "../src/index.ts")

@@ -56,7 +56,7 @@ def test_every_room_of_lm_has_its_place_in_the_picture() -> None:
 )
 def test_a_violation_is_found(tmp_path: Path, file: str, line: str) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_text(f"{line}\n")
+    (tmp_path / file).write_text(f"{line}\n", encoding="utf-8")
     assert len(violations(tmp_path)) == 1
 
 
@@ -78,5 +78,5 @@ def test_a_violation_is_found(tmp_path: Path, file: str, line: str) -> None:
 )
 def test_what_is_allowed_passes(tmp_path: Path, file: str, line: str) -> None:
     (tmp_path / file).parent.mkdir(parents=True)
-    (tmp_path / file).write_text(f"{line}\n")
+    (tmp_path / file).write_text(f"{line}\n", encoding="utf-8")
     assert violations(tmp_path) == []

@@ -41,7 +41,7 @@ def native():
     def run(program: str, *arguments: object) -> str:
         path = NATIVE / program
         assert path.exists(), f"{path} is missing: cmake --preset native && cmake --build --preset native"
-        done = subprocess.run([path, *map(str, arguments)], capture_output=True, text=True)
+        done = subprocess.run([path, *map(str, arguments)], capture_output=True, encoding="utf-8")
         assert done.returncode == 0, f"{program} failed: {done.stderr}"
         return done.stdout
 

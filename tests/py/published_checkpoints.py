@@ -73,9 +73,9 @@ def hgrn_bit(settings: dict, seed: int = 3, dtype=torch.bfloat16) -> dict[str, t
 def write_folder(folder, state, settings=HGRN_BIT, how="safetensors", tokenizer="llama"):
     """A folder as it comes from the hub; how: safetensors, shards, bin or bin-shards."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     shutil.copy(TOKENIZERS / tokenizer / "tokenizer.json", folder)
-    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n")
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# A model\n", encoding="utf-8")
     save, stem, suffix = (save_file, "model", "safetensors")
     if how.startswith("bin"):
         save, stem, suffix = torch.save, "pytorch_model", "bin"
@@ -88,7 +88,9 @@ def write_folder(folder, state, settings=HGRN_BIT, how="safetensors", tokenizer=
     for part, file in zip(parts, files):
         save({name: state[name] for name in part}, folder / file)
     placed = {name: file for part, file in zip(parts, files) for name in part}
-    (folder / f"{stem}.{suffix}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+    (folder / f"{stem}.{suffix}.index.json").write_text(
+        json.dumps({"metadata": {}, "weight_map": placed}), encoding="utf-8"
+    )
     return folder
 
 

@@ -55,7 +55,7 @@ def test_a_model_is_decoded_read_and_taken_apart(native, tmp_path):
     ],
 )
 def test_options_that_cannot_be_measured_are_explained(words, status, message):
-    done = subprocess.run([NATIVE / "tern_bench", *words], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([NATIVE / "tern_bench", *words], capture_output=True, encoding="utf-8", cwd=ROOT)
     assert done.returncode == status
     assert done.stderr.startswith("tern_bench: ")
     assert re.search(message, done.stderr)

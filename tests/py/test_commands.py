@@ -22,7 +22,7 @@ CONFIG = Config(hidden=32, recurrent=32, intermediate=48, layers=1, conv_kernel=
 def command(name, *arguments):
     """-> (exit status, output, error output) of scripts/NAME.py, started from another folder."""
     words = [sys.executable, ROOT / "scripts" / f"{name}.py", *map(str, arguments)]
-    done = subprocess.run(words, capture_output=True, text=True, cwd="/")
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", cwd="/")
     return done.returncode, done.stdout, done.stderr
 
 
@@ -130,13 +130,15 @@ def test_baselines_measure_the_stream_the_model_predicts(tmp_path):
 
 def test_publishing_writes_what_the_file_is_and_keeps_one_default(saved, tmp_path, stories):
     (tmp_path / "text.txt").write_bytes(stories[:2000])
-    (tmp_path / "README.md").write_text(f"Before.\n{publish.TABLE_BEGIN}old\n{publish.TABLE_END}After.\n")
+    (tmp_path / "README.md").write_text(
+        f"Before.\n{publish.TABLE_BEGIN}old\n{publish.TABLE_END}After.\n", encoding="utf-8"
+    )
     for name in ("first", "second"):
         model = tmp_path / f"{name}.gguf"
         command("export", "--checkpoint", saved, "--out", model, "--name", name, "--training-text", "Fables")
         status, _, fault = command("publish", model, "--text", tmp_path / "text.txt", "--default")
         assert status == 0, fault
-    entries = json.loads((tmp_path / "manifest.json").read_text())["models"]
+    entries = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))["models"]
     assert [(e["name"], e["default"]) for e in entries] == [("second", True), ("first", False)]
     content = (tmp_path / "second.gguf").read_bytes()
     second = entries[0]
@@ -144,14 +146,16 @@ def test_publishing_writes_what_the_file_is_and_keeps_one_default(saved, tmp_pat
     assert second["parameters"] == sum(p.numel() for p in random_model(CONFIG, 0).parameters())
     assert (second["trained_on"], second["bytes_seen"], second["architecture"]) == ("Fables", 12345, "hgrnbit")
     assert second["bits_per_byte"] > 1
-    card = (tmp_path / "README.md").read_text()
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert card.startswith("Before.") and card.endswith("After.\n") and "old" not in card
     assert "`second.gguf` (default) |" in card and "`first.gguf` |" in card
 
 
 def test_the_shipped_manifest_describes_the_shipped_files():
-    manifest = json.loads((ROOT / "models" / "manifest.json").read_text())
-    assert publish.TABLE_BEGIN + publish.table(manifest) + publish.TABLE_END in (ROOT / "models/README.md").read_text()
+    manifest = json.loads((ROOT / "models" / "manifest.json").read_text(encoding="utf-8"))
+    assert publish.TABLE_BEGIN + publish.table(manifest) + publish.TABLE_END in (ROOT / "models/README.md").read_text(
+        encoding="utf-8"
+    )
     assert {entry["file"] for entry in manifest["models"]} == {path.name for path in (ROOT / "models").glob("*.gguf")}
     for entry in manifest["models"]:
         content = (ROOT / "models" / entry["file"]).read_bytes()

@@ -160,8 +160,8 @@ EVALUATE = {
 
 
 def read(tier: str) -> list[dict]:
-    content = json.loads((FOLDER / f"{tier}.json").read_text())
-    assert f"Specification {content['spec']}" in (ROOT / "models" / "SPEC.md").read_text()
+    content = json.loads((FOLDER / f"{tier}.json").read_text(encoding="utf-8"))
+    assert f"Specification {content['spec']}" in (ROOT / "models" / "SPEC.md").read_text(encoding="utf-8")
     return content["vectors"]
 
 

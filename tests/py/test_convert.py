@@ -21,6 +21,7 @@ from lm import arch
 from lm.arch.ternary import quantize_activation
 from lm.file import checkpoint, convert, gguf_file, pickled, published, tokenizer_keys, weights
 from lm.file.published import bitmamba2_shapes, hgrnbit_shapes
+from lm.text import command as ending
 from published_checkpoints import HGRN_BIT, TOKENIZERS, bitmamba, hgrn_bit, write_bitmamba, write_folder
 
 CONV = HGRN_BIT | {"use_short_conv": True, "expand_ratio": 2, "use_lower_bound": False, "intermediate_size": 200}
@@ -32,7 +33,7 @@ def command(capsys):
 
     def run(*words, **options):
         words = [*words, "--quiet", *(w for key, value in options.items() for w in (f"--{key}", value))]
-        status = convert_command.main([str(word) for word in words])
+        status = ending.status(lambda: convert_command.main([str(word) for word in words]), "convert")
         return status, *capsys.readouterr()
 
     return run
@@ -289,9 +290,9 @@ def test_a_shard_that_is_missing_or_half_there_is_named(tmp_path):
 def test_an_index_that_promises_more_than_the_shards_have_is_refused(tmp_path):
     source = write_folder(tmp_path, hgrn_bit(HGRN_BIT), how="shards")
     index = source / "model.safetensors.index.json"
-    values = json.loads(index.read_text())
+    values = json.loads(index.read_text(encoding="utf-8"))
     values["weight_map"]["model.extra"] = values["weight_map"]["lm_head.weight"]
-    index.write_text(json.dumps(values))
+    index.write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(ValueError, match=r"promises tensors that no file has: model\.extra"):
         weights.open_folder(source)
 
@@ -410,10 +411,10 @@ def test_a_tokenizer_of_another_size_than_the_embedding_is_refused(tmp_path, com
 def test_the_file_has_the_tokenizer_in_it(tmp_path):
     source = write_folder(tmp_path / "hub", hgrn_bit(HGRN_BIT))
     words = [sys.executable, ROOT / "scripts" / "convert.py", source, "--out", tmp_path / "m.gguf"]
-    done = subprocess.run(words, capture_output=True, text=True, cwd="/")
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", cwd="/")
     assert done.returncode == 0 and "m.gguf: 100%" in done.stderr, done.stderr
     keys, _ = gguf_file.read(tmp_path / "m.gguf")
-    theirs = json.loads((TOKENIZERS / "llama" / "tokenizer.json").read_text())
+    theirs = json.loads((TOKENIZERS / "llama" / "tokenizer.json").read_text(encoding="utf-8"))
     assert json.loads(keys["tokenizer.huggingface.json"]) == theirs
     assert keys["tokenizer.ggml.tokens"][300] == next(p for p, n in theirs["model"]["vocab"].items() if n == 300)
     assert (keys["tokenizer.ggml.bos_token_id"], keys["tokenizer.ggml.eos_token_id"]) == (1, 2)

@@ -43,7 +43,7 @@ def test_files_and_compressed_files_are_joined_with_every_document_ended(tmp_pat
     (tmp_path / "ignored.md").write_bytes(b"no")
     documents = [d for path in text_files([tmp_path]) for d in corpus.separated(corpus.lines(path))]
     counts = written(tmp_path, documents)
-    assert (tmp_path / "out.txt").read_text() == f"One.\n{END}Two.\n{END}Three.\n{END}"
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == f"One.\n{END}Two.\n{END}Three.\n{END}"
     assert (counts.documents, counts.repaired_lines) == (3, 1)
 
 
@@ -51,7 +51,7 @@ def test_a_document_that_was_there_is_left_out_whatever_white_space_surrounds_it
     seen = {corpus.fingerprint("known\n")}
     documents = [["a\n"], ["\n", "a\n", "\n"], ["known"], ["b"], [" \n"], []]
     counts = written(tmp_path, documents, seen=seen)
-    assert (tmp_path / "out.txt").read_text() == f"a\n{END}b\n{END}"
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == f"a\n{END}b\n{END}"
     assert (counts.documents, counts.duplicates) == (2, 2)
 
 
@@ -84,7 +84,7 @@ def test_bytes_that_are_not_utf8_are_refused_with_file_and_place(tmp_path):
 
 
 def test_a_text_without_certain_documents_leaves_out_those_of_prepared_and_plain_files(tmp_path):
-    (tmp_path / "a.txt").write_text(f"one\n{END}two\n")
+    (tmp_path / "a.txt").write_text(f"one\n{END}two\n", encoding="utf-8")
     (tmp_path / "a.bin").write_bytes(b"one\n\xfftwo\n\xff")
     for name in ("a.txt", "a.bin"):
         assert list(corpus.documents_of(tmp_path / name)) == ["one\n", "two\n"]
@@ -146,8 +146,8 @@ def downloaded(tmp_path, monkeypatch):
 
 
 def test_of_tinystories_the_held_out_documents_are_left_out_of_the_others(tmp_path, downloaded):
-    (tmp_path / "TinyStoriesV2-GPT4-train.txt").write_text(f"one\n{END}two\n{END}one\n{END}three")
-    (tmp_path / "TinyStoriesV2-GPT4-valid.txt").write_text(f"two\n{END}")
+    (tmp_path / "TinyStoriesV2-GPT4-train.txt").write_text(f"one\n{END}two\n{END}one\n{END}three", encoding="utf-8")
+    (tmp_path / "TinyStoriesV2-GPT4-valid.txt").write_text(f"two\n{END}", encoding="utf-8")
     assert downloaded("tinystories") == {"tinystories_train": {b"one\n", b"three\n"}, "tinystories_valid": {b"two\n"}}
 
 

@@ -24,7 +24,7 @@ def test_the_end_of_a_document_is_predicted_as_eos_and_fed_as_bos():
 @pytest.fixture
 def documents(tmp_path):
     path = tmp_path / "documents.txt"
-    path.write_text("".join(f"Story {i} of many.\n<|endoftext|>\n" for i in range(200)))
+    path.write_text("".join(f"Story {i} of many.\n<|endoftext|>\n" for i in range(200)), encoding="utf-8")
     return str(path)
 
 

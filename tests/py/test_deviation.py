@@ -83,10 +83,10 @@ def test_with_the_engines_own_norm_weights_the_ternary_layers_only_round_their_r
 def test_the_report_ranks_and_says_so(tmp_path):
     words = [sys.executable, ROOT / "scripts" / "deviation.py", "--model", GOLDEN / "tiny_gate.gguf", "--text", TEXT]
     done = subprocess.run(
-        [*words, "--bytes", "24", "--out", tmp_path / "r.json"], capture_output=True, text=True, cwd="/"
+        [*words, "--bytes", "24", "--out", tmp_path / "r.json"], capture_output=True, encoding="utf-8", cwd="/"
     )
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "r.json").read_text())
+    report = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
     assert len(report["operations"]) == 15 and {o["operation"] for o in report["operations"]} < set(
         deviation.OPERATIONS
     )

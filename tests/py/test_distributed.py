@@ -44,7 +44,7 @@ def train(folder, processes, steps, *arguments, accumulate=1):
     text = CONFIG.format(
         text=folder / "alphabet.txt", total_bytes=steps * 128, accumulate=accumulate, seed=tiny_run.SEED
     )
-    (folder / "run.toml").write_text(text)
+    (folder / "run.toml").write_text(text, encoding="utf-8")
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), str(folder / "run.toml"), *arguments]
     common = {**os.environ, "OMP_NUM_THREADS": "1"}
     if processes > 1:
@@ -58,7 +58,7 @@ def train(folder, processes, steps, *arguments, accumulate=1):
             env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
         )
         for rank in range(processes)
     ]

@@ -26,7 +26,7 @@ TINY = ROOT / "tests" / "golden" / "tiny_gate.gguf"
 
 def run(*arguments) -> subprocess.CompletedProcess:
     words = [sys.executable, ROOT / "scripts" / "evaluate.py", *map(str, arguments)]
-    return subprocess.run(words, capture_output=True, text=True, cwd="/")
+    return subprocess.run(words, capture_output=True, encoding="utf-8", cwd="/")
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_several_models_make_one_table_with_the_best_first(saved, text, tmp_path
         ("| `golden/tiny_gate.gguf`", "PyTorch", "0.0 MB"),
         ("| `golden/tiny_gate.gguf`", "engine", "0.0 MB"),
     }
-    models = json.loads((tmp_path / "out.json").read_text())["models"]
+    models = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["models"]
     assert [m["computed_by"] for m in models] == ["PyTorch", "PyTorch", "engine"]
     assert comparison(models) == done.stdout.strip()
 
@@ -199,7 +199,7 @@ def test_a_checkpoint_of_another_architecture_is_an_error_that_names_it(tmp_path
 def test_the_engine_refuses_a_text_that_is_not_utf8(tmp_path):
     (tmp_path / "text").write_bytes(b"ab\xff")
     words = [NATIVE / "tern", "eval", "--model", TINY, "--text", tmp_path / "text"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, encoding="utf-8")
     assert done.returncode == 1 and "not UTF-8 at byte 2" in done.stderr
 
 

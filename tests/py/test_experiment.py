@@ -39,13 +39,13 @@ seed = {seed}
 def run(folder, *arguments):
     """-> (exit status, output, error output)"""
     command = [sys.executable, ROOT / "scripts" / "run_experiment.py", folder / "tiny.toml", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=folder)
     return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture
 def folder(tmp_path, stories):
-    (tmp_path / "tiny.toml").write_text(CONFIG.format(folder=tmp_path, seed=tiny_run.SEED))
+    (tmp_path / "tiny.toml").write_text(CONFIG.format(folder=tmp_path, seed=tiny_run.SEED), encoding="utf-8")
     (tmp_path / "train.txt").write_bytes(stories)
     (tmp_path / "valid.txt").write_bytes(stories[:1500])
     return tmp_path
@@ -59,7 +59,7 @@ def test_an_experiment_ends_in_a_model_and_a_report_and_can_be_repeated(folder):
     status, said, fault = run(folder, "--samples", 1, "--training-text", "Stories")
     assert status == 0, fault
     out = folder / "runs" / "tiny"
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["settings"]["model"]["hidden"] == 32
     assert [text["bytes"] for text in report["data"]] == [len(encode((folder / n).read_bytes())) for n in TEXTS]
     assert [r["computed_by"] for r in report["evaluation"]] == ["PyTorch", "PyTorch", "engine"]
@@ -67,7 +67,7 @@ def test_an_experiment_ends_in_a_model_and_a_report_and_can_be_repeated(folder):
     assert abs(report["fixed_against_float"]) < 0.01
     keys, _ = gguf_file.read(out / "tiny.gguf")
     assert (keys["general.training_text"], report["model"]["bytes"]) == ("Stories", (out / "tiny.gguf").stat().st_size)
-    text = (out / "report.md").read_text()
+    text = (out / "report.md").read_text(encoding="utf-8")
     assert "| `tiny/tiny.gguf` | engine |" in text and "Integers against float" in text
     assert "Where integers differ from float" in text and report["deviation"]["operations"]
     assert (out / "curves.html").exists()
@@ -78,7 +78,7 @@ TEXTS = ("train.txt", "valid.txt")
 
 
 def edit(path, old, new):
-    path.write_text(path.read_text().replace(old, new))
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from lm.file import gguf_file, gguf_layout
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = (ROOT / "models" / "FORMAT.md").read_text()
+DOCUMENT = (ROOT / "models" / "FORMAT.md").read_text(encoding="utf-8")
 
 
 def table(first_column):
@@ -27,7 +27,7 @@ def table(first_column):
 def reader_strings():
     """Every string literal of the C++ reader and of the architectures."""
     sources = [*(ROOT / "cpp" / "format").glob("*.cc"), *(ROOT / "cpp" / "model").glob("*")]
-    return {text for source in sources for text in re.findall(r'"([^"\n]*)"', source.read_text())}
+    return {text for source in sources for text in re.findall(r'"([^"\n]*)"', source.read_text(encoding="utf-8"))}
 
 
 def documented_tensors(architecture):
@@ -50,7 +50,7 @@ def test_the_writer_knows_exactly_the_documented_tensors(architecture):
     assert documented_tensors(architecture) == set(gguf_layout.tensor_names(architecture))
 
 
-MODEL_SOURCES = {path.stem: path.read_text() for path in (ROOT / "cpp" / "model").glob("*.cc")}
+MODEL_SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "cpp" / "model").glob("*.cc")}
 READ = [name for name in ("hgrnbit", "hnetbit") if name in MODEL_SOURCES]
 
 

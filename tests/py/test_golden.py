@@ -19,7 +19,7 @@ NAMES = sorted(path.stem for path in GOLDEN.glob("*.json") if not path.stem.ends
 
 
 def golden(name):
-    return json.loads((GOLDEN / f"{name}.json").read_text())
+    return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def test_every_model_that_should_have_golden_files_has_them():
@@ -54,7 +54,7 @@ def engine_trace(name, prompt):
 
 @pytest.mark.parametrize("name", make_golden.MODELS)
 def test_the_engine_is_within_tolerance_of_float_at_every_layer(name):
-    expected = json.loads((GOLDEN / f"{name}.float.json").read_text())
+    expected = json.loads((GOLDEN / f"{name}.float.json").read_text(encoding="utf-8"))
     layers, logits, _ = engine_trace(name, bytes.fromhex(golden(name)["prompt"]))
 
     def error(found, wanted):
@@ -71,7 +71,7 @@ def test_the_engine_is_within_tolerance_of_float_at_every_layer(name):
 
 @pytest.mark.parametrize("name", make_golden.HNETS)
 def test_engine_and_float_begin_the_same_chunks_and_not_everywhere(name):
-    stored = json.loads((GOLDEN / f"{name}.float.json").read_text())["boundaries"]
+    stored = json.loads((GOLDEN / f"{name}.float.json").read_text(encoding="utf-8"))["boundaries"]
     assert stored == golden(name)["boundaries"]
     masks = bytes.fromhex(stored)
     stages = len(make_golden.HNETS[name].router)
@@ -117,7 +117,7 @@ def test_a_block_of_the_engine_differs_from_the_same_block_in_float_only_by_roun
 
 @pytest.mark.parametrize("name", make_golden.MODELS)
 def test_the_float_file_is_what_pytorch_computes_from_the_model_file(name):
-    stored = json.loads((GOLDEN / f"{name}.float.json").read_text())
+    stored = json.loads((GOLDEN / f"{name}.float.json").read_text(encoding="utf-8"))
     model = gguf_file.load(GOLDEN / f"{name}.gguf")
     now = make_golden.float_golden(model, bytes.fromhex(golden(name)["prompt"]))
     assert now["positions"] == stored["positions"]

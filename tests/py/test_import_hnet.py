@@ -226,7 +226,7 @@ def test_a_model_that_predicts_the_byte_after_the_next_is_noticed():
 def test_the_command_writes_a_model_file_and_names_what_is_wrong(tmp_path):
     def command(*arguments):
         words = [sys.executable, ROOT / "scripts" / "import_hnet.py", *map(str, arguments)]
-        return subprocess.run(words, capture_output=True, text=True, cwd="/")
+        return subprocess.run(words, capture_output=True, encoding="utf-8", cwd="/")
 
     weights = public_names(random_model(ONE, seed=8))
     torch.save(weights, tmp_path / "good.pt")
@@ -242,6 +242,6 @@ def test_the_command_writes_a_model_file_and_names_what_is_wrong(tmp_path):
     done = command("--checkpoint", tmp_path / "bad.pt", "--out", tmp_path / "bad.gguf")
     assert done.returncode == 1 and "backbone.lower_bounds" in done.stderr
     assert not (tmp_path / "bad.gguf").exists()
-    (tmp_path / "short.txt").write_text("abc")
+    (tmp_path / "short.txt").write_text("abc", encoding="utf-8")
     done = command("--checkpoint", tmp_path / "good.pt", "--out", tmp_path / "x.gguf", "--text", tmp_path / "short.txt")
     assert done.returncode == 1 and "at least 64 bytes" in done.stderr

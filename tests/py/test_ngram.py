@@ -64,9 +64,9 @@ def test_baselines_with_a_training_text_make_the_points_of_the_picture(tmp_path,
         "--train",
         tmp_path / "training.txt",
     ]
-    done = subprocess.run([*words, "--out", tmp_path / "b.json"], capture_output=True, text=True, cwd="/")
+    done = subprocess.run([*words, "--out", tmp_path / "b.json"], capture_output=True, encoding="utf-8", cwd="/")
     assert done.returncode == 0, done.stderr
-    content = json.loads((tmp_path / "b.json").read_text())
+    content = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     assert (content["text"], content["training_text"]) == ("held_out.txt", "training.txt")
     points = {point["name"].split(",")[0]: point for point in content["points"]}
     assert [*points] == ["xz -9e", "ppmd", *(f"{n}-gram" for n in range(3, 8)), "ppmd after the training text"]

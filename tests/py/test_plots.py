@@ -24,7 +24,7 @@ def write_run(folder, steps=60, level=2.0, lr=0.01, extra=None, ternary=True):
     """A run of 1000 bytes a step; its process was stopped after 40 steps and went on."""
     folder.mkdir(parents=True)
     columns = [*("step", "bytes_seen", "train_bits", "gradient_norm", "lr_factor", "valid_bits", "seconds")]
-    with open(folder / "log.csv", "w", newline="") as file:
+    with open(folder / "log.csv", "w", newline="", encoding="utf-8") as file:
         log = csv.DictWriter(file, columns + list(extra or {}))
         log.writeheader()
         for step in range(1, steps + 1):
@@ -34,9 +34,11 @@ def write_run(folder, steps=60, level=2.0, lr=0.01, extra=None, ternary=True):
             log.writerow(row | {name: value(step) for name, value in (extra or {}).items()})
     if ternary:
         rows = [f"{s},{m},0.3,{z},0.4,{f}" for s in (20, 40) for m, z, f in (("a", 0.3, 0.01), ("b", 0.5, 0.001))]
-        (folder / "ternary.csv").write_text("\n".join(["step,matrix,minus,zero,plus,flips", *rows]) + "\n")
+        (folder / "ternary.csv").write_text(
+            "\n".join(["step,matrix,minus,zero,plus,flips", *rows]) + "\n", encoding="utf-8"
+        )
     settings = {"train": {"lr": lr, "batch": 8}}
-    (folder / "run.json").write_text(json.dumps({"commit": "abc", "settings": settings}))
+    (folder / "run.json").write_text(json.dumps({"commit": "abc", "settings": settings}), encoding="utf-8")
 
 
 @pytest.fixture
@@ -72,10 +74,10 @@ def test_smoothing_keeps_a_constant_and_follows_a_level_past_missing_values():
 
 def test_the_report_is_one_file_with_every_curve_as_a_picture(runs, tmp_path):
     words = [sys.executable, ROOT / "scripts" / "plot.py", "runs", tmp_path / "bad", tmp_path / "good"]
-    done = subprocess.run([*words, "--out", tmp_path / "r.html"], capture_output=True, text=True, cwd="/")
+    done = subprocess.run([*words, "--out", tmp_path / "r.html"], capture_output=True, encoding="utf-8", cwd="/")
     assert done.returncode == 0, done.stderr
     assert "| good | 60 |" in done.stdout
-    page = (tmp_path / "r.html").read_text()
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert "<td>train.lr<td>0.01<td>0.02" in page
     assert not re.search(r"(src|href)=\"(?!data:)", page), "nothing is fetched from anywhere"
     titles = re.findall(r"<h2>([^<]*)</h2><img", page)
@@ -86,7 +88,7 @@ def test_the_report_is_one_file_with_every_curve_as_a_picture(runs, tmp_path):
 
 
 def test_logs_with_less_in_them_still_make_a_report(tmp_path):
-    (tmp_path / "log.csv").write_text("step,bytes_seen,train_bits\n1,10,3.5\n2,20,3.4\n")
+    (tmp_path / "log.csv").write_text("step,bytes_seen,train_bits\n1,10,3.5\n2,20,3.4\n", encoding="utf-8")
     page = plots.report([plots.read_run(tmp_path / "log.csv")])
     assert "<td>3.4" in page and "Learning rate" not in page
 
@@ -97,9 +99,9 @@ def test_logs_with_less_in_them_still_make_a_report(tmp_path):
 )
 def test_a_folder_without_a_usable_log_is_named(tmp_path, content, said):
     if content is not None:
-        (tmp_path / "log.csv").write_text(content)
+        (tmp_path / "log.csv").write_text(content, encoding="utf-8")
     words = [sys.executable, ROOT / "scripts" / "plot.py", "runs", tmp_path]
-    done = subprocess.run(words, capture_output=True, text=True, cwd="/")
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", cwd="/")
     assert done.returncode == 1
     assert said in done.stderr and "log.csv" in done.stderr and "Traceback" not in done.stderr
 
@@ -108,10 +110,10 @@ def test_a_folder_without_a_usable_log_is_named(tmp_path, content, said):
 
 
 def test_the_committed_picture_of_the_models_is_of_the_committed_numbers():
-    shown = (ROOT / "models" / plots.MODELS_PICTURE).read_text()
+    shown = (ROOT / "models" / plots.MODELS_PICTURE).read_text(encoding="utf-8")
     assert shown == plots.draw_models(*plots.read_points(ROOT / "models")), "run scripts/plots.py"
     texts = set(re.findall(r"<text[^>]*>([^<]*)</text>", shown))
-    manifest = json.loads((ROOT / "models" / "manifest.json").read_text())
+    manifest = json.loads((ROOT / "models" / "manifest.json").read_text(encoding="utf-8"))
     for entry in manifest["models"]:
         assert f"{entry['name']}: {entry['bits_per_byte']:.2f}" in texts
     assert any(text.startswith("5-gram: ") for text in texts)
@@ -123,15 +125,15 @@ def test_a_model_that_was_scored_on_another_text_is_not_compared(tmp_path):
         {"name": "xz -9e", "download": 0, "bits_per_byte": 2.0},
         {"name": "5-gram", "download": 9, "bits_per_byte": 1.5},
     ]
-    (tmp_path / "baselines.json").write_text(json.dumps({"text": "a.txt", "points": points}))
+    (tmp_path / "baselines.json").write_text(json.dumps({"text": "a.txt", "points": points}), encoding="utf-8")
     models = [
         {"name": n, "bytes": 10**6, "bits_per_byte": 1.0, "evaluated_on": text}
         for n, text in (("A", "a.txt"), ("B", "b.txt"))
     ]
-    (tmp_path / "manifest.json").write_text(json.dumps({"models": models}))
+    (tmp_path / "manifest.json").write_text(json.dumps({"models": models}), encoding="utf-8")
     assert [model["name"] for model in plots.read_points(tmp_path)[1]] == ["A"]
-    assert "A: 1.00" in plots.write_models(tmp_path).read_text()
-    (tmp_path / "manifest.json").write_text(json.dumps({"models": models[1:]}))
+    assert "A: 1.00" in plots.write_models(tmp_path).read_text(encoding="utf-8")
+    (tmp_path / "manifest.json").write_text(json.dumps({"models": models[1:]}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"no model was scored on a\.txt"):
         plots.read_points(tmp_path)
 
@@ -140,8 +142,8 @@ def test_a_model_that_was_scored_on_another_text_is_not_compared(tmp_path):
 
 
 def test_the_committed_picture_of_the_sweep_is_of_the_committed_numbers():
-    runs = json.loads((ROOT / "models" / "hnet-sweep.json").read_text())["runs"]
-    shown = (ROOT / "models" / "hnet-sweep.svg").read_text()
+    runs = json.loads((ROOT / "models" / "hnet-sweep.json").read_text(encoding="utf-8"))["runs"]
+    shown = (ROOT / "models" / "hnet-sweep.svg").read_text(encoding="utf-8")
     assert shown == plots.draw_sweep(runs), "run scripts/plot.py sweep"
     texts = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", shown))
     flat, family, splits = plots.split(runs)
@@ -177,8 +179,8 @@ def test_products_per_byte_counts_every_matrix_once_and_the_inner_ones_once_per_
 
 def test_a_run_that_has_not_reached_its_end_is_refused(tmp_path):
     settings = {"model": MODELS[0], "train": {"total_bytes": 100}}
-    (tmp_path / "run.json").write_text(json.dumps({"parameters": 1, "settings": settings}))
-    (tmp_path / "log.csv").write_text("step,bytes_seen,train_bits,valid_bits\n1,50,2,2.5\n")
+    (tmp_path / "run.json").write_text(json.dumps({"parameters": 1, "settings": settings}), encoding="utf-8")
+    (tmp_path / "log.csv").write_text("step,bytes_seen,train_bits,valid_bits\n1,50,2,2.5\n", encoding="utf-8")
     with pytest.raises(ValueError, match="not reached its end"):
         plots.sweep_entry(tmp_path)
 
@@ -223,11 +225,11 @@ def test_a_panel_without_two_points_is_left_out_and_nothing_to_draw_is_an_error(
 
 
 def test_the_command_writes_a_picture_with_text_beside_the_numbers(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"rows": ROWS}))
+    (tmp_path / "run.json").write_text(json.dumps({"rows": ROWS}), encoding="utf-8")
     command = [sys.executable, ROOT / "scripts" / "plot.py", "bench", tmp_path / "run.json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd="/")
     assert done.returncode == 0, done.stderr
-    texts = set(re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / plots.BENCH_PICTURE).read_text()))
+    texts = set(re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / plots.BENCH_PICTURE).read_text(encoding="utf-8")))
     assert {"TernLM, Chromium", "llama.cpp TQ2_0, native", "parameters", "bytes of prompt", "threads"} <= texts
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
     assert subprocess.run(command, capture_output=True).returncode == 1

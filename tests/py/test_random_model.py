@@ -13,6 +13,7 @@ from conftest import ROOT
 from lm import arch
 from lm.arch.hgrnbit import Config
 from lm.file import gguf_file, random_model
+from lm.text import command
 
 SMALL = Config(hidden=96, recurrent=320, intermediate=512, layers=2)
 
@@ -86,7 +87,7 @@ def test_a_seed_is_a_file(tmp_path):
 )
 def test_options_that_do_not_make_a_model_are_explained(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.setattr(sys, "argv", ["make_random_model.py", str(tmp_path / "model.gguf"), *words])
-    assert make_random_model.main() == 1
+    assert command.status(make_random_model.main, "make_random_model") == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "model.gguf").exists()
 
@@ -95,7 +96,7 @@ def test_the_command_writes_any_shape(tmp_path):
     script = ROOT / "scripts" / "make_random_model.py"
     words = ["--hidden", "64", "--layers", "1", "--recurrent", "32", "--conv-kernel", "0"]
     done = subprocess.run(
-        [sys.executable, script, tmp_path / "m.gguf", *words], capture_output=True, text=True, cwd="/"
+        [sys.executable, script, tmp_path / "m.gguf", *words], capture_output=True, encoding="utf-8", cwd="/"
     )
     assert done.returncode == 0, done.stderr
     keys = gguf_file.read(tmp_path / "m.gguf")[0]

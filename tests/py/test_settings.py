@@ -55,13 +55,13 @@ TRAIN = TEXTS + "[train]\ntotal_bytes = 1\n"
     ],
 )
 def test_a_wrong_config_file_is_refused_by_name(tmp_path, text, fault):
-    (tmp_path / "run.toml").write_text(text)
+    (tmp_path / "run.toml").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=rf"run\.toml: .*{fault}"):
         Run.read(tmp_path / "run.toml")
 
 
 def test_single_settings_can_be_changed_on_the_command_line(tmp_path):
-    (tmp_path / "run.toml").write_text(TRAIN)
+    (tmp_path / "run.toml").write_text(TRAIN, encoding="utf-8")
     changes = ["train.lr=1e-3", "train.schedule=cosine", 'data.train=["c", "d"]', "model.layers = 3", "train.teacher="]
     run = Run.read(tmp_path / "run.toml", changes)
     assert (run.train.lr, run.train.schedule, run.data.train) == (0.001, "cosine", ["c", "d"])

@@ -14,7 +14,7 @@ import spec_reader
 from conftest import ROOT
 from spec_reader import Model, Options, RefusedError, Sampler
 
-SPEC = (ROOT / "models" / "SPEC.md").read_text()
+SPEC = (ROOT / "models" / "SPEC.md").read_text(encoding="utf-8")
 GOLDEN = ROOT / "tests" / "golden"
 TINY = sorted(path.stem for path in GOLDEN.glob("tiny_*.gguf"))
 
@@ -43,7 +43,7 @@ def bits_of_text(rows: list[list[int]], text: bytes) -> int:
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_reader_written_from_the_spec_gives_the_logits_bits_and_bytes_of_the_engine(name, native):
-    golden = json.loads((GOLDEN / f"{name}.json").read_text())
+    golden = json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
     model = Model((GOLDEN / f"{name}.gguf").read_bytes())
     prompt = bytes.fromhex(golden["prompt"])
     rows, masks = [], []
@@ -70,7 +70,7 @@ def test_a_reader_written_from_the_spec_gives_the_logits_bits_and_bytes_of_the_e
 
 
 def test_the_reader_knows_nothing_but_the_standard_library():
-    tree = ast.parse(Path(spec_reader.__file__).read_text())
+    tree = ast.parse(Path(spec_reader.__file__).read_text(encoding="utf-8"))
     found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     found |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert found <= sys.stdlib_module_names

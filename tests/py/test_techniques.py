@@ -169,7 +169,7 @@ def test_weight_decay_shrinks_the_masters_of_the_ternary_matrices_alone(tmp_path
 def two_texts(tmp_path):
     for name, count in (("a", 200), ("b", 100)):
         text = "".join(f"{name} story {n:03}\n<|endoftext|>\n" for n in range(count))
-        (tmp_path / f"{name}.txt").write_text(text)
+        (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     return [str(tmp_path / "a.txt"), str(tmp_path / "b.txt")]
 
 

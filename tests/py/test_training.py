@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,7 +116,9 @@ def test_a_resumed_run_with_changed_settings_is_refused_by_name(tmp_path):
     ):
         with pytest.raises(ValueError, match=fault):
             loop.train(other, tmp_path / "run", resume=True)
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["train"]["lr"] == 0.02, "as it was"
+    assert json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["settings"]["train"]["lr"] == 0.02, (
+        "as it was"
+    )
     longer = replace(run, train=replace(run.train, total_bytes=6 * 128))
     loop.train(longer, tmp_path / "run", resume=True)
     assert max(losses(tmp_path / "run")) == 6
@@ -158,7 +161,7 @@ def test_the_best_the_last_and_the_wanted_checkpoints_are_kept(tmp_path):
 def test_a_run_records_seed_commit_and_settings(tmp_path):
     run = settings(tmp_path, total_bytes=2 * 128, seed=77)
     loop.train(run, tmp_path / "run")
-    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    record = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
     assert (record["seed"], record["device"], record["processes"]) == (77, "cpu", 1)
     assert record["settings"]["train"]["seed"] == 77
     assert record["commit"] == checkpoint.load(tmp_path / "run" / "last.pt")["commit"] == loop.commit()
@@ -181,12 +184,14 @@ def test_a_new_schedule_begins_with_the_weights_of_another_run(tmp_path):
 def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(tmp_path, monkeypatch):
     checkpoint.save(tmp_path / "last.pt", {"config": 1, "model": 2, "bytes_seen": 3})
 
-    def full_disk(content, path):
-        path.write_bytes(b"half")
-        raise OSError("No space left on device")
+    def full_disk(path, content):
+        path.write_text("half", encoding="utf-8")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(
+        OSError, match=r"No space left on device after 4 bytes; what was there is as it was: .*last\.pt"
+    ):
         checkpoint.save(tmp_path / "last.pt", {})
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
     assert checkpoint.load(tmp_path / "last.pt")["bytes_seen"] == 3
@@ -228,6 +233,28 @@ def test_an_existing_run_is_not_overwritten_without_being_told_to_resume(tmp_pat
     loop.train(run, tmp_path / "run")
     with pytest.raises(ValueError, match="--resume"):
         loop.train(run, tmp_path / "run")
+
+
+def test_a_run_with_nothing_to_go_on_from_says_so_and_names_those_beside_it(tmp_path):
+    run = settings(tmp_path, total_bytes=2 * 128)
+    loop.train(run, tmp_path / "stories")
+    with pytest.raises(
+        FileNotFoundError, match=r"storeis has no checkpoint to go on from; .*that can go on: .*stories$"
+    ):
+        loop.train(run, tmp_path / "storeis", resume=True)
+    assert not (tmp_path / "storeis").exists()
+
+
+def test_a_run_stopped_between_its_best_and_its_first_last_checkpoint_goes_on_from_the_best(tmp_path, capsys):
+    run = settings(tmp_path, total_bytes=4 * 128, decay_bytes=0, valid_every=2)
+    loop.train(run, tmp_path / "whole")
+    loop.train(replace(run, train=replace(run.train, total_bytes=2 * 128)), tmp_path / "parts")
+    (tmp_path / "parts" / "last.pt").unlink()
+    with pytest.raises(ValueError, match=r"best\.pt exists: say --resume to go on from it"):
+        loop.train(run, tmp_path / "parts")
+    loop.train(run, tmp_path / "parts", resume=True)
+    assert f"goes on from {tmp_path / 'parts' / 'best.pt'}: step 2, 256 bytes seen" in capsys.readouterr().out
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
 
 
 @torch.no_grad()

@@ -33,9 +33,9 @@ def test_a_table_goes_back_to_a_step_and_takes_new_columns(tmp_path):
 
 
 def test_a_run_that_begins_anew_begins_a_new_table(tmp_path):
-    (tmp_path / "log.csv").write_text("step,loss\n1,2\n")
+    (tmp_path / "log.csv").write_text("step,loss\n1,2\n", encoding="utf-8")
     Table(tmp_path / "log.csv", ("step",), step=0).close()
-    assert (tmp_path / "log.csv").read_text().split() == ["step"]
+    assert (tmp_path / "log.csv").read_text(encoding="utf-8").split() == ["step"]
 
 
 def test_the_shares_of_the_codes_and_those_that_a_step_flips_are_counted():
@@ -79,7 +79,7 @@ def test_a_run_writes_its_tables_samples_and_events(tmp_path):
     assert [row["step"] for row in ternary] == ["3"] * 7 + ["6"] * 7
     assert tuple(ternary[0]) == TERNARY
     assert any(float(row["flips"]) > 0 for row in ternary)
-    assert (tmp_path / "run" / "samples.txt").read_text().startswith("--- step 4\nOnce upon a time")
+    assert (tmp_path / "run" / "samples.txt").read_text(encoding="utf-8").startswith("--- step 4\nOnce upon a time")
     tags = {value.tag for event in events_of(tmp_path / "run" / "tensorboard") for value in event.summary.value}
     assert {"train_bits", "valid_bits", "lr_factor", "flips/lm_head"} <= tags
     assert any("sample" in tag for tag in tags)

@@ -34,7 +34,7 @@ def settings(folder, model=TINY, **changes) -> loop.Run:
 
 
 def rows(file) -> list[dict]:
-    with file.open() as content:
+    with file.open(encoding="utf-8") as content:
         return list(csv.DictReader(content))
 
 

@@ -52,11 +52,13 @@ class Gradients(ctypes.Structure):
 def load_library() -> ctypes.CDLL:
     """Compile (once per source and machine) and load; OSError or CalledProcessError when there is no compiler."""
     cpu = (
-        next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "")
+        next((line for line in open("/proc/cpuinfo", encoding="utf-8") if line.startswith("flags")), "")
         if os.path.exists("/proc/cpuinfo")
         else ""
     )
-    key = hashlib.sha256(("".join(x.read_text() for x in SOURCES) + " ".join(FLAGS) + cpu).encode()).hexdigest()[:16]
+    key = hashlib.sha256(
+        ("".join(x.read_text(encoding="utf-8") for x in SOURCES) + " ".join(FLAGS) + cpu).encode()
+    ).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ternlm"
     target = cache / f"cpu_kernels-{key}.so"
     if not target.exists():

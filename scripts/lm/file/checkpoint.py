@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, and enough in them to go on exactly."""
 
-import os
+import io
 from pathlib import Path
 
 import torch
@@ -9,16 +9,22 @@ from torch import nn
 from lm import arch
 from lm.file import pickled
 from lm.text.encoding import BOS, EOS
+from lm.text.files import replacing
 
 
 def save(path: Path, content: dict) -> None:
-    """Write beside the target, then rename: a killed run never leaves half a checkpoint."""
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
-        torch.save(content, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)  # of a save that failed, on a full disk for example
+    """A killed run, or one on a full disk, never leaves half a checkpoint."""
+    made = io.BytesIO()  # PyTorch's own writer ends the process when the disk is full
+    torch.save(content, made)
+    with replacing(path) as partial:
+        partial.write_bytes(made.getbuffer())
+
+
+def latest(folder: Path) -> Path | None:
+    """What a run goes on from: last.pt, or where it was stopped before the first of them, the newest of the others."""
+    last = folder / "last.pt"
+    others = sorted(folder.glob("*.pt"), key=lambda path: path.stat().st_mtime)
+    return last if last.exists() else others[-1] if others else None
 
 
 def load(path: str | Path) -> dict:

@@ -9,7 +9,6 @@ such a matrix is smaller than its scale by the share of zeros, a fault of severa
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from lm.arch.ternary import FLOOR, embedding_codes
 from lm.file import gguf_file
 from lm.file.published import BOUNDS, Published
 from lm.file.weights import Checkpoint
+from lm.text.files import replacing
 
 ROWS = 512  # of a matrix that are worked on at once
 WIDEST_SCALE_ERROR = 2.0**-9  # of a scale in fp16; 2^-11 but for the smallest numbers
@@ -248,8 +248,7 @@ def write(
     published.check(checkpoint)
     report = Report()
     tensors = list(plan(published, checkpoint, ternary_type, embedding_type, report))
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         writer = gguf.GGUFWriter(partial, published.config.architecture)
         gguf_file.add_keys(writer, published.config, card, ternary_type, tokenizer)
         for t in tensors:
@@ -266,7 +265,4 @@ def write(
             done += values.nbytes
             progress(done, whole)
         writer.close()
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return report

@@ -17,6 +17,7 @@ from torch import nn
 from lm import arch
 from lm.arch.ternary import embedding_codes, weight_codes
 from lm.file import gguf_layout
+from lm.text.files import replacing
 
 ALIGNMENT = 32
 BLOCK = 256  # weights per TQ1_0 / TQ2_0 block
@@ -103,15 +104,15 @@ def write(path: Path, model: nn.Module, card: Card, ternary_type: str, tokenizer
         raise ValueError(f"the ternary type must be one of {', '.join(TERNARY_TYPES)}, found {ternary_type!r}")
     if not getattr(model.config, "ternary", True):
         raise ValueError("a model with model.ternary = false has no file format: it is there to teach (train.teacher)")
-    # The writer opens the file only at the end: a failed export leaves no half-written model behind.
-    writer = gguf.GGUFWriter(path, model.config.architecture)
-    add_keys(writer, model.config, card, ternary_type, tokenizer)
-    for name, array, raw_type in _tensors(model, ternary_type):
-        writer.add_tensor(name, array, raw_dtype=raw_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    with replacing(path) as partial:
+        writer = gguf.GGUFWriter(partial, model.config.architecture)
+        add_keys(writer, model.config, card, ternary_type, tokenizer)
+        for name, array, raw_type in _tensors(model, ternary_type):
+            writer.add_tensor(name, array, raw_dtype=raw_type)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
 
 
 def add_keys(

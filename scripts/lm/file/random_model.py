@@ -19,6 +19,7 @@ from gguf import GGMLQuantizationType
 from lm import arch
 from lm.arch.hgrnbit import Config
 from lm.file import gguf_file, gguf_layout
+from lm.text.files import replacing
 
 # Flat presets of public byte-level models (3.5M, 20M, 85M) and of the MatMul-free language models (370M, 1.3B, 2.7B).
 PRESETS = {
@@ -216,8 +217,12 @@ def llama_keys(writer: gguf.GGUFWriter, config: Config, kind: str) -> None:
 
 def write(path: Path, config: Config, kind: str, architecture: str = "hgrnbit", seed: int = 0, name: str = "") -> None:
     """Writes the file; at any time one tensor is in memory. ValueError: a type or width that does not fit."""
+    with replacing(path) as partial:
+        _write(gguf.GGUFWriter(partial, architecture), config, kind, architecture, seed, name or path.stem)
+
+
+def _write(writer: gguf.GGUFWriter, config: Config, kind: str, architecture: str, seed: int, name: str) -> None:
     random = np.random.Generator(np.random.SFC64(seed))
-    writer = gguf.GGUFWriter(path, architecture)
     if architecture == "llama":
         if kind not in LLAMA_TYPES:
             raise ValueError(f"the type of a llama model must be one of {', '.join(LLAMA_TYPES)}, found {kind}")
@@ -227,13 +232,13 @@ def write(path: Path, config: Config, kind: str, architecture: str = "hgrnbit", 
                 raise ValueError(
                     f"a llama model in {kind} needs --{what} in multiples of {multiple}, found {getattr(config, what)}"
                 )
-        writer.add_name(name or path.stem)
+        writer.add_name(name)
         llama_keys(writer, config, kind)
         tensors = list(llama_tensors(config, kind, random))
     else:
         if kind not in gguf_file.TERNARY_TYPES:
             raise ValueError(f"the type must be one of {', '.join(gguf_file.TERNARY_TYPES)}, found {kind}")
-        gguf_file.add_keys(writer, config, gguf_file.Card(name or path.stem, "Random weights."), kind)
+        gguf_file.add_keys(writer, config, gguf_file.Card(name, "Random weights."), kind)
         tensors = list(hgrnbit_tensors(config, kind, random))
     for t in tensors:
         item = NUMBERS.get(t.kind, np.dtype(np.uint8))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from lm.text import files
+
 SPACE = "▁"
 # what ByteLevel splits at by itself (GPT-2, its encoder.py)
 GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -30,11 +32,11 @@ def read_folder(folder: Path, config: dict) -> dict:
     if not path.exists():
         raise ValueError(f"{folder}: expected tokenizer.json in it, found none; name another folder with --tokenizer")
     try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text())
+        settings = json.loads(files.read_text(folder / "tokenizer_config.json"))
     except (OSError, ValueError):
         settings = {}
     try:
-        return keys_of(path.read_text(encoding="utf-8"), config, settings)
+        return keys_of(files.read_text(path), config, settings)
     except ValueError as fault:
         raise ValueError(f"{path}: {fault}") from None
     except (KeyError, TypeError, AttributeError, IndexError) as fault:

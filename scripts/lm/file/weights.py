@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from lm.file import pickled
+from lm.text import files
 
 WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 INSIDE = ("model_state_dict", "state_dict", "model")  # where training scripts keep the weights of a checkpoint
@@ -80,7 +81,7 @@ def unwrapped(name: str) -> str:
 
 def _weight_map(index: Path) -> dict[str, str]:
     try:
-        return dict(json.loads(index.read_text())["weight_map"])
+        return dict(json.loads(files.read_text(index))["weight_map"])
     except (ValueError, KeyError, TypeError) as fault:
         raise ValueError(f"{index}: expected a JSON object with a weight_map: {fault!r}") from None
 

@@ -65,7 +65,7 @@ def engine_trace(model: Path, text: Path, size: int) -> tuple[Trace, list[Tensor
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "trace"
         command = [TRACE, "--model", model, "--text", text, "--max-bytes", size, "--out", out]
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        done = subprocess.run([str(word) for word in command], capture_output=True, encoding="utf-8")
         if done.returncode != 0:
             raise ValueError(done.stderr.strip())
         layout = json.loads(done.stdout)

@@ -40,7 +40,7 @@ def evaluate_in_engine(path: Path, tokens: np.ndarray, count: int, sample_file: 
         text.write_bytes(tokens.tobytes())
         command = [TERN, "eval", "--json", "--model", path, "--text", text, "--samples", count]
         command += ["--sample-file", sample_file] if sample_file else []
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+        done = subprocess.run([str(word) for word in command], capture_output=True, encoding="utf-8")
     if done.returncode != 0:
         raise ValueError(done.stderr.strip().splitlines()[-1])
     seen = int(gguf_file.read(path)[0].get("general.training_bytes", 0))

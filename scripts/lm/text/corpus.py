@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from lm.text.encoding import EOS, SEPARATOR, repair
+from lm.text.files import replacing
 
 _ARTICLE = re.compile(r"^ = [^=].* = $")  # the title of a WikiText article; sections have more signs
 
@@ -91,26 +92,17 @@ def fingerprint(document: str) -> int:
 
 
 class Writer:
-    """A text that appears under its name only when it is complete."""
+    """Documents as a text of the kind that the name `path` says, at `partial`."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, partial: Path):
         if path.suffix not in (".txt", ".bin"):
             raise ValueError(f"{path}: expected a name that ends in .bin (for training) or .txt")
         self.path, self.bytes = path, 0
         self.end = bytes([EOS]) if path.suffix == ".bin" else f"{SEPARATOR}\n".encode()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        self.file = open(self.partial, "wb")
+        self.file = open(partial, "wb")
 
     def add(self, document: str) -> None:
         self.bytes += self.file.write(document.encode() + self.end)
-
-    def close(self, keep: bool) -> None:
-        self.file.close()
-        if keep:
-            os.replace(self.partial, self.path)
-        else:
-            self.partial.unlink()
 
 
 def in_validation(mark: int, share: float) -> bool:
@@ -130,9 +122,11 @@ def write(
 
     Files appear only when every document was read; ValueError when one of them would be empty.
     """
-    writers = [Writer(path) for path in (train, valid) if path is not None]
-    complete = False
-    try:
+    paths = [path for path in (train, valid) if path is not None]
+    with ExitStack() as files:
+        writers = [Writer(path, files.enter_context(replacing(path))) for path in paths]
+        for writer in writers:
+            files.enter_context(writer.file)
         for document in documents:
             mark = fingerprint(document)
             if mark in seen:
@@ -146,9 +140,5 @@ def write(
         for writer in writers:
             if writer.bytes == 0:
                 raise ValueError(f"{writer.path} would be empty: of {counts.documents} documents none belongs there")
-        complete = True
-    finally:
-        for writer in writers:
-            writer.close(keep=complete)
     counts.train_bytes += writers[0].bytes
     counts.valid_bytes += sum(writer.bytes for writer in writers[1:])

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from lm.text import files
+
 PIECE = 1 << 20
 
 
@@ -52,7 +54,9 @@ def _receive(url: str, partial: Path) -> None:
         raise OSError(f"{url}: the server answered {fault.code} {fault.reason}") from None
     except urllib.error.URLError as fault:
         raise OSError(f"{url}: {fault.reason}; is there a network?") from None
-    with response, open(partial, "r+b" if begin else "wb") as file:
+    if begin:
+        print(f"{partial}: goes on after {begin:,} bytes")
+    with files.naming(partial), response, open(partial, "r+b" if begin else "wb") as file:
         file.seek(begin)
         length = response.headers.get("Content-Length")
         whole = begin + int(length) if length else None
@@ -90,9 +94,9 @@ def fetch(source: Source, folder: Path) -> Path:
                 f"{source.url}: SHA-1 {published} was promised, something else arrived; run the command again"
             )
         partial.rename(path)
-        record.write_text(f"{digest(path, 'sha256')}  {path.name}\n")
+        files.write_text(record, f"{digest(path, 'sha256')}  {path.name}\n")
     found = digest(path, "sha256")
-    if record.exists() and record.read_text().split()[0] != found:
+    if record.exists() and files.read_text(record).split()[0] != found:
         raise OSError(f"{path}: SHA-256 {found} is not the one in {record.name}: delete the file to download it again")
     print(f"{path}: {path.stat().st_size:,} bytes, sha256 {found}")
     return path

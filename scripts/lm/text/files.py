@@ -7,31 +7,31 @@ from pathlib import Path
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """An OSError inside gets the name of the file that is being written and how much of it there is."""
+def naming(path: Path, shown: Path | None = None, kept: str = "") -> Iterator[None]:
+    """The system's fault in writing `path` gets its name (or the `shown` one), how much of it there is, and what was kept."""
     try:
         yield
     except OSError as fault:
+        if fault.filename not in (None, str(path)):
+            raise  # of another file
         written = path.stat().st_size if path.exists() else 0
-        raise OSError(fault.errno, f"{fault.strerror or fault} after {written:,} bytes", str(path)) from None
+        what = fault.strerror or fault  # NumPy gives no number
+        raise OSError(fault.errno, f"{what} after {written:,} bytes{kept}", str(shown or path)) from None
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to. When the block ends well it becomes `path`; else it goes, and `path` is as it was.
 
-    An OSError gets the file's name and how much had been written. Folders that are missing are made.
+    Folders that are missing are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        yield partial
-        os.replace(partial, path)
-    except OSError as fault:
-        written = partial.stat().st_size if partial.exists() else 0
-        kept = "what was there is as it was" if path.exists() else "there is no such file now"
-        raise OSError(fault.errno, f"{fault.strerror or fault} after {written:,} bytes; {kept}", str(path)) from None
+        with naming(partial, path, "; what was there is as it was" if path.exists() else ""):
+            yield partial
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

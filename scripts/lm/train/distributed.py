@@ -57,6 +57,10 @@ class World:
         """Whether this is the process that writes files and messages."""
         return self.rank == 0
 
+    def say(self, message: str) -> None:
+        if self.writes:
+            print(message, flush=True)
+
     def share(self, batch: int) -> tuple[int, int]:
         """(first row, number of rows) of a batch for this process."""
         if batch % self.size:

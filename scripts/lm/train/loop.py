@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lm import arch
 from lm.fast import cpu_kernels
 from lm.file import checkpoint
+from lm.text import files
 from lm.text.data import Stream
 from lm.train import beginnings, states
 from lm.train.distributed import World
@@ -23,10 +24,15 @@ from lm.train.settings import Data, Run, Train, refuse_changes
 __all__ = ["Data", "Run", "Train", "train"]
 
 
+STAMP = Path(__file__).parents[1] / "COMMIT"
+
+
 def commit() -> str:
-    """The commit of the code, with a + when files were changed since."""
+    """The commit of the code, with a + when files were changed since; a packed copy has it in a file."""
+    if STAMP.exists():
+        return files.read_text(STAMP).strip()
     git = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    found = subprocess.run(git, capture_output=True, text=True, cwd=Path(__file__).parent)
+    found = subprocess.run(git, capture_output=True, encoding="utf-8", cwd=Path(__file__).parent)
     return found.stdout.strip() or "unknown"
 
 
@@ -90,13 +96,13 @@ class Trainer:
         }
         how = [self.how, self.teacher.describe()] if self.teacher else [self.how]
         print(" · ".join(f"{key} {value}" for key, value in facts.items()), *how, self.run, sep="\n")
-        (self.out / "run.json").write_text(json.dumps({**facts, "settings": self.run.to_dict()}, indent=2) + "\n")
+        files.write_text(self.out / "run.json", json.dumps({**facts, "settings": self.run.to_dict()}, indent=2) + "\n")
 
     def restore(self, path: Path) -> None:
         saved = checkpoint.load(path)
         refuse_changes(Run.from_dict(saved["config"]).to_dict(), self.run.to_dict(), path)
         self.model.load_state_dict(saved["model"])
-        for optimizer, state in zip(self.optimizers, saved["optimizers"]):
+        for optimizer, state in zip(self.optimizers, saved["optimizers"]):  # none in pieces without them
             optimizer.load_state_dict(state)
         if "random" in saved:
             torch.set_rng_state(saved["random"])
@@ -112,14 +118,12 @@ class Trainer:
         own = [states.rows(of_all, self.first + k * count, count) for k in range(len(self.parts))]
         return [states.mapped(part, lambda x: x.to(self.world.device)) for part in own]
 
-    def save(self, *names: str) -> None:
-        """Writes the checkpoint under each of the names. All processes have to call it."""
+    def content(self) -> dict:
+        """A checkpoint. All processes have to call it."""
         self.at.states = self.world.gathered(states.joined(self.parts))
         if self.teacher:
             self.at.teacher_states = self.world.gathered(states.joined(self.teacher.states))
-        if not self.world.writes:
-            return
-        content = {
+        return {
             "config": self.run.to_dict(),
             "model": self.model.state_dict(),
             "optimizers": [o.state_dict() for o in self.optimizers],
@@ -130,7 +134,11 @@ class Trainer:
             "seed": self.run.train.seed,
             "commit": commit(),
         }
-        for name in names:
+
+    def save(self, *names: str) -> None:
+        """Writes the checkpoint under each of the names. All processes have to call it."""
+        content = self.content()
+        for name in names if self.world.writes else ():
             checkpoint.save(self.out / name, content)
 
     def decaying(self) -> bool:
@@ -199,20 +207,24 @@ class Trainer:
         """Trains to total_bytes. Process 0 watches, scores and writes; the others only compute."""
         t, at = self.run.train, self.at
         batches, report = self.batches(), Report(self) if self.world.writes else None
-        while at.bytes_seen < t.total_bytes:
-            if report:
-                report.before_step()
-            row = self.update(*next(batches))
-            done = at.bytes_seen >= t.total_bytes
-            validated, kept, saved = (
-                every and at.step % every == 0 for every in (t.valid_every, t.keep_every, t.save_every)
-            )
-            improved = report.after_step(row, validated or done) if report else False
-            if validated or kept or saved or done:  # the same for all processes, which send their states here
-                names = (("best.pt", improved), (f"step-{at.step}.pt", kept), ("last.pt", saved or done))
-                self.save(*(name for name, wanted in names if wanted))
+        with contextlib.closing(report) if report else contextlib.nullcontext():
+            while at.bytes_seen < t.total_bytes:
+                self.advance(batches, report)
+
+    def advance(self, batches, report: Report | None) -> None:
+        """One step, and what is due after it."""
+        t, at = self.run.train, self.at
         if report:
-            report.close()
+            report.before_step()
+        row = self.update(*next(batches))
+        done = at.bytes_seen >= t.total_bytes
+        validated, kept, saved = (
+            every and at.step % every == 0 for every in (t.valid_every, t.keep_every, t.save_every)
+        )
+        improved = report.after_step(row, validated or done) if report else False
+        if validated or kept or saved or done:  # the same for all processes, which send their states here
+            names = (("best.pt", improved), (f"step-{at.step}.pt", kept), ("last.pt", saved or done))
+            self.save(*(name for name, wanted in names if wanted))
 
 
 def train(
@@ -220,34 +232,53 @@ def train(
 ) -> None:
     """Trains to run.train.total_bytes.
 
+    resume: go on from the checkpoint in `out`; FileNotFoundError when there is none.
     grow_from: a checkpoint of a shallower model, whose blocks are repeated and whose schedule goes on.
     init_from: a checkpoint of the same model, whose weights begin a new schedule.
     """
-    last = out / "last.pt"
-    if last.exists() and not resume:
-        raise ValueError(f"{last} exists: say --resume to go on, or choose another --out")
+    before = checkpoint.latest(out)
+    if resume and before is None:
+        others = sorted(str(path.parent) for path in out.parent.glob("*/last.pt"))
+        beside = f"; runs that can go on: {', '.join(others)}" if others else ""
+        raise FileNotFoundError(f"{out} has no checkpoint to go on from{beside}")
+    if before is not None and not resume:
+        raise ValueError(f"{before} exists: say --resume to go on from it, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    world, done = World.join(run.train.device), False
+    world, done, trainer = World.join(run.train.device), False, None
     try:
         trainer = Trainer(run, out, world)
-        if last.exists():
-            trainer.restore(last)
+        if before is not None:
+            trainer.restore(before)
+            world.say(f"goes on from {before}: step {trainer.at.step:,}, {trainer.at.bytes_seen:,} bytes seen")
         elif grow_from:
             trainer.at.bytes_seen = seen = beginnings.grow(trainer.model, grow_from)
+            world.say(f"begins with the repeated blocks of {grow_from}, which has seen {seen:,} bytes")
             if seen >= run.train.total_bytes:
                 raise ValueError(
                     f"{grow_from} has seen {seen} bytes and its schedule goes on: train.total_bytes must be more, got "
                     f"{run.train.total_bytes}"
                 )
         elif init_from:
-            trainer.at.bytes_before = beginnings.initialize(trainer.model, init_from)
+            trainer.at.bytes_before = seen = beginnings.initialize(trainer.model, init_from)
+            world.say(f"begins with the weights of {init_from}, which have seen {seen:,} bytes")
         if trainer.at.bytes_seen < run.train.total_bytes:
             if world.writes:
                 trainer.describe()
             trainer.fit()
-        elif world.writes:  # run.json keeps the settings it was trained with
-            print(f"{last} has seen {trainer.at.bytes_seen:,} bytes, as many as train.total_bytes wants", flush=True)
+        else:  # run.json keeps the settings it was trained with
+            world.say(f"{before} has seen {trainer.at.bytes_seen:,} bytes, as many as train.total_bytes wants")
         done = True
-        del trainer  # what holds on to the processes' connection ends before it
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(stopped(trainer, out)) from None
     finally:
+        trainer = None  # what holds on to the processes' connection ends before it
         world.leave(done)
+
+
+def stopped(trainer: Trainer | None, out: Path) -> str:
+    """What to tell whoever pressed Ctrl-C: what there is to go on from."""
+    at, saved = trainer.at.step if trainer else 0, checkpoint.latest(out)
+    if saved is None:
+        return f"stopped at step {at}, before the first checkpoint (train.save_every): there is nothing to go on from"
+    step = checkpoint.load(saved)["position"]["step"]
+    return f"stopped at step {at}; {saved} has step {step}, from which scripts/train.py --resume goes on"

@@ -26,7 +26,7 @@ class Report:
         self.began = self.step_began = time.time()
         self.bar = tqdm(
             **{"total": t.total_bytes, "initial": trainer.at.bytes_seen, "unit": "B", "unit_scale": True},
-            **{"smoothing": 0.02, "mininterval": 5},
+            **{"smoothing": 0.02, "mininterval": 5, "disable": None},
         )
 
     def before_step(self) -> None:

@@ -1,5 +1,6 @@
 """The settings of a training run: one TOML file with [model], [data] and [train]; a key nobody knows is an error."""
 
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from lm.arch import config_from_dict, config_to_dict
 from lm.arch.keys import check_keys
+from lm.text import files
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,8 @@ RETIRED = ("byte_dropout", "hidden_dropout")  # of [train], in older checkpoints
 
 # A run that goes on may change these: they change what is still to come, or only what is watched and where it runs.
 CHANGEABLE = {
-    *("data.valid", "train.total_bytes", "train.decay_bytes", "train.accumulate", "train.device", "train.wandb"),
+    *("data.valid", "train.total_bytes", "train.decay_bytes", "train.accumulate", "train.device", "train.precision"),
+    *("train.wandb",),
     *("train.valid_bytes", "train.valid_every", "train.sample_every", "train.ternary_every"),
     *("train.save_every", "train.keep_every"),
 }
@@ -124,9 +127,9 @@ class Run:
 
     @staticmethod
     def read(path: str | Path, changes: Sequence[str] = ()) -> "Run":
-        """Reads a TOML file and applies changes such as "train.lr=1e-3"; ValueError names the file and what is wrong."""
+        """Reads a TOML or JSON file and applies changes such as "train.lr=1e-3"; ValueError names the file and the fault."""
         try:
-            values = tomllib.loads(Path(path).read_text())
+            values = (json if Path(path).suffix == ".json" else tomllib).loads(files.read_text(path))
             require_sections(values)
             for change in changes:
                 section, key, value = parse_change(change)
