@@ -29,7 +29,7 @@ class Arena {
     const size_t at = used_;
     used_ += (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
     if (base_ == nullptr) return {};
-    TERN_CHECK(used_ <= capacity_);
+    TERN_CHECK(at + count * sizeof(T) <= capacity_);
     return {reinterpret_cast<T*>(base_ + at), count};
   }
 

@@ -17,8 +17,4 @@ struct Vocabulary {
 /// Of models whose token is the byte: begin and end are bytes that never occur in UTF-8 (models/FORMAT.md).
 inline constexpr Vocabulary kBytes{256, 254, 255};
 
-inline constexpr uint32_t kVocab = kBytes.size;
-inline constexpr uint8_t kBos = static_cast<uint8_t>(kBytes.bos);
-inline constexpr uint8_t kEos = static_cast<uint8_t>(kBytes.eos);
-
 }  // namespace tern

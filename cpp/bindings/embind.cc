@@ -8,14 +8,16 @@
 #include <emscripten/bind.h>
 #include <emscripten/em_js.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "base/parallel.h"
 #include "base/result.h"
 #include "kernels/dispatch.h"
@@ -27,15 +29,24 @@ namespace {
 
 std::vector<uint8_t> shared_buffer;
 
-/// A view of the first `size` bytes, valid until the next call into the engine.
+/// A view of the first `size` bytes, valid until the next call into the engine.  Undefined where there is no memory.
 emscripten::val buffer(uint32_t size) {
-  if (size > shared_buffer.size()) shared_buffer.resize(size);
+  if (size > shared_buffer.size()) {
+    if (!affords(size)) return emscripten::val::undefined();
+    shared_buffer.resize(size);
+  }
   return emscripten::val(emscripten::typed_memory_view(size, shared_buffer.data()));
 }
 
 std::span<uint8_t> in_buffer(uint32_t size) {
   TERN_CHECK(size <= shared_buffer.size());
   return {shared_buffer.data(), size};
+}
+
+/// The next `size` bytes of the buffer: the chunk masks of the bytes before.
+std::span<uint8_t> behind(uint32_t size) {
+  TERN_CHECK(size <= shared_buffer.size() - size);
+  return {shared_buffer.data() + size, size};
 }
 
 struct Status {
@@ -51,18 +62,20 @@ Status status_of(const Result<T>& result) {
 
 /// Memory running out ends the module, so the model's share is tried first: once freed, it stays with the module.
 Status reserve(uint32_t bytes) {
-  void* volatile memory = std::malloc(bytes);  // volatile: or the pair is optimised away
-  std::free(memory);
-  if (memory != nullptr) return {};
+  if (affords(bytes)) return {};
   return status_of<void>(
       error_f(ErrorCode::kOutOfMemory, "the model needs %u bytes, this page cannot get them", bytes));
 }
 
-using LoadedModel = std::shared_ptr<const Model>;  // null until finish() fills it
+/// Empty until finish() fills it.  One thread calls, so one workspace serves all conversations.
+struct LoadedModel {
+  std::shared_ptr<const Model> model;
+  std::shared_ptr<Workspace> workspace;
+};
 
-const LoadedModel& checked(const LoadedModel& model) {
-  TERN_CHECK(model != nullptr);
-  return model;
+const std::shared_ptr<const Model>& checked(const LoadedModel& loaded) {
+  TERN_CHECK(loaded.model != nullptr);
+  return loaded.model;
 }
 
 // Truncated to 32 bits on the way in: the module has no floating-point instruction for it.
@@ -86,9 +99,15 @@ ModelInfo info(const LoadedModel& model) { return checked(model)->info(); }
 Status push(ModelLoader& loader, uint32_t size) { return status_of(loader.push(in_buffer(size))); }
 
 Status finish(ModelLoader& loader, LoadedModel& model) {
-  Result<LoadedModel> result = loader.finish();
-  if (result.ok()) model = result.value();
-  return status_of(result);
+  Result<std::shared_ptr<const Model>> result = loader.finish();
+  if (!result.ok()) return status_of(result);
+  if (result.value()->info().vocabulary.size != kBytes.size) {
+    return status_of<void>(error_f(ErrorCode::kUnsupported, "expected a model whose tokens are the 256 bytes, found %u",
+                                   result.value()->info().vocabulary.size));
+  }
+  Result<std::unique_ptr<Workspace>> workspace = result.value()->new_workspace();
+  if (workspace.ok()) model = {result.value(), std::move(workspace).value()};
+  return status_of(workspace);
 }
 
 #ifndef TERN_THREADS  // so that all modules have the same functions
@@ -105,31 +124,74 @@ struct ScoreResult {
   Score score;
 };
 
-Session* open(const LoadedModel& model) { return new Session(checked(model)); }
-Status start(Session& session, SampleOptions options, uint64_t max) { return status_of(session.start(options, max)); }
+/// Empty until open() fills it.
+struct Conversation {
+  std::optional<Session> session;
+};
 
-/// Leaves the boundary masks of the bytes behind them, from `size` on.
-void feed(Session& session, uint32_t size) {
-  const std::span<uint8_t> both = in_buffer(2 * size);
-  session.feed(both.first(size), both.last(size));
+Session& checked(Conversation& conversation) {
+  TERN_CHECK(conversation.session.has_value());
+  return *conversation.session;
 }
 
-/// Leaves the bytes at the front of the buffer and their boundary masks from `size` on.
-uint32_t generate(Session& session, uint32_t size) {
-  const std::span<uint8_t> both = in_buffer(2 * size);
-  return static_cast<uint32_t>(session.generate(both.first(size), both.last(size)));
+const Session& checked(const Conversation& conversation) {
+  TERN_CHECK(conversation.session.has_value());
+  return *conversation.session;
 }
 
-uint32_t finish_state(const Session& session) { return static_cast<uint32_t>(session.finish_state()); }
-Status restore(Session& session, uint32_t size) { return status_of(session.restore(in_buffer(size))); }
+Status open(Conversation& conversation, const LoadedModel& loaded) {
+  Result<Session> session = Session::open(checked(loaded), loaded.workspace);
+  if (session.ok()) conversation.session.emplace(std::move(session).value());
+  return status_of(session);
+}
 
-uint32_t save(const Session& session) {
+void reset(Conversation& conversation) { checked(conversation).reset(); }
+
+Status start(Conversation& conversation, SampleOptions options, uint64_t max) {
+  return status_of(checked(conversation).start(options, max));
+}
+
+/// Answers how many of the bytes in the buffer were read within the budget, about so many multiply-adds, and leaves
+/// their chunk masks behind all of them.  In the next call come the rest, without those.
+uint32_t feed(Conversation& conversation, uint32_t size, uint64_t budget) {
+  Session& session = checked(conversation);
+  std::ranges::fill(behind(size), uint8_t{0});
+  ChunkMasks masks(behind(size), session.position() + 1);
+  return static_cast<uint32_t>(session.feed(in_buffer(size), {.budget = budget, .observer = &masks}));
+}
+
+/// Answers how many bytes it wrote to the front of the buffer within the budget; their chunk masks begin at `size`.
+uint32_t generate(Conversation& conversation, uint32_t size, uint64_t budget) {
+  Session& session = checked(conversation);
+  std::ranges::fill(behind(size), uint8_t{0});
+  ChunkMasks masks(behind(size), session.position() + 1);
+  return static_cast<uint32_t>(session.generate(in_buffer(size), {.budget = budget, .observer = &masks}));
+}
+
+uint32_t finish_state(const Conversation& conversation) {
+  return static_cast<uint32_t>(checked(conversation).finish_state());
+}
+
+Status restore(Conversation& conversation, uint32_t size) {
+  return status_of(checked(conversation).restore(in_buffer(size)));
+}
+
+/// The blob is in the buffer, whose size it answers; 0 where there is no memory for it.
+uint32_t save(Conversation& conversation) {
+  Session& session = checked(conversation);
+  constexpr uint64_t kRest = 1 << 16;
+  if (!affords(session.model().info().state_bytes + kRest)) return 0;
   shared_buffer = session.save();
   return static_cast<uint32_t>(shared_buffer.size());
 }
 
-ScoreResult score(Session& session, uint32_t size) {
-  const Result<Score> result = session.score(in_buffer(size));
+bool is_full(const Conversation& conversation) { return checked(conversation).room() == 0; }
+bool is_inside_batch(const Conversation& conversation) { return checked(conversation).is_inside_batch(); }
+uint64_t position(const Conversation& conversation) { return checked(conversation).position(); }
+
+/// As feed(): of as many bytes as the score counts.
+ScoreResult score(Conversation& conversation, uint32_t size, uint64_t budget) {
+  const Result<Score> result = checked(conversation).score(in_buffer(size), {.budget = budget});
   return {status_of(result), result.ok() ? result.value() : Score{}};
 }
 
@@ -180,9 +242,10 @@ EMSCRIPTEN_BINDINGS(tern) {
       .function("bytesExpected", &ModelLoader::bytes_expected)
       .function("memoryNeeded", &ModelLoader::memory_needed)
       .function("finish", &finish);
-  class_<Session>("Conversation")
-      .constructor(&open, allow_raw_pointers())
-      .function("reset", &Session::reset)
+  class_<Conversation>("Conversation")
+      .constructor<>()
+      .function("open", &open)
+      .function("reset", &reset)
       .function("feed", &feed)
       .function("start", &start)
       .function("generate", &generate)
@@ -190,7 +253,9 @@ EMSCRIPTEN_BINDINGS(tern) {
       .function("score", &score)
       .function("save", &save)
       .function("restore", &restore)
-      .function("position", &Session::position);
+      .function("isFull", &is_full)
+      .function("isInsideBatch", &is_inside_batch)
+      .function("position", &position);
 }
 
 }  // namespace tern

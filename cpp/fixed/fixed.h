@@ -56,7 +56,7 @@ struct Fixed {
 // The format table.
 using Act = Fixed<int32_t, 16>;         ///< Q16.16: everything between two operations: residual, norm output, logits
 using NormWeight = Fixed<int32_t, 16>;  ///< Q16.16: weights of norms and convolutions
-using State = Fixed<int32_t, 20>;  ///< Q12.20: recurrent state; finer than Act, since rounding errors accumulate in it
+using Cell = Fixed<int32_t, 20>;  ///< Q12.20: recurrent state; finer than Act, since rounding errors accumulate in it
 using Gate = Fixed<uint32_t,
                    31>;  ///< Q0.31 in [0, 1], 1 = 2^31: sigmoid and k = 1-f, kept directly so that a small k has digits
 using Bits = Fixed<uint64_t, 32>;  ///< Q32.32: information in bits

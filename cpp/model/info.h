@@ -38,12 +38,14 @@ struct KeyValue {
 
 struct ModelInfo {
   std::string architecture;
-  std::string name;         // general.name, or the architecture
+  std::string name;  // general.name, or the architecture
+  Vocabulary vocabulary{};
+  uint64_t context = 0;     // most tokens of a conversation, the one that begins it among them; 0: any number
   uint32_t stages = 0;      // of chunking: 0 for a flat model
   uint64_t parameters = 0;  // weights, embedding, norms, convolution; padding and scales not counted
   uint64_t file_bytes = 0;
   uint64_t packed_bytes = 0;       // all weights in memory
-  uint64_t state_bytes = 0;        // recurrent state of one conversation
+  uint64_t state_bytes = 0;        // state of one conversation, as long as it can be
   uint64_t fingerprint = 0;        // FNV-1a 64 over all bytes of the file
   std::vector<KeyValue> config;    // the architecture's settings, in a fixed order
   std::vector<KeyValue> metadata;  // general.* and tokenizer.* texts and numbers, in file order

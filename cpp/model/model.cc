@@ -1,83 +1,97 @@
-// Dispatch to the architecture in the file; the only switch over architectures.
+// model.cc: which architectures there are, what they need, and one batch through one of them.
 // SPDX-License-Identifier: MIT
 #include "model/model.h"
 
 #include <algorithm>
-#include <array>
-#include <type_traits>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "model/settings.h"
 
 namespace tern {
 
-// ---- Context --------------------------------------------------------------------------------------------------------
-
-template <class Network>
-using MemoryOf = typename std::remove_cvref_t<Network>::Memory;
-
-Context::Context(const Model& model)
-    : memory_(std::visit(
-          [](const auto& network) -> decltype(memory_) { return MemoryOf<decltype(network)>(network.config); },
-          model.network_)) {}
-
-std::span<int32_t> Context::state() {
-  return std::visit([](auto& memory) { return memory.state; }, memory_);
-}
-
-std::span<const int32_t> Context::state() const {
-  return std::visit([](const auto& memory) { return std::span<const int32_t>(memory.state); }, memory_);
-}
-
-std::span<const uint8_t> Context::boundaries() const {
-  const auto* memory = std::get_if<hnetbit::Memory>(&memory_);
-  if (memory == nullptr) return {};
-  return std::span(memory->boundaries).first(memory->tokens);
-}
-
-// ---- Model ----------------------------------------------------------------------------------------------------------
-
-void Model::reset(Context& context) const { std::ranges::fill(context.state(), 0); }
-
-void Model::step(uint8_t token, Context& context, std::span<int32_t> logits, std::span<int32_t> trace) const {
-  Context* const contexts[] = {&context};
-  forward({&token, 1}, contexts, logits, trace);
-}
-
-void Model::prefill(std::span<const uint8_t> tokens, Context& context, std::span<int32_t> logits) const {
-  Context* const contexts[] = {&context};
-  forward(tokens, contexts, logits, {});
-}
-
-void Model::step_each(std::span<const uint8_t> tokens, std::span<Context* const> contexts,
-                      std::span<int32_t> logits) const {
-  TERN_CHECK(contexts.size() == tokens.size() && logits.size() == tokens.size() * kVocab);
-  forward(tokens, contexts, logits, {});
-}
-
-void Model::forward(std::span<const uint8_t> tokens, std::span<Context* const> contexts, std::span<int32_t> logits,
-                    std::span<int32_t> trace) const {
-  TERN_CHECK(contexts.size() <= kTile);
-  std::visit(
-      [&](const auto& network) {
-        using Memory = MemoryOf<decltype(network)>;
-        std::array<Memory*, kTile> texts;
-        for (size_t n = 0; n < contexts.size(); ++n) texts[n] = &std::get<Memory>(contexts[n]->memory_);
-        network.forward(tokens, std::span(texts).first(contexts.size()), logits, trace);
-      },
-      network_);
-}
-
-std::vector<uint32_t> Model::trace_widths() const {
-  return std::visit([](const auto& network) { return network.trace_widths(); }, network_);
-}
-
-// ---- ModelBuilder ---------------------------------------------------------------------------------------------------
+#define TERN_ARCHITECTURE(name) std::unique_ptr<Network> make_##name();
+#include "model/architectures.inc"
+#undef TERN_ARCHITECTURE
 
 namespace {
 
-/// What can be asked for: WebAssembly has 2 GB, of which a conversation and the rest need some.
-constexpr uint64_t kMostMemory = sizeof(void*) == 4 ? (uint64_t{1} << 31) - (uint64_t{1} << 26) : ~uint64_t{0};
+struct Architecture {
+  const char* name;
+  std::unique_ptr<Network> (*make)();
+};
+
+constexpr Architecture kArchitectures[] = {
+#define TERN_ARCHITECTURE(name) {#name, make_##name},
+#include "model/architectures.inc"
+#undef TERN_ARCHITECTURE
+};
+
+Error too_large(const char* what, uint64_t bytes) {
+  return error_f(ErrorCode::kOutOfMemory, "%s needs %llu bytes, which cannot be had here", what,
+                 static_cast<unsigned long long>(bytes));
+}
+
+}  // namespace
+
+// ---- Memory ---------------------------------------------------------------------------------------------------------
+
+Result<std::unique_ptr<State>> Model::new_state(uint64_t most_tokens) const {
+  const uint64_t capacity = info_.context == 0 ? 0 : std::min(most_tokens, info_.context);
+  const uint64_t bytes = sizeof(int32_t) * layout_.words(capacity);
+  if (!affords(bytes)) return too_large("a conversation", bytes);
+  return std::make_unique<State>(layout_, capacity);
+}
+
+uint64_t Model::workspace_bytes() const {
+  const auto measured = network_->make_workspace();
+  shape(*measured, Workspace::Mode::kMeasuring);
+  return measured->bytes_;
+}
+
+Result<std::unique_ptr<Workspace>> Model::new_workspace() const {
+  if (!affords(workspace_bytes())) return too_large("working with the model", workspace_bytes());
+  std::unique_ptr<Workspace> workspace = network_->make_workspace();
+  shape(*workspace, Workspace::Mode::kGrowing);
+  return workspace;
+}
+
+void Model::shape(Workspace& workspace, Workspace::Mode mode) const {
+  workspace.mode_ = mode;
+  const Token tokens[kTile] = {};
+  State* const states[] = {nullptr};
+  workspace.logits.shape(kTile, info_.vocabulary.size);
+  const Batch batch{.tokens = tokens, .states = states, .want = Want::kAll};
+  workspace.texts = {states, workspace.token_indices_};
+  network_->forward(batch, workspace);
+  workspace.before_.reserve(mode == Workspace::Mode::kGrowing ? layout_.fixed : 0);
+  workspace.bytes_ += sizeof(int32_t) * layout_.fixed;
+  workspace.mode_ = Workspace::Mode::kReady;
+}
+
+// ---- A batch --------------------------------------------------------------------------------------------------------
+
+bool Model::run(const Batch& batch, Workspace& workspace, uint64_t& budget) const {
+  const size_t T = batch.tokens.size();
+  TERN_CHECK(T >= 1 && T <= kTile && (batch.states.size() == 1 || batch.states.size() == T));
+  TERN_CHECK(batch.logits.size() == batch.wanted() * info_.vocabulary.size);
+  for (const Token token : batch.tokens) TERN_CHECK(token < info_.vocabulary.size);
+  for (const State* state : batch.states) TERN_CHECK(state->room() >= T / batch.states.size());
+  if (budget == 0) return false;
+  workspace.enter(batch, budget);
+  network_->forward(batch, workspace);
+  budget = workspace.left_;
+  return workspace.leave(batch.observer);
+}
+
+void Model::run(const Batch& batch, Workspace& workspace) const {
+  uint64_t budget = kNoLimit;
+  TERN_CHECK(run(batch, workspace, budget));
+}
+
+// ---- File -----------------------------------------------------------------------------------------------------------
+
+namespace {
 
 /// The texts and whole numbers that describe the model, for a model card.
 std::vector<KeyValue> describing_metadata(const GgufHeader& header) {
@@ -115,50 +129,58 @@ std::vector<KeyValue> describing_metadata(const GgufHeader& header) {
 }  // namespace
 
 Result<void> ModelBuilder::on_header(const GgufHeader& header) {
-  Settings tokenizer(header, "tokenizer.ggml.");
-  Settings general(header, "general.");
-  const size_t architecture = general.choice("architecture", {"hgrnbit", "hnetbit"});
-  if (!general.result().ok()) return general.result();
-  tokenizer.choice("model", {"byte"});
-  tokenizer.integer("bos_token_id", kBos, kBos);
-  tokenizer.integer("eos_token_id", kEos, kEos);
-  if (!tokenizer.result().ok()) return tokenizer.result();
-
   ModelInfo& info = model_->info_;
-  info.architecture = header.find("general.architecture")->text;
+  Settings general(header, "general."), tokenizer(header, "tokenizer.ggml.");
+  const size_t choice = general.choice("architecture", {
+#define TERN_ARCHITECTURE(name) #name,
+#include "model/architectures.inc"
+#undef TERN_ARCHITECTURE
+                                                       });
+  if (!general.result().ok()) return general.result();
+  const Architecture& architecture = kArchitectures[choice];
+  info.architecture = architecture.name;
   const GgufValue* name = header.find("general.name");
   info.name = name != nullptr && name->type == GgufType::kString ? name->text : info.architecture;
   info.metadata = describing_metadata(header);
-  auto& network = model_->network_;
-  const Result<void> accepted =
-      architecture == 0 ? builder_.emplace<hgrnbit::Builder>(&network.emplace<hgrnbit::Network>()).on_header(header)
-                        : builder_.emplace<hnetbit::Builder>(&network.emplace<hnetbit::Network>()).on_header(header);
-  if (!accepted.ok()) return accepted;
-  if (memory_bytes() > kMostMemory) {
-    return error_f(ErrorCode::kOutOfMemory,
-                   "the model needs %llu bytes, here the engine can have %llu: expected a smaller model",
-                   static_cast<unsigned long long>(memory_bytes()), static_cast<unsigned long long>(kMostMemory));
+
+  model_->network_ = architecture.make();
+  Settings settings(header, info.architecture + ".");
+  model_->network_->read(settings, info);
+  if (!settings.result().ok()) return settings.result();
+  info.config = settings.texts();
+  // Only bytes are tokens that the engine knows the text of; others are numbers to it.
+  const bool bytes = tokenizer.choice("model", {"byte", "gpt2", "llama"}) == 0;
+  const uint32_t last = info.vocabulary.size - 1;
+  info.vocabulary.bos = tokenizer.integer("bos_token_id", bytes ? kBytes.bos : 0, bytes ? kBytes.bos : last);
+  info.vocabulary.eos = tokenizer.integer("eos_token_id", bytes ? kBytes.eos : 0, bytes ? kBytes.eos : last);
+  if (bytes && info.vocabulary.size != kBytes.size) {
+    settings.refuse("vocab_size", "256, one token for each byte", std::to_string(info.vocabulary.size));
+  }
+  if (!tokenizer.result().ok()) return tokenizer.result();
+  if (!settings.result().ok()) return settings.result();
+
+  plan_.emplace(header);
+  model_->network_->list(*plan_, info.vocabulary);
+  Result<void> matched = plan_->match();
+  if (!matched.ok()) return matched;
+
+  model_->layout_ = plan_->layout();
+  if (model_->layout_.per_position == 0) info.context = 0;
+  info.state_bytes = sizeof(int32_t) * model_->layout_.words(info.context);
+  memory_bytes_ = plan_->memory_bytes() + info.state_bytes + model_->workspace_bytes();
+  if (memory_bytes_ > most_memory()) {
+    return error_f(
+        ErrorCode::kOutOfMemory,
+        "the model needs %llu bytes, here the engine can have %llu: expected a smaller model (a conversation "
+        "takes %llu of them)",
+        static_cast<unsigned long long>(memory_bytes_), static_cast<unsigned long long>(most_memory()),
+        static_cast<unsigned long long>(info.state_bytes));
   }
   return {};
 }
 
-Result<void> ModelBuilder::on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) {
-  if (auto* flat = std::get_if<hgrnbit::Builder>(&builder_)) return flat->on_row(tensor, row, bytes);
-  return std::get<hnetbit::Builder>(builder_).on_row(tensor, row, bytes);
-}
-
-uint64_t ModelBuilder::memory_bytes() const {
-  if (const auto* flat = std::get_if<hgrnbit::Builder>(&builder_)) return flat->memory_bytes();
-  const auto* levels = std::get_if<hnetbit::Builder>(&builder_);
-  return levels != nullptr ? levels->memory_bytes() : 0;
-}
-
 std::shared_ptr<const Model> ModelBuilder::finish(uint64_t fingerprint, uint64_t file_bytes) {
-  if (auto* flat = std::get_if<hgrnbit::Builder>(&builder_)) {
-    flat->finish(model_->info_);
-  } else {
-    std::get<hnetbit::Builder>(builder_).finish(model_->info_);
-  }
+  plan_->finish(model_->info_);
   model_->info_.fingerprint = fingerprint;
   model_->info_.file_bytes = file_bytes;
   return std::move(model_);

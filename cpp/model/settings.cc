@@ -34,6 +34,10 @@ std::string decimal_text(Scale value) {
 
 }  // namespace
 
+bool Settings::has_tensor(const char* ending) const {
+  return std::ranges::any_of(header_->tensors, [&](const GgufTensor& t) { return t.name.ends_with(ending); });
+}
+
 void Settings::fail(const Error& error) {
   if (result_.ok()) result_ = error;
 }
@@ -60,6 +64,11 @@ uint32_t Settings::integer(const char* key, uint32_t low, uint32_t high) {
   fail(error_f(ErrorCode::kUnsupported, "metadata \"%s%s\": expected %u to %u, found %llu", prefix_.c_str(), key, low,
                high, static_cast<unsigned long long>(value->bits)));
   return low;
+}
+
+uint32_t Settings::vocabulary_size() {
+  constexpr uint32_t kMost = uint32_t{1} << 20;
+  return integer("vocab_size", 2, kMost);
 }
 
 Scale Settings::real(const char* key) {

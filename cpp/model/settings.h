@@ -22,6 +22,8 @@ class Settings {
 
   /// A u32 from low to high.
   uint32_t integer(const char* key, uint32_t low, uint32_t high);
+  /// vocab_size, at least 2.
+  uint32_t vocabulary_size();
   /// A positive f32 below 1.
   Scale real(const char* key);
   /// An array of u32 from low to high: `least` to `most` of them.
@@ -30,6 +32,9 @@ class Settings {
   void optional_reals_from_one(const char* key, size_t count);
   /// A text; answers its position in `choices`.
   size_t choice(const char* key, std::initializer_list<const char*> choices);
+
+  /// Whether the file has a tensor whose name ends like this.
+  bool has_tensor(const char* ending) const;
 
   /// For rules that one read cannot check: a fault in `key`.
   void refuse(const std::string& key, const std::string& expected, const std::string& found);

@@ -27,19 +27,20 @@ Error named(const std::string& tensor, uint64_t row, const Error& error) {
 
 // ---- the list ---------------------------------------------------------------------------------------------------
 
-void TensorPlan::bit_linear(const std::string& name, uint32_t rows, uint32_t cols, BitLinear* layer) {
-  Item item{Kind::kTernary, name + ".weight", rows, cols};
-  item.layer = layer;
+void TensorPlan::ternary(const std::string& name, uint32_t rows, uint32_t cols, PackedTernary* weight, Scale* scale) {
+  Item item{Kind::kTernary, name, rows, cols};
+  item.ternary = weight;
+  item.scale = scale;
   items_.push_back(std::move(item));
-  vector(name + ".in_norm.weight", cols, &layer->norm);
 }
 
-void TensorPlan::dense(const std::string& name, uint32_t rows, uint32_t cols, DenseLinear* layer) {
-  Item weight{Kind::kDense, name + ".weight", rows, cols};
-  weight.dense = layer;
-  items_.push_back(std::move(weight));
+void TensorPlan::dense(const std::string& name, uint32_t rows, uint32_t cols, DenseMatrix* weight,
+                       std::vector<Scale>* scales) {
+  Item codes{Kind::kDense, name + ".weight", rows, cols};
+  codes.dense = weight;
+  items_.push_back(std::move(codes));
   Item scale{Kind::kDenseScale, name + ".scale", 1, rows};
-  scale.dense = layer;
+  scale.scales = scales;
   items_.push_back(std::move(scale));
 }
 
@@ -65,12 +66,29 @@ void TensorPlan::embedding(const std::string& name, uint32_t rows, uint32_t cols
   Item weight{Kind::kEmbedding, name + ".weight", rows, cols};
   weight.numbers = out;
   items_.push_back(std::move(weight));
-  items_.push_back(Item{Kind::kEmbeddingScale, name + ".scale", 1, rows});
+  Item scale{Kind::kEmbeddingScale, name + ".scale", 1, rows};
+  scale.scales = &embedding_scales_;
+  items_.push_back(std::move(scale));
+}
+
+bool TensorPlan::is_in_file(const std::string& name) const {
+  return std::ranges::find(header_->tensors, name, &GgufTensor::name) != header_->tensors.end();
+}
+
+size_t TensorPlan::state(size_t words) {
+  layout_.fixed += words;
+  return layout_.fixed - words;
+}
+
+size_t TensorPlan::state_per_position(size_t words) {
+  layout_.per_position += words;
+  return layout_.per_position - words;
 }
 
 // ---- against the directory --------------------------------------------------------------------------------------
 
-Result<void> TensorPlan::match(const GgufHeader& header) {
+Result<void> TensorPlan::match() {
+  const GgufHeader& header = *header_;
   item_of_.assign(header.tensors.size(), items_.size());
   for (size_t i = 0; i < items_.size(); ++i) {
     Item& item = items_[i];
@@ -175,7 +193,7 @@ Result<void> TensorPlan::on_row(size_t tensor, uint64_t row, std::span<const uin
 }
 
 Result<void> TensorPlan::store_ternary(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
-  PackedTernary& weight = item.layer->weight;
+  PackedTernary& weight = *item.ternary;
   if (row == 0) weight = PackedTernary(item.rows, item.cols);
   codes_.resize(static_cast<size_t>(round_up_to_block(item.cols)));
   const Result<void> decoded = decode_ternary(item.type, bytes, codes_, item.scale_bits);
@@ -186,23 +204,22 @@ Result<void> TensorPlan::store_ternary(Item& item, uint32_t row, std::span<const
   }
   for (uint32_t c = 0; c < item.cols; ++c) ++item.counts[codes_[c]];
   weight.pack_row(row, std::span(codes_).first(item.cols));
-  if (row == 0) item.layer->scale = *Scale::from_f16_bits(*item.scale_bits);  // decode_ternary refused what has none
+  if (row == 0) *item.scale = *Scale::from_f16_bits(*item.scale_bits);  // decode_ternary refused what has none
   return {};
 }
 
 Result<void> TensorPlan::store_dense(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
-  if (row == 0) item.dense->weight = DenseMatrix(item.rows, item.cols);
-  item.dense->weight.set_row(row, {reinterpret_cast<const int8_t*>(bytes.data()), bytes.size()});
+  if (row == 0) *item.dense = DenseMatrix(item.rows, item.cols);
+  item.dense->set_row(row, {reinterpret_cast<const int8_t*>(bytes.data()), bytes.size()});
   return {};
 }
 
 Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
   if (item.kind == Kind::kEmbeddingScale || item.kind == Kind::kDenseScale) {
-    std::vector<Scale>& scales = item.kind == Kind::kDenseScale ? item.dense->scale : embedding_scales_;
     for (uint32_t r = 0; r < item.cols; ++r) {
       const std::optional<Scale> scale = Scale::from_f32_bits(load_u32(bytes.data() + 4 * r));
       if (!scale) return error_f(ErrorCode::kBadFile, "expected finite scales >= 0, found another at column %u", r);
-      scales.push_back(*scale);
+      item.scales->push_back(*scale);
     }
     return {};
   }
@@ -241,8 +258,8 @@ void TensorPlan::finish(ModelInfo& info) {
     switch (item.kind) {
       case Kind::kTernary:
         info.matrices.push_back({item.name, traits_of(item.type).name, item.rows, item.cols, item.counts[0],
-                                 item.counts[1], item.counts[2], item.layer->weight.bytes()});
-        info.packed_bytes += item.layer->weight.bytes();
+                                 item.counts[1], item.counts[2], item.ternary->bytes()});
+        info.packed_bytes += item.ternary->bytes();
         break;
       case Kind::kEmbedding:
         for (size_t r = 0; r < embedding_scales_.size(); ++r) {
@@ -261,7 +278,7 @@ void TensorPlan::finish(ModelInfo& info) {
         info.packed_bytes += item.keep->size() * sizeof(Gate);
         break;
       case Kind::kDense:
-        info.packed_bytes += item.dense->weight.bytes();
+        info.packed_bytes += item.dense->bytes();
         break;
       case Kind::kEmbeddingScale:
       case Kind::kDenseScale:

@@ -1,4 +1,4 @@
-// Which tensors an architecture expects, and where their rows go while the file streams in.
+// tensor_plan.h: which tensors an architecture expects, where their rows go while the file streams in, and its state.
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -11,23 +11,28 @@
 #include "base/result.h"
 #include "fixed/fixed.h"
 #include "format/gguf.h"
-#include "model/blocks.h"
-#include "model/chunking.h"
+#include "kernels/dense/dense.h"
+#include "kernels/kernels.h"
 #include "model/info.h"
+#include "model/state.h"
 
 namespace tern {
+
+inline constexpr int kTapBits = 12;  ///< taps of a convolution are below 2^12 in magnitude
 
 /// An architecture lists its tensors with their logical shapes; match() then checks the whole directory before any data
 /// arrives: every tensor present once, none unknown, shapes and types as expected.  Destinations must stay where they
 /// are until the last row; they are allocated when their first row arrives.
 class TensorPlan {
  public:
-  /// Ternary matrix X.weight, stored with columns padded to whole blocks by zero weights, and its norm
-  /// X.in_norm.weight.
-  void bit_linear(const std::string& name, uint32_t rows, uint32_t cols, BitLinear* layer);
+  /// Until match(): asks what is in this file.
+  explicit TensorPlan(const GgufHeader& header) : header_(&header) {}
+
+  /// Ternary matrix, stored with columns padded to whole blocks by zero weights, all with one scale.
+  void ternary(const std::string& name, uint32_t rows, uint32_t cols, PackedTernary* weight, Scale* scale);
 
   /// name.weight [rows][cols] of I8, and name.scale: one F32 scale per row.
-  void dense(const std::string& name, uint32_t rows, uint32_t cols, DenseLinear* layer);
+  void dense(const std::string& name, uint32_t rows, uint32_t cols, DenseMatrix* weight, std::vector<Scale>* scales);
 
   /// One row of F32 or F16 numbers.
   void vector(const std::string& name, uint32_t cols, std::vector<NormWeight>* out);
@@ -41,7 +46,16 @@ class TensorPlan {
   /// name.weight [rows][cols] of F32 or F16, or of I8 with one F32 scale per row in name.scale.
   void embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out);
 
-  Result<void> match(const GgufHeader& header);
+  /// For what a file may leave out.
+  bool is_in_file(const std::string& name) const;
+
+  /// The next words of the fixed part of a conversation's state: answers where they begin.
+  size_t state(size_t words);
+  /// The same for the words of every position.
+  size_t state_per_position(size_t words);
+  const StateLayout& layout() const { return layout_; }
+
+  Result<void> match();
   /// Memory that the tensors will take once they are here, scratch not counted; 0 before match().
   uint64_t memory_bytes() const;
 
@@ -58,10 +72,12 @@ class TensorPlan {
     std::string name;
     uint32_t rows;
     uint32_t cols;
-    BitLinear* layer = nullptr;
+    PackedTernary* ternary = nullptr;
+    Scale* scale = nullptr;
     std::vector<NormWeight>* numbers = nullptr;  // NormWeight and Act are the same type, Q16.16
     std::vector<Gate>* keep = nullptr;
-    DenseLinear* dense = nullptr;
+    DenseMatrix* dense = nullptr;
+    std::vector<Scale>* scales = nullptr;
     GgmlType type{};
     std::optional<uint16_t> scale_bits = std::nullopt;  // of a ternary matrix
     uint64_t counts[3] = {};                            // how often each ternary code occurs
@@ -72,6 +88,8 @@ class TensorPlan {
   Result<void> store_dense(Item& item, uint32_t row, std::span<const uint8_t> bytes);
   Result<void> store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes);
 
+  const GgufHeader* header_;
+  StateLayout layout_;
   std::vector<Item> items_;
   std::vector<size_t> item_of_;  // per tensor of the file
   std::vector<TensorInfo> tensors_;

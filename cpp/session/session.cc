@@ -1,11 +1,13 @@
-// Loading, and one conversation over a model's step() and prefill().
+// session.cc: loading, and one conversation over a model's run().
 // SPDX-License-Identifier: MIT
 #include "session/session.h"
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "base/check.h"
+#include "base/memory.h"
 #include "session/snapshot.h"
 #include "text/softmax.h"
 
@@ -40,144 +42,279 @@ uint64_t ModelLoader::bytes_expected() const { return impl_->reader.bytes_expect
 
 uint64_t ModelLoader::memory_needed() const { return bytes_expected() == 0 ? 0 : impl_->builder.memory_bytes(); }
 
+namespace {
+
+Error too_costly() { return error_f(ErrorCode::kBadState, "expected a cost below 2^32 bits: score shorter slices"); }
+
+/// Room for as many predictions as a batch wants.
+std::span<int32_t> predictions(const Workspace& workspace, size_t wanted) {
+  const MatrixView<int32_t> all = workspace.logits.view();
+  return {all.data, wanted * all.cols};
+}
+
+}  // namespace
+
 // ---- Session: the text ----------------------------------------------------------------------------------------------
 
+Result<Session> Session::open(std::shared_ptr<const Model> model, std::shared_ptr<Workspace> workspace,
+                              uint64_t most_tokens) {
+  Result<std::unique_ptr<State>> state = model->new_state(most_tokens);
+  if (!state.ok()) return state.error();
+  if (state.value()->capacity() < 2) {
+    return error_f(ErrorCode::kBadOption, "expected a context of 2 tokens or more: one begins the text");
+  }
+  const uint64_t rest = sizeof(int32_t) * model->info().vocabulary.size + sizeof(Token) * kRecent;
+  if (!affords(rest)) return error_f(ErrorCode::kOutOfMemory, "a conversation cannot get the memory for its logits");
+  return Session(std::move(model), std::move(workspace), std::move(state).value());
+}
+
 Session::Session(std::shared_ptr<const Model> model)
-    : model_(std::move(model)), context_(*model_), logits_(kVocab), tile_logits_(kTile * kVocab), recent_(kRecent) {
-  reset();
+    : Session(model, std::move(model->new_workspace()).value(), std::move(model->new_state(kNoLimit)).value()) {}
+
+Session::Session(std::shared_ptr<const Model> model, std::shared_ptr<Workspace> workspace, std::unique_ptr<State> state)
+    : model_(std::move(model)),
+      workspace_(std::move(workspace)),
+      state_(std::move(state)),
+      logits_(vocabulary().size),
+      recent_(kRecent) {}
+
+Session::~Session() {
+  if (workspace_ != nullptr) workspace_->forget(state_.get());
 }
 
 void Session::reset() {
-  model_->reset(context_);
-  model_->step(kBos, context_, logits_);
-  position_ = 0;
+  workspace_->forget(state_.get());
+  state_->reset();
   stop_generation();
 }
 
-void Session::feed(std::span<const uint8_t> bytes, std::span<uint8_t> boundaries) {
-  TERN_CHECK(boundaries.empty() || boundaries.size() == bytes.size());
-  while (!bytes.empty()) {
-    const std::span<const uint8_t> tile = bytes.first(std::min(bytes.size(), kTile));
-    bytes = bytes.subspan(tile.size());
-    model_->prefill(tile, context_, bytes.empty() ? std::span(logits_) : std::span<int32_t>());
-    if (!boundaries.empty()) {
-      copy_boundaries(boundaries.first(tile.size()));
-      boundaries = boundaries.subspan(tile.size());
+/// One batch.  Predictions are in the workspace when it is done.
+bool Session::run(std::span<const Token> tokens, Want want, Work& work) {
+  State* const states[] = {state_.get()};
+  Batch batch{.tokens = tokens, .states = states, .want = want, .observer = work.observer};
+  batch.logits = predictions(*workspace_, batch.wanted());
+  return model_->run(batch, *workspace_, work.budget);
+}
+
+/// Reads the token that begins a text, if that has not happened yet.
+bool Session::begin(Work& work) {
+  if (state_->length() > 0) return true;
+  if (!run({&vocabulary().bos, 1}, Want::kLast, work)) return false;
+  std::ranges::copy(workspace_->logits.view().row(0), logits_.begin());
+  return true;
+}
+
+Result<void> Session::check_tokens(std::span<const Token> tokens) const {
+  for (const Token token : tokens) {
+    if (token >= vocabulary().size) {
+      return error_f(ErrorCode::kBadOption, "expected tokens below %u, found %u", vocabulary().size, token);
     }
-    remember(tile);
   }
+  return {};
 }
 
-/// Of what the model read last; a flat model has none.
-void Session::copy_boundaries(std::span<uint8_t> to) const {
-  const std::span<const uint8_t> masks = context_.boundaries();
-  TERN_CHECK(masks.empty() || masks.size() == to.size());
-  std::ranges::fill(to, 0);
-  std::ranges::copy(masks, to.begin());
+Result<size_t> Session::feed(std::span<const Token> tokens, Work work) {
+  const Result<void> checked = check_tokens(tokens);
+  if (!checked.ok()) return checked.error();
+  return feed_tokens(tokens, work);
 }
 
-Result<Score> Session::score(std::span<const uint8_t> bytes) {
+size_t Session::feed_tokens(std::span<const Token> tokens, Work& work) {
+  drawn_.reset();
+  if (!begin(work)) return 0;
+  const bool may_stop = work.budget != kNoLimit;
+  const auto most = static_cast<size_t>(std::min<uint64_t>(tokens.size(), state_->room()));
+  size_t fed = 0;
+  while (fed < most) {
+    const std::span<const Token> tile = tokens.subspan(fed, std::min(most - fed, kTile));
+    // Wherever a caller stops, the text so far can be continued: that takes the prediction after it.
+    const Want want = may_stop || fed + tile.size() == most ? Want::kLast : Want::kNone;
+    if (!run(tile, want, work)) break;
+    fed += tile.size();
+    remember(tile);
+    if (want == Want::kLast) std::ranges::copy(workspace_->logits.view().row(0), logits_.begin());
+  }
+  return fed;
+}
+
+namespace {
+
+/// Bytes as tokens, some at a time, while `call` does all of them; answers how many bytes it did.
+template <class Bytes, class Call>
+size_t in_tokens(std::span<Bytes> bytes, const Call& call) {
+  std::array<Token, 16 * kTile> tokens;
+  size_t done = 0;
+  for (size_t now = 0, count = 0; done < bytes.size() && now == count; done += now) {
+    count = std::min(bytes.size() - done, tokens.size());
+    std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(done), count, tokens.begin());
+    now = call(std::span(tokens).first(count), done);
+  }
+  return done;
+}
+
+}  // namespace
+
+size_t Session::feed(std::span<const uint8_t> bytes, Work work) {
+  TERN_CHECK(vocabulary().size >= kBytes.size);
+  if (bytes.empty()) return feed_tokens({}, work);
+  return in_tokens(bytes, [&](std::span<const Token> tokens, size_t) { return feed_tokens(tokens, work); });
+}
+
+bool Score::add(const Score& more) {
+  if (more.bits_q32 > UINT64_MAX - bits_q32) return false;
+  bytes += more.bytes;
+  bits_q32 += more.bits_q32;
+  top1 += more.top1;
+  top5 += more.top5;
+  return true;
+}
+
+Result<Score> Session::score(std::span<const Token> tokens, Work work) {
+  const Result<void> checked = check_tokens(tokens);
+  if (!checked.ok()) return checked.error();
+  return score_tokens(tokens, work);
+}
+
+Result<Score> Session::score(std::span<const uint8_t> bytes, Work work) {
+  TERN_CHECK(vocabulary().size >= kBytes.size);
+  Result<Score> total = Score{};
+  in_tokens(bytes, [&](std::span<const Token> tokens, size_t) -> size_t {
+    const Result<Score> part = score_tokens(tokens, work);
+    if (!part.ok() || (total.ok() && !total.value().add(part.value()))) total = too_costly();
+    return part.ok() ? static_cast<size_t>(part.value().bytes) : tokens.size();
+  });
+  return total;
+}
+
+Result<Score> Session::score_tokens(std::span<const Token> tokens, Work& work) {
   Score score;
   bool overflow = false;
-  while (!bytes.empty()) {
-    const std::span<const uint8_t> tile = bytes.first(std::min(bytes.size(), kTile));
-    bytes = bytes.subspan(tile.size());
-    const std::span<int32_t> after = std::span(tile_logits_).first(tile.size() * kVocab);
-    model_->prefill(tile, context_, after);
+  drawn_.reset();
+  if (!begin(work)) return score;
+  tokens = tokens.first(static_cast<size_t>(std::min<uint64_t>(tokens.size(), state_->room())));
+  while (!tokens.empty()) {
+    const std::span<const Token> tile = tokens.first(std::min(tokens.size(), kTile));
+    if (!run(tile, Want::kAll, work)) break;
+    tokens = tokens.subspan(tile.size());
+    const MatrixView<const int32_t> after = workspace_->logits.view();
     for (size_t t = 0; t < tile.size(); ++t) {
-      const std::span<const int32_t> before = t == 0
-                                                  ? std::span<const int32_t>(logits_)
-                                                  : std::span<const int32_t>(after).subspan((t - 1) * kVocab, kVocab);
-      const uint64_t bits = surprisal(before, tile[t]).raw;
-      overflow = overflow || bits > UINT64_MAX - score.bits_q32;
-      score.bits_q32 += bits;
+      const std::span<const int32_t> before = t == 0 ? std::span<const int32_t>(logits_) : after.row(t - 1);
       const uint32_t rank = rank_of(before, tile[t]);
-      score.top1 += rank < 1;
-      score.top5 += rank < 5;
+      overflow |= !score.add({1, surprisal(before, tile[t]).raw, rank < 1, rank < 5});
     }
-    std::ranges::copy(after.last(kVocab), logits_.begin());
-    score.bytes += tile.size();
+    std::ranges::copy(after.row(tile.size() - 1), logits_.begin());
     remember(tile);
   }
-  if (overflow) return error_f(ErrorCode::kBadState, "expected a cost below 2^32 bits: score shorter slices");
+  if (overflow) return too_costly();
   return score;
 }
 
-/// How many bytes the model holds more likely; of equal ones the lower value ranks first.
-uint32_t Session::rank_of(std::span<const int32_t> logits, uint8_t byte) {
+/// How many tokens the model holds more likely; of equal ones the lower ranks first.
+uint32_t Session::rank_of(std::span<const int32_t> logits, Token token) {
   uint32_t rank = 0;
-  for (size_t k = 0; k < kVocab; ++k) rank += logits[k] > logits[byte] || (logits[k] == logits[byte] && k < byte);
+  for (size_t k = 0; k < logits.size(); ++k) {
+    rank += logits[k] > logits[token] || (logits[k] == logits[token] && k < token);
+  }
   return rank;
 }
 
-void Session::remember(std::span<const uint8_t> bytes) {
-  for (const uint8_t byte : bytes) recent_[static_cast<size_t>(position_++ % kRecent)] = byte;
+/// The last tokens of the text, which has them already.
+void Session::remember(std::span<const Token> tokens) {
+  uint64_t at = position() - tokens.size();
+  for (const Token token : tokens) recent_[static_cast<size_t>(at++ % kRecent)] = token;
 }
 
 // ---- Session: generation --------------------------------------------------------------------------------------------
 
-Result<void> Session::start(const SampleOptions& options, uint64_t max_bytes) {
-  Result<void> valid = validate(options, kBytes);
+Result<void> Session::start(const SampleOptions& options, uint64_t max_tokens) {
+  Result<void> valid = validate(options, vocabulary());
   if (!valid.ok()) return valid;
-  sampler_.emplace(kBytes, options);
-  for (uint64_t at = position_ - std::min<uint64_t>(position_, kRecent); at < position_; ++at) {
+  constexpr uint64_t kBytesPerToken = 16;
+  if (!affords(kBytesPerToken * vocabulary().size)) {
+    return error_f(ErrorCode::kOutOfMemory, "a generation cannot get the memory to draw from");
+  }
+  workspace_->forget(state_.get());
+  drawn_.reset();
+  sampler_.emplace(vocabulary(), options);
+  for (uint64_t at = position() - std::min<uint64_t>(position(), kRecent); at < position(); ++at) {
     sampler_->observe(recent_[static_cast<size_t>(at % kRecent)]);
   }
-  bytes_left_ = max_bytes;
-  finish_ = max_bytes == 0 ? Finish::kMaxBytes : Finish::kNotFinished;
+  tokens_left_ = max_tokens;
+  finish_ = max_tokens == 0 ? Finish::kMaxBytes : Finish::kNotFinished;
   return {};
 }
 
-/// The next byte, which becomes part of the text; the model has not read it yet.  Nothing at the end.
-std::optional<uint8_t> Session::draw() {
+/// The next token, which the model has not read yet.  Nothing at the end.
+std::optional<Token> Session::draw() {
+  if (drawn_) return drawn_;
+  if (finish_ == Finish::kNotFinished && room() == 0) finish_ = Finish::kContextFull;
   if (finish_ != Finish::kNotFinished) return std::nullopt;
-  const auto byte = static_cast<uint8_t>(sampler_->next(logits_));
-  if (byte == kEos) {
+  const Token token = sampler_->next(logits_);
+  if (token == vocabulary().eos) {
     finish_ = Finish::kEndOfText;
     return std::nullopt;
   }
-  sampler_->observe(byte);
-  remember({&byte, 1});
-  if (--bytes_left_ == 0) finish_ = Finish::kMaxBytes;
-  return byte;
+  drawn_ = token;
+  return token;
 }
 
-size_t Session::generate(std::span<uint8_t> out, std::span<uint8_t> boundaries) {
-  TERN_CHECK(boundaries.empty() || boundaries.size() == out.size());
+/// The model has read what was drawn.
+void Session::commit(Token token, std::span<const int32_t> logits) {
+  drawn_.reset();
+  sampler_->observe(token);
+  remember({&token, 1});
+  std::ranges::copy(logits, logits_.begin());
+  if (--tokens_left_ == 0) finish_ = Finish::kMaxBytes;
+}
+
+size_t Session::generate_tokens(std::span<Token> out, Work& work) {
+  if (finish_ != Finish::kNotFinished || !begin(work)) return 0;
   size_t count = 0;
   while (count < out.size()) {
-    const std::optional<uint8_t> byte = draw();
-    if (!byte) break;
-    out[count] = *byte;
-    model_->step(*byte, context_, logits_);
-    if (!boundaries.empty()) copy_boundaries(boundaries.subspan(count, 1));
-    ++count;
+    const std::optional<Token> token = draw();
+    if (!token || !run({&*token, 1}, Want::kLast, work)) break;
+    commit(*token, workspace_->logits.view().row(0));
+    out[count++] = *token;
   }
   return count;
 }
 
-void Session::generate_each(std::span<Session* const> sessions, std::span<std::optional<uint8_t>> bytes) {
-  TERN_CHECK(bytes.size() == sessions.size());
+size_t Session::generate(std::span<Token> out, Work work) { return generate_tokens(out, work); }
+
+size_t Session::generate(std::span<uint8_t> out, Work work) {
+  TERN_CHECK(vocabulary().size <= kBytes.size);
+  return in_tokens(out, [&](std::span<Token> tokens, size_t at) {
+    const size_t count = generate_tokens(tokens, work);
+    for (size_t n = 0; n < count; ++n) out[at + n] = static_cast<uint8_t>(tokens[n]);
+    return count;
+  });
+}
+
+void Session::generate_each(std::span<Session* const> sessions, std::span<std::optional<Token>> tokens) {
+  TERN_CHECK(tokens.size() == sessions.size());
   std::array<Session*, kTile> running;
-  std::array<Context*, kTile> contexts;
-  std::array<uint8_t, kTile> tokens;
+  std::array<State*, kTile> states;
+  std::array<Token, kTile> drawn;
   size_t count = 0;
   const auto step = [&] {
-    const std::span<int32_t> logits = std::span(running[0]->tile_logits_).first(count * kVocab);
-    running[0]->model_->step_each(std::span(tokens).first(count), std::span(contexts).first(count), logits);
-    for (size_t n = 0; n < count; ++n) {
-      std::ranges::copy(logits.subspan(n * kVocab, kVocab), running[n]->logits_.begin());
-    }
+    Workspace& workspace = *running[0]->workspace_;
+    Batch batch{.tokens = std::span(drawn).first(count), .states = std::span(states).first(count), .want = Want::kAll};
+    batch.logits = predictions(workspace, count);
+    running[0]->model_->run(batch, workspace);
+    for (size_t n = 0; n < count; ++n) running[n]->commit(drawn[n], workspace.logits.view().row(n));
     count = 0;
   };
   for (size_t n = 0; n < sessions.size(); ++n) {
     Session& session = *sessions[n];
     TERN_CHECK(session.model_ == sessions[0]->model_);
-    bytes[n] = session.draw();
-    if (!bytes[n]) continue;
+    session.workspace_->forget(session.state_.get());
+    Work all;
+    if (session.finish_ == Finish::kNotFinished) session.begin(all);
+    tokens[n] = session.draw();
+    if (!tokens[n]) continue;
     running[count] = &session;
-    contexts[count] = &session.context_;
-    tokens[count++] = *bytes[n];
+    states[count] = session.state_.get();
+    drawn[count++] = *tokens[n];
     if (count == kTile) step();
   }
   if (count > 0) step();
@@ -185,27 +322,41 @@ void Session::generate_each(std::span<Session* const> sessions, std::span<std::o
 
 void Session::stop_generation() {
   sampler_.reset();
-  bytes_left_ = 0;
+  drawn_.reset();
+  tokens_left_ = 0;
   finish_ = Finish::kMaxBytes;
+}
+
+std::span<const int32_t> Session::logits() {
+  Work all;
+  begin(all);
+  return logits_;
 }
 
 // ---- Session: saved points ------------------------------------------------------------------------------------------
 
-std::vector<uint8_t> Session::save() const {
+std::vector<uint8_t> Session::save() {
+  workspace_->forget(state_.get());
+  Work all;
+  begin(all);
   return write_snapshot({.fingerprint = model_->info().fingerprint,
-                         .position = position_,
-                         .state = context_.state(),
+                         .position = position(),
+                         .vocabulary = vocabulary().size,
+                         .state = state_->words(),
                          .logits = logits_,
                          .recent = recent_});
 }
 
 Result<void> Session::restore(std::span<const uint8_t> blob) {
-  const Result<uint64_t> position = read_snapshot(
-      blob,
-      {.fingerprint = model_->info().fingerprint, .state = context_.state(), .logits = logits_, .recent = recent_});
+  const Result<uint64_t> position = check_snapshot(blob, {.fingerprint = model_->info().fingerprint,
+                                                          .vocabulary = vocabulary().size,
+                                                          .recent = kRecent,
+                                                          .layout = state_->layout(),
+                                                          .capacity = state_->capacity()});
   if (!position.ok()) return position.error();
-  position_ = position.value();
-  stop_generation();
+  reset();
+  state_->set_length(position.value() + 1);
+  read_snapshot(blob, {.state = state_->words(), .logits = logits_, .recent = recent_});
   return {};
 }
 

@@ -1,4 +1,4 @@
-// One conversation with one model: the whole public C++ API (loading, feeding, generating, scoring, saving).
+// session.h: one conversation with one model: the whole public C++ API (loading, feeding, generating, scoring, saving).
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -33,7 +33,7 @@ class ModelLoader {
   /// Size the whole file must have; 0 until the header is complete.
   uint64_t bytes_expected() const;
 
-  /// Memory that the weights will take; 0 until the header is complete.
+  /// Memory that the weights and a conversation will take; 0 until the header is complete.
   uint64_t memory_needed() const;
 
  private:
@@ -41,87 +41,144 @@ class ModelLoader {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What a stretch of text cost: each byte was predicted from everything before it.
+/// What a stretch of text cost: each token was predicted from everything before it.
 struct Score {
-  uint64_t bytes = 0;     // bytes predicted
+  uint64_t bytes = 0;     // tokens predicted; of a byte model, bytes
   uint64_t bits_q32 = 0;  // total -log2 p, Q32.32
-  uint64_t top1 = 0;      // bytes that were the model's first choice (ties: the lower byte value ranks first)
-  uint64_t top5 = 0;      // bytes that were among its first five
+  uint64_t top1 = 0;      // tokens that were the model's first choice (ties: the lower token ranks first)
+  uint64_t top5 = 0;      // tokens that were among its first five
+
+  /// False, and nothing is added, if the sum would be 2^32 bits or more.
+  bool add(const Score& more);
 };
 
-enum class Finish { kNotFinished, kMaxBytes, kEndOfText };
+enum class Finish { kNotFinished, kMaxBytes, kEndOfText, kContextFull };
 
-/// One conversation: the recurrent state, the next byte's logits, and the generation in progress, if any.
-/// All memory is allocated by the constructor; feed, generate and score allocate nothing.
-/// Sessions of one model are independent and may run on different threads; one session is not thread safe.
+/// What a call may do, and who watches.
+struct Work {
+  /// About how many multiply-adds.  A call that comes to the end of its budget answers with what it has done; the next
+  /// call, given the rest, goes on, in the middle of a product if need be.  Results never depend on it.  Any other call
+  /// instead leaves the text as it was after the tokens that were answered for.
+  uint64_t budget = kNoLimit;
+  Observer* observer = nullptr;
+};
+
+/// Which stages begin a chunk at each token of a stretch of text: bit s of its mask for stage s.
+class ChunkMasks : public Observer {
+ public:
+  /// masks: zeroed; of the tokens from position `first` on, where 0 is the token that begins the text.
+  ChunkMasks(std::span<uint8_t> masks, uint64_t first) : masks_(masks), first_(first) {}
+  void on_chunk(size_t, uint64_t position, uint32_t stage) override {
+    if (position < first_ || position - first_ >= masks_.size()) return;
+    uint8_t& mask = masks_[static_cast<size_t>(position - first_)];
+    mask = static_cast<uint8_t>(mask | 1u << stage);
+  }
+
+ private:
+  std::span<uint8_t> masks_;
+  uint64_t first_;
+};
+
+/// One conversation: the state, the next token's logits, and the generation in progress, if any.
+/// Sessions of one model are independent and may run on different threads, each with a workspace of its own; one
+/// session is not thread safe.
 class Session {
  public:
-  /// Starts as reset() leaves it.  `model` must not be null.
-  explicit Session(std::shared_ptr<const Model> model);
+  /// An empty text.  Sessions that are never used at the same time can share a workspace, which is most of their
+  /// memory.
+  ///   most_tokens  that it will hold, the one that begins it among them, where the model's memory grows with the text;
+  ///                at most ModelInfo::context
+  /// kOutOfMemory if there is no memory for it: then nothing else has happened.
+  static Result<Session> open(std::shared_ptr<const Model> model, std::shared_ptr<Workspace> workspace,
+                              uint64_t most_tokens = kNoLimit);
 
-  /// Back to an empty text: state zero, begin-of-text fed, no generation in progress.
+  /// With a workspace of its own, where memory is known to suffice.
+  explicit Session(std::shared_ptr<const Model> model);
+  ~Session();
+  Session(Session&&) = default;
+  Session& operator=(Session&&) = delete;
+
+  /// Back to an empty text, with no generation in progress.
   void reset();
 
-  /// Appends bytes to the text (any values, any length).  Work is proportional to the length, so a caller that wants
-  /// to be able to stop in between passes slices, e.g. 64 bytes at a time; slicing never changes the result.
-  /// boundaries: empty, or as many as bytes: receives each byte's boundary mask, bit s set where a chunk of stage s
-  /// begins.  Of a flat model (info().stages == 0) every mask is 0.
-  void feed(std::span<const uint8_t> bytes, std::span<uint8_t> boundaries = {});
+  /// Appends tokens to the text: answers how many.  Fewer: the budget is used up, or the context is full (room() is 0).
+  /// A token that the vocabulary does not have is an error, and nothing is appended.
+  Result<size_t> feed(std::span<const Token> tokens, Work work = {});
+  /// The same for bytes, of a model that has a token for each.
+  size_t feed(std::span<const uint8_t> bytes, Work work = {});
 
-  /// Begins generating at most `max_bytes` bytes after the text so far, whose last 256 bytes count for the repetition
-  /// penalty.  Replaces a generation in progress.  On an error nothing changes.
-  Result<void> start(const SampleOptions& options, uint64_t max_bytes);
+  /// Begins generating at most `max_tokens` tokens after the text so far, whose last 256 tokens count for the
+  /// repetition penalty.  Replaces a generation in progress.  On an error nothing changes.
+  Result<void> start(const SampleOptions& options, uint64_t max_tokens);
 
-  /// Writes the next bytes to `out`, at most out.size(); fewer (then finish_state() says why) when the generation
-  /// ended.  The bytes become part of the text.  An end-of-text byte is neither written nor made part of the text.
-  /// boundaries: empty, or out.size(): the written bytes' boundary masks, as feed() gives them.
-  size_t generate(std::span<uint8_t> out, std::span<uint8_t> boundaries = {});
+  /// Writes the next tokens to `out`, at most out.size(); fewer when the generation ended (then finish_state() says
+  /// why) or the budget is used up.  They become part of the text.  A token that ends the text is neither written nor
+  /// made part of it.
+  size_t generate(std::span<Token> out, Work work = {});
+  size_t generate(std::span<uint8_t> out, Work work = {});
 
-  /// The next byte of each of several sessions of one model, bit for bit what generate() of one byte writes, with the
+  /// The next token of each of several sessions of one model, bit for bit what generate() of one token writes, with the
   /// weights read once for up to kTile sessions.  No session may occur twice.
-  ///   bytes  [sessions]  nothing for a session whose generation has ended
-  static void generate_each(std::span<Session* const> sessions, std::span<std::optional<uint8_t>> bytes);
+  ///   tokens  [sessions]  nothing for a session whose generation has ended
+  static void generate_each(std::span<Session* const> sessions, std::span<std::optional<Token>> tokens);
 
   /// kMaxBytes before the first start(): nothing may be generated then.
   Finish finish_state() const { return finish_; }
 
-  /// Predicts each byte from all before it, then feeds it.  Call repeatedly on slices and add up the results.
-  /// Fails, with the bytes fed, only if the slice costs 2^32 bits or more.
-  Result<Score> score(std::span<const uint8_t> bytes);
+  /// Predicts each token from all before it, then feeds it.  Call repeatedly on slices and add up the results; fewer
+  /// `bytes` than were given as feed() has it.
+  /// Fails, with the tokens fed, only if the slice costs 2^32 bits or more.
+  Result<Score> score(std::span<const Token> tokens, Work work = {});
+  Result<Score> score(std::span<const uint8_t> bytes, Work work = {});
 
-  /// Prediction of the next byte: kVocab values, Q16.16.
-  std::span<const int32_t> logits() const { return logits_; }
+  /// Prediction of the next token: one number for each, Q16.16.
+  std::span<const int32_t> logits();
 
   /// The text's effect on the model as a blob that restore() accepts on any device, for the same model file.
   /// The generation in progress is not part of it.
-  std::vector<uint8_t> save() const;
+  std::vector<uint8_t> save();
 
   /// Back to the saved point, with no generation in progress.  A blob that is damaged, of another model or of
-  /// another version is an error and changes nothing.
+  /// another version, or longer than this context, is an error and changes nothing.
   Result<void> restore(std::span<const uint8_t> blob);
 
-  /// Bytes of text so far, fed and generated; the begin-of-text byte is not counted.
-  uint64_t position() const { return position_; }
+  /// Tokens of text so far, fed and generated; the one that begins the text is not counted.
+  uint64_t position() const { return state_->length() == 0 ? 0 : state_->length() - 1; }
+  /// Tokens that still fit into the text.
+  uint64_t room() const { return state_->length() == 0 ? state_->capacity() - 1 : state_->room(); }
+
+  /// Whether the last call stopped in the middle of a batch: work on any other session with this workspace, before the
+  /// call that goes on, would throw away what is done of it.
+  bool is_inside_batch() const { return workspace_->holds(state_.get()); }
 
   const Model& model() const { return *model_; }
 
  private:
-  void remember(std::span<const uint8_t> bytes);
+  Session(std::shared_ptr<const Model> model, std::shared_ptr<Workspace> workspace, std::unique_ptr<State> state);
+
+  const Vocabulary& vocabulary() const { return model_->info().vocabulary; }
+  bool run(std::span<const Token> tokens, Want want, Work& work);
+  size_t feed_tokens(std::span<const Token> tokens, Work& work);
+  Result<Score> score_tokens(std::span<const Token> tokens, Work& work);
+  size_t generate_tokens(std::span<Token> out, Work& work);
+  bool begin(Work& work);
+  Result<void> check_tokens(std::span<const Token> tokens) const;
+  void remember(std::span<const Token> tokens);
   void stop_generation();
-  std::optional<uint8_t> draw();
-  void copy_boundaries(std::span<uint8_t> to) const;
-  static uint32_t rank_of(std::span<const int32_t> logits, uint8_t byte);
+  std::optional<Token> draw();
+  void commit(Token token, std::span<const int32_t> logits);
+  static uint32_t rank_of(std::span<const int32_t> logits, Token token);
 
   static constexpr size_t kRecent = 256;  // the repetition penalty's window
 
   std::shared_ptr<const Model> model_;
-  Context context_;
-  std::vector<int32_t> logits_;       // [kVocab], for the next byte
-  std::vector<int32_t> tile_logits_;  // [kTile][kVocab], for score() and generate_each()
-  std::vector<uint8_t> recent_;       // ring of the last kRecent bytes, indexed by position % kRecent
-  uint64_t position_ = 0;
+  std::shared_ptr<Workspace> workspace_;
+  std::unique_ptr<State> state_;    // its length: the text's and the token that begins it; 0: not even that one
+  std::vector<int32_t> logits_;     // [vocabulary], for the next token
+  std::vector<Token> recent_;       // ring of the last kRecent tokens, indexed by position % kRecent
   std::optional<Sampler> sampler_;  // of the generation in progress
-  uint64_t bytes_left_ = 0;
+  std::optional<Token> drawn_;      // and what the model is reading, or nothing
+  uint64_t tokens_left_ = 0;
   Finish finish_ = Finish::kMaxBytes;
 };
 

@@ -1,4 +1,4 @@
-// Writing and checked reading of saved conversations.
+// snapshot.cc: writing and checked reading of saved conversations.
 // SPDX-License-Identifier: MIT
 #include "session/snapshot.h"
 
@@ -32,11 +32,15 @@ const uint8_t* get_words(const uint8_t* from, std::span<int32_t> to) {
   return from;
 }
 
+size_t bytes_of_token(size_t vocabulary) { return vocabulary <= kBytes.size ? 1 : 4; }
+
 }  // namespace
 
 std::vector<uint8_t> write_snapshot(const SnapshotSource& source) {
+  const size_t token_bytes = bytes_of_token(source.vocabulary);
   std::vector<uint8_t> out;
-  out.reserve(kFixedBytes + 4 * (source.state.size() + source.logits.size()) + source.recent.size() + kCheckBytes);
+  out.reserve(kFixedBytes + 4 * (source.state.size() + source.logits.size()) + token_bytes * source.recent.size() +
+              kCheckBytes);
   put(out, kMagic, 4);
   put(out, kVersion, 4);
   put(out, source.fingerprint, 8);
@@ -46,12 +50,12 @@ std::vector<uint8_t> write_snapshot(const SnapshotSource& source) {
   put(out, source.recent.size(), 4);
   for (const int32_t word : source.state) put(out, static_cast<uint32_t>(word), 4);
   for (const int32_t logit : source.logits) put(out, static_cast<uint32_t>(logit), 4);
-  out.insert(out.end(), source.recent.begin(), source.recent.end());
+  for (const Token token : source.recent) put(out, token, token_bytes);
   put(out, fnv1a(out), 8);
   return out;
 }
 
-Result<uint64_t> read_snapshot(std::span<const uint8_t> blob, const SnapshotTarget& target) {
+Result<uint64_t> check_snapshot(std::span<const uint8_t> blob, const SnapshotUse& use) {
   const auto bad = [](const char* what) {
     return error_f(ErrorCode::kBadState, "saved session: expected %s; save it again with this version and model", what);
   };
@@ -59,19 +63,29 @@ Result<uint64_t> read_snapshot(std::span<const uint8_t> blob, const SnapshotTarg
     return bad("the bytes \"TERN\" and a header");
   }
   if (load_u32(blob.data() + 4) != kVersion) return bad("format version 1");
-  if (load_u64(blob.data() + 8) != target.fingerprint) return bad("the fingerprint of the loaded model");
-  if (load_u32(blob.data() + 24) != target.state.size() || load_u32(blob.data() + 28) != target.logits.size() ||
-      load_u32(blob.data() + 32) != target.recent.size()) {
+  if (load_u64(blob.data() + 8) != use.fingerprint) return bad("the fingerprint of the loaded model");
+  const uint64_t position = load_u64(blob.data() + 16);
+  if (position >= use.capacity) return bad("a text that fits into the context of this session");
+  const uint64_t words = use.layout.words(position + 1);
+  if (load_u32(blob.data() + 24) != words || load_u32(blob.data() + 28) != use.vocabulary ||
+      load_u32(blob.data() + 32) != use.recent) {
     return bad("the sizes of the loaded model's state");
   }
-  const size_t bytes = kFixedBytes + 4 * (target.state.size() + target.logits.size()) + target.recent.size();
+  const uint64_t bytes = kFixedBytes + 4 * (words + use.vocabulary) + bytes_of_token(use.vocabulary) * use.recent;
   if (blob.size() != bytes + kCheckBytes) return bad("a blob of the length its header says");
-  if (load_u64(blob.data() + bytes) != fnv1a(blob.first(bytes))) return bad("a matching checksum: it is damaged");
+  const std::span<const uint8_t> content = blob.first(static_cast<size_t>(bytes));
+  if (load_u64(content.data() + bytes) != fnv1a(content)) return bad("a matching checksum: it is damaged");
+  return position;
+}
 
+void read_snapshot(std::span<const uint8_t> blob, const SnapshotTarget& target) {
   const uint8_t* at = get_words(blob.data() + kFixedBytes, target.state);
   at = get_words(at, target.logits);
-  std::copy_n(at, target.recent.size(), target.recent.begin());
-  return load_u64(blob.data() + 16);
+  const size_t token_bytes = bytes_of_token(target.logits.size());
+  for (Token& token : target.recent) {
+    token = token_bytes == 1 ? *at : load_u32(at);
+    at += token_bytes;
+  }
 }
 
 }  // namespace tern

@@ -8,8 +8,10 @@
 #include "fixed/functions.h"
 #include "format/ggml_types.h"
 #include "kernels/kernels.h"
-#include "model/blocks.h"
-#include "model/chunking.h"
+#include "kernels/rows/rows.h"
+#include "model/layers/bit_linear.h"
+#include "model/layers/chunking.h"
+#include "model/layers/dense_linear.h"
 #include "text/sampler.h"
 #include "text/softmax.h"
 
@@ -188,6 +190,7 @@ Outputs quantize(Inputs& in) {
 Outputs bit_linear(Inputs& in) {
   const Scale epsilon = in.scale_of_f32();
   BitLinear layer;
+  layer.epsilon = epsilon;
   layer.scale = Scale::from_f16_bits(static_cast<uint16_t>(in.next())).value_or(Scale{});
   const size_t rows = in.count(), cols = in.count();
   const auto x = in.row<Act>(cols);
@@ -198,11 +201,11 @@ Outputs bit_linear(Inputs& in) {
     for (uint8_t& code : codes) code = static_cast<uint8_t>(in.next() + 1);
     layer.weight.pack_row(r, codes);
   }
-  std::vector<int8_t> quantized(kTile * padded_cols(static_cast<uint32_t>(cols)));
-  std::vector<int32_t> sums(kTile * rows);
+  layer.rows = static_cast<uint32_t>(rows);
+  layer.cols = static_cast<uint32_t>(cols);
   std::vector<Act> y(rows);
-  const MatrixView<const Act> row(x.data(), 1, cols);
-  tern::bit_linear(layer, row, tile_rms(row, epsilon), {quantized, sums}, {y.data(), 1, rows});
+  Workspace workspace(Workspace::kGrows);
+  tern::bit_linear(workspace, "", {y.data(), 1, rows}, {x.data(), 1, cols}, layer);
   return of(y);
 }
 
@@ -219,13 +222,15 @@ Outputs dense_linear(Inputs& in) {
   }
   for (size_t r = 0; r < rows; ++r) layer.scale.push_back(in.scale_of_f32());
   if (has_bias) layer.bias = in.row<Act>(rows);
-  std::vector<int8_t> quantized(padded_cols(static_cast<uint32_t>(cols)));
+  layer.rows = static_cast<uint32_t>(rows);
+  layer.cols = static_cast<uint32_t>(cols);
   const std::vector<NormWeight> ones(cols, NormWeight::from_real(1));
-  const Scale scale = quantize_activations(x, ones, Scale::from_integer(1), quantized).scale;
-  std::vector<int32_t> sums(rows);
-  std::vector<Act> y(rows);
-  tern::dense_linear(layer, quantized, scale, sums, y);
-  return of(y);
+  Workspace workspace(Workspace::kGrows);
+  Buffer<Act> y(workspace);
+  quantize(workspace, {x.data(), 1, cols}, ones);
+  tern::dense_linear(workspace, "", y, layer);
+  const std::span<const Act> row = y.view().row(0);
+  return of(std::vector<Act>(row.begin(), row.end()));
 }
 
 Outputs convolution(Inputs& in) {
@@ -234,7 +239,7 @@ Outputs convolution(Inputs& in) {
   const auto weights = in.row<NormWeight>(taps * n);
   const auto window = in.row<Act>(taps * n);
   std::vector<Act> y(n);
-  short_convolution(weights, {window.data(), taps, n}, kind, {y.data(), 1, n});
+  rows::convolution(weights, window.data(), n, kind, y);
   return of(y);
 }
 
@@ -242,11 +247,11 @@ Outputs recurrence(Inputs& in) {
   const Sigmoid kind = in.sigmoid();
   const bool has_keep = in.next() != 0;
   const size_t n = in.count();
-  auto s = in.row<State>(n);
+  auto s = in.row<Cell>(n);
   const auto i = in.row<Act>(n), z = in.row<Act>(n);
   const auto keep = in.row<Gate>(has_keep ? n : 0);
-  std::vector<State> after(n);
-  gated_recurrence({i.data(), 1, n}, {z.data(), 1, n}, keep, kind, s, {after.data(), 1, n});
+  std::vector<Cell> after(n);
+  rows::recurrence(i, z, keep, kind, s, after);
   return of(after);
 }
 
@@ -255,7 +260,7 @@ Outputs gated_product(Inputs& in) {
   const size_t n = in.count();
   const auto gate_up = in.row<Act>(2 * n);
   std::vector<Act> y(n);
-  tern::gated_product({gate_up.data(), 1, 2 * n}, kind, {y.data(), 1, n});
+  rows::silu_product(std::span(gate_up).first(n), std::span(gate_up).last(n), kind, y);
   return of(y);
 }
 
@@ -270,7 +275,7 @@ Outputs blend(Inputs& in) {
   const Gate p{in.u32()};
   const size_t n = in.count();
   const auto y = in.row<Act>(n);
-  auto z = in.row<State>(n);
+  auto z = in.row<Cell>(n);
   blend_chunk(p, y, z);
   return of(z);
 }
@@ -290,14 +295,14 @@ Outputs ternary_block(Inputs& in) {
 // ---- Operations on logits -------------------------------------------------------------------------------------------
 
 std::vector<int32_t> logits_of(Inputs& in) {
-  std::vector<int32_t> logits(kVocab);
+  std::vector<int32_t> logits(kBytes.size);
   for (int32_t& logit : logits) logit = in.i32();
   return logits;
 }
 
 Outputs softmax_weights(Inputs& in) {
   const uint32_t temperature = in.u32();
-  std::vector<uint32_t> weights(kVocab);
+  std::vector<uint32_t> weights(kBytes.size);
   tern::softmax_weights(logits_of(in), temperature, weights);
   return {weights.begin(), weights.end()};
 }

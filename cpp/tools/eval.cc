@@ -85,7 +85,7 @@ Result<std::vector<std::vector<uint8_t>>> generate_samples(Session& session, uin
 std::vector<std::vector<uint8_t>> split_documents(std::span<const uint8_t> text) {
   std::vector<std::vector<uint8_t>> documents;
   while (!text.empty()) {
-    const auto end = std::ranges::find(text, kEos);
+    const auto end = std::ranges::find(text, kBytes.eos);
     const auto size = static_cast<size_t>(end - text.begin());
     if (size > 0) documents.emplace_back(text.begin(), end);
     text = text.subspan(std::min(size + 1, text.size()));

@@ -23,7 +23,7 @@ std::vector<uint8_t> with_document_ends(std::string_view text) {
     const size_t end = std::min(text.find('\n'), text.size());
     const size_t used = std::min(end + 1, text.size());
     if (text.substr(0, end) == kSeparator) {
-      bytes.push_back(kEos);
+      bytes.push_back(static_cast<uint8_t>(kBytes.eos));
     } else {
       bytes.insert(bytes.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(used));
     }
@@ -71,7 +71,7 @@ Result<std::vector<uint8_t>> read_text_file(const std::string& path) {
   const bool prepared = std::string_view(path).ends_with(".bin");
   std::span<const uint8_t> rest = file.value();
   while (!rest.empty()) {  // a prepared text is UTF-8 between its document ends
-    const auto end = prepared ? std::ranges::find(rest, kEos) : rest.end();
+    const auto end = prepared ? std::ranges::find(rest, kBytes.eos) : rest.end();
     const auto document = rest.first(static_cast<size_t>(end - rest.begin()));
     if (const size_t valid = valid_utf8_prefix(document); valid < document.size()) {
       return error_f(ErrorCode::kBadFile, "%s: not UTF-8 at byte %llu; convert it first", path.c_str(),

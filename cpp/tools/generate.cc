@@ -78,7 +78,7 @@ Result<std::vector<std::string>> generate_together(const Settings& settings, std
     if (!ready.ok()) return ready.error();
   }
   std::vector<std::string> texts(count);
-  std::vector<std::optional<uint8_t>> bytes(count);
+  std::vector<std::optional<Token>> bytes(count);
   do {
     Session::generate_each(all, bytes);
     for (size_t n = 0; n < count; ++n) {

@@ -1,9 +1,12 @@
 // golden.cc: the program tern_golden prints what the engine computes for a prompt, exactly, as JSON for golden files.
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
-#include <numeric>
+#include <map>
+#include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/dispatch.h"
@@ -16,6 +19,8 @@
 
 namespace tern {
 namespace {
+
+constexpr size_t kVocab = kBytes.size;
 
 constexpr const char* kUsage =
     "tern_golden --model FILE (--prompt TEXT | --prompt-hex HEX | --prompt-file FILE) [options]\n"
@@ -74,23 +79,67 @@ Result<std::vector<uint8_t>> prompt_of(const Arguments& arguments) {
   return std::vector<uint8_t>(text.begin(), text.end());
 }
 
+/// Residual streams after each block, and chunks, of each position.
+class Trace : public Observer {
+ public:
+  void on_row(const Place& place, std::span<const int32_t> raw, int) override {
+    if (place.operation != "out") return;
+    if (place.position == 0) {  // at the beginning of a text everything runs
+      blocks_.push_back(std::string(place.part));
+      widths_.push_back(raw.size());
+    }
+    const auto block = std::ranges::find(blocks_, place.part) - blocks_.begin();
+    rows_[{place.position, block}].assign(raw.begin(), raw.end());
+  }
+
+  std::span<const size_t> widths() const { return widths_; }
+
+  /// [position][block][width], zeros where a block did not run.
+  void write(JsonWriter& json, size_t positions) const {
+    json.open('[');
+    for (size_t position = 0; position < positions; ++position) {
+      json.open('[');
+      for (size_t block = 0; block < widths_.size(); ++block) {
+        const auto row = rows_.find({position, block});
+        json.integers(row == rows_.end() ? std::vector<int32_t>(widths_[block]) : row->second);
+      }
+      json.close(']');
+    }
+    json.close(']');
+  }
+
+ private:
+  std::vector<std::string> blocks_;
+  std::vector<size_t> widths_;
+  std::map<std::pair<uint64_t, size_t>, std::vector<int32_t>> rows_;
+};
+
+struct Both : Observer {
+  Both(Observer* rows_, Observer* chunks_) : rows(rows_), chunks(chunks_) {}
+  void on_row(const Place& place, std::span<const int32_t> raw, int bits) override { rows->on_row(place, raw, bits); }
+  void on_chunk(size_t text, uint64_t position, uint32_t stage) override { chunks->on_chunk(text, position, stage); }
+  Observer *rows, *chunks;
+};
+
 /// What stepping through the prompt one byte at a time gives; the reference for the faster ways.
 struct Steps {
   std::vector<int32_t> logits;      // [1 + prompt][kVocab]
-  std::vector<int32_t> trace;       // [1 + prompt][sum of the blocks' widths]
   std::vector<uint8_t> boundaries;  // [1 + prompt]
+  Trace trace;
 };
 
 Steps run_steps(const Model& model, const std::vector<uint8_t>& prompt) {
-  const std::vector<uint32_t> widths = model.trace_widths();
-  const size_t row = std::accumulate(widths.begin(), widths.end(), size_t{0});
-  Steps steps{std::vector<int32_t>((prompt.size() + 1) * kVocab), std::vector<int32_t>((prompt.size() + 1) * row), {}};
-  Context context(model);
+  Steps steps{std::vector<int32_t>((prompt.size() + 1) * kVocab), std::vector<uint8_t>(prompt.size() + 1), {}};
+  const std::unique_ptr<State> state = std::move(model.new_state(kNoLimit)).value();
+  const std::unique_ptr<Workspace> workspace = std::move(model.new_workspace()).value();
+  State* const states[] = {state.get()};
   for (size_t p = 0; p <= prompt.size(); ++p) {
-    model.step(p == 0 ? kBos : prompt[p - 1], context, std::span(steps.logits).subspan(p * kVocab, kVocab),
-               std::span(steps.trace).subspan(p * row, row));
-    const std::span<const uint8_t> mask = context.boundaries();
-    steps.boundaries.push_back(mask.empty() ? uint8_t{0} : mask[0]);
+    const Token token = p == 0 ? model.info().vocabulary.bos : prompt[p - 1];
+    const auto logits = std::span(steps.logits).subspan(p * kVocab, kVocab);
+    ChunkMasks masks(steps.boundaries, 0);
+    Both both{&steps.trace, &masks};
+    model.run({.tokens = {&token, 1}, .states = states, .want = Want::kLast, .logits = logits, .observer = &both},
+              *workspace);
   }
   return steps;
 }
@@ -112,7 +161,8 @@ bool slicing_is_exact(const std::shared_ptr<const Model>& model, const std::vect
     std::vector<uint8_t> boundaries(prompt.size());
     for (size_t at = 0; at < prompt.size(); at += slice) {
       const size_t size = std::min(slice, prompt.size() - at);
-      session.feed(std::span(prompt).subspan(at, size), std::span(boundaries).subspan(at, size));
+      ChunkMasks masks(boundaries, 1);
+      session.feed(std::span(prompt).subspan(at, size), {.observer = &masks});
     }
     if (!std::ranges::equal(boundaries, std::span(steps.boundaries).subspan(1))) return false;
     if (!std::ranges::equal(session.logits(), std::span(steps.logits).last(kVocab))) return false;
@@ -147,7 +197,8 @@ Result<void> write_generation(const std::shared_ptr<const Model>& model, const s
   if (!started.ok()) return started;
   std::vector<uint8_t> out(max_bytes);
   std::vector<uint8_t> boundaries(max_bytes);
-  out.resize(session.generate(out, boundaries));
+  ChunkMasks masks(boundaries, 1 + prompt.size());
+  out.resize(session.generate(out, {.observer = &masks}));
   boundaries.resize(out.size());
   json.open('{').key("options").text(spec).key("hex").text(to_hex(out)).key("boundaries").text(to_hex(boundaries));
   json.key("finish").text(session.finish_state() == Finish::kEndOfText ? "end_of_text" : "max_bytes").close('}');
@@ -175,8 +226,8 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   if (!score.ok()) return score.error();
 
   json.open('{').key("kernel").text(dispatch().level->name).key("architecture").text(model->info().architecture);
-  const std::vector<uint32_t> widths = model->trace_widths();
-  json.key("layers").unsigned_integer(widths.size()).key("width").integer(widths.front());
+  const std::span<const size_t> widths = steps.trace.widths();
+  json.key("layers").unsigned_integer(widths.size()).key("width").unsigned_integer(widths.front());
   json.key("fingerprint").text(to_hex(model->info().fingerprint)).key("prompt_hex").text(to_hex(prompt));
   json.key("stages").integer(model->info().stages).key("boundaries").text(to_hex(steps.boundaries));
   json.key("logits").integers(std::span(steps.logits).last(kVocab));
@@ -196,19 +247,7 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
     for (size_t p = 0; p < positions; ++p) json.integers(std::span(steps.logits).subspan(p * kVocab, kVocab));
     json.close(']');
   }
-  if (arguments.has("--trace")) {
-    std::span<const int32_t> rows = steps.trace;
-    json.key("trace").open('[');
-    for (size_t p = 0; p < positions; ++p) {
-      json.open('[');
-      for (const uint32_t width : widths) {
-        json.integers(rows.first(width));
-        rows = rows.subspan(width);
-      }
-      json.close(']');
-    }
-    json.close(']');
-  }
+  if (arguments.has("--trace")) steps.trace.write(json.key("trace"), positions);
   json.close('}');
   return {};
 }

@@ -89,7 +89,7 @@ void print_json(const ModelInfo& info) {
 /// A text and where a model begins chunks in it.
 struct Chunking {
   std::vector<uint8_t> text;
-  std::vector<uint8_t> boundaries;  // a mask per byte, see Session::feed
+  std::vector<uint8_t> boundaries;  // a mask per byte: bit s is set where a chunk of stage s begins
   std::vector<uint64_t> chunks;     // per stage: how many begin
 };
 
@@ -97,7 +97,8 @@ Chunking chunking_of(const std::shared_ptr<const Model>& model, std::vector<uint
   Chunking chunking{std::move(text), {}, std::vector<uint64_t>(model->info().stages)};
   chunking.boundaries.resize(chunking.text.size());
   Session session(model);
-  session.feed(chunking.text, chunking.boundaries);
+  ChunkMasks masks(chunking.boundaries, 1);
+  session.feed(chunking.text, {.observer = &masks});
   for (const uint8_t mask : chunking.boundaries) {
     for (size_t s = 0; s < chunking.chunks.size(); ++s) {
       if ((mask >> s & 1) != 0) ++chunking.chunks[s];

@@ -178,7 +178,8 @@ void check_stream(const Json& vector) {
   Sha256 logits;
   logits.add(session.logits());
   for (size_t t = 0; t < prompt.size(); ++t) {
-    session.feed(std::span(prompt).subspan(t, 1), std::span(masks).subspan(t, 1));
+    ChunkMasks observer(masks, 1);
+    session.feed(std::span(prompt).subspan(t, 1), {.observer = &observer});
     logits.add(session.logits());
   }
   EXPECT_EQ(logits.hex(), vector["logits_sha256"]);
@@ -195,7 +196,8 @@ void check_stream(const Json& vector) {
     const uint64_t most = made["options"]["max_bytes"];
     ASSERT_TRUE(session.start(options_of(made["options"]), most).ok());
     std::vector<uint8_t> bytes(most), boundaries(most);
-    const size_t size = session.generate(bytes, boundaries);
+    ChunkMasks observer(boundaries, 1 + prompt.size());
+    const size_t size = session.generate(bytes, {.observer = &observer});
     bytes.resize(size);
     boundaries.resize(size);
     EXPECT_EQ(to_hex(bytes), made["bytes"]) << made["options"].dump();

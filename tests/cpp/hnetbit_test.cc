@@ -1,15 +1,17 @@
 // hnetbit_test.cc: the hierarchical network: what it computes, where it begins chunks, and which files it refuses.
-#include "model/hnetbit.h"
-
 #include <gtest/gtest.h>
 
+#include "model/layers/chunking.h"
 #include "model/model.h"
 #include "tiny_hnet.h"
 
 namespace tern {
 namespace {
 
+using test::kBos;
+using test::kVocab;
 using test::ReferenceHnet;
+using test::Text;
 using test::TinyHnet;
 using test::TinyHnetSpec;
 using test::Vector;
@@ -41,12 +43,9 @@ TEST_P(AnyHnet, ComputesWhatTheDefinitionSays) {
   const std::shared_ptr<const Model> model = test::load_or_fail(tiny.file);
   const size_t stages = tiny.stages.size();
   std::optional<ReferenceHnet> reference;
-  std::optional<Context> context;
+  std::optional<Text> context;
   std::vector<int32_t> logits(kVocab);
-  const std::vector<uint32_t> widths = model->trace_widths();
-  std::vector<int32_t> trace;
-  for (const uint32_t width : widths) trace.resize(trace.size() + width);
-  std::vector<double> smallest(widths.size() + 1, 1);
+  std::vector<double> smallest;
   size_t decisions = 0;
   size_t boundaries = 0;
   size_t skipped = 0;
@@ -58,7 +57,9 @@ TEST_P(AnyHnet, ComputesWhatTheDefinitionSays) {
       context.emplace(*model);
       reference.emplace(tiny);
     }
-    model->step(bytes[n], *context, logits, trace);
+    context->step(bytes[n], logits);
+    const std::vector<std::vector<int32_t>> found_blocks = context->blocks();
+    smallest.resize(found_blocks.size() + 1, 1);
     ASSERT_EQ(context->boundaries().size(), 1u);
     const uint8_t mask = context->boundaries()[0];
     std::vector<Vector> blocks;
@@ -77,12 +78,10 @@ TEST_P(AnyHnet, ComputesWhatTheDefinitionSays) {
       ++decisions;
       boundaries += boundary;
     }
-    ASSERT_EQ(blocks.size(), widths.size());
-    std::span<const int32_t> rest = trace;
-    for (size_t b = 0; b <= widths.size(); ++b) {
-      const bool is_block = b < widths.size();
-      const std::span<const int32_t> found = is_block ? rest.first(widths[b]) : std::span<const int32_t>(logits);
-      if (is_block) rest = rest.subspan(widths[b]);
+    ASSERT_EQ(blocks.size(), found_blocks.size());
+    for (size_t b = 0; b <= blocks.size(); ++b) {
+      const bool is_block = b < blocks.size();
+      const std::vector<int32_t>& found = is_block ? found_blocks[b] : logits;
       if (is_block && blocks[b].empty()) {
         EXPECT_EQ(std::ranges::count(found, 0), std::ssize(found)) << "block " << b << " ran without a chunk";
         ++skipped;
@@ -103,20 +102,19 @@ TEST_P(AnyHnet, PrefillEqualsStepBitForBitForEveryTileSize) {
   const std::shared_ptr<const Model> model = test::load_or_fail(TinyHnet(GetParam()).file);
   for (size_t tile = 1; tile <= kTile; ++tile) {
     const std::vector<uint8_t> bytes = random_bytes(2 * tile + 1, tile);
-    Context stepped(*model);
-    Context filled(*model);
+    Text stepped(*model);
+    Text filled(*model);
     std::vector<int32_t> step_logits(bytes.size() * kVocab);
     std::vector<uint8_t> step_masks;
     for (size_t t = 0; t < bytes.size(); ++t) {
-      model->step(bytes[t], stepped, std::span(step_logits).subspan(t * kVocab, kVocab));
+      stepped.step(bytes[t], std::span(step_logits).subspan(t * kVocab, kVocab));
       step_masks.push_back(stepped.boundaries()[0]);
     }
     std::vector<int32_t> fill_logits(bytes.size() * kVocab);
     std::vector<uint8_t> fill_masks;
     for (size_t at = 0; at < bytes.size(); at += tile) {
       const size_t size = std::min(tile, bytes.size() - at);
-      model->prefill(std::span(bytes).subspan(at, size), filled,
-                     std::span(fill_logits).subspan(at * kVocab, size * kVocab));
+      filled.read(std::span(bytes).subspan(at, size), std::span(fill_logits).subspan(at * kVocab, size * kVocab));
       fill_masks.insert(fill_masks.end(), filled.boundaries().begin(), filled.boundaries().end());
     }
     EXPECT_EQ(step_logits, fill_logits);
@@ -128,10 +126,10 @@ TEST_P(AnyHnet, PrefillEqualsStepBitForBitForEveryTileSize) {
 TEST_P(AnyHnet, SurvivesExtremeStates) {
   const std::shared_ptr<const Model> model = test::load_or_fail(TinyHnet(GetParam()).file);
   for (const int32_t extreme : {INT32_MIN, INT32_MAX, -1, 0x55555555}) {
-    Context context(*model);
+    Text context(*model);
     std::ranges::fill(context.state(), extreme);
     std::vector<int32_t> logits(kVocab);
-    for (int t = 0; t < 20; ++t) model->step('x', context, logits);
+    for (int t = 0; t < 20; ++t) context.step('x', logits);
   }
 }
 
@@ -140,12 +138,12 @@ TEST_P(AnyHnet, LoadsTheSameByteByByte) {
   const std::shared_ptr<const Model> whole = test::load_or_fail(tiny.file);
   const Result<std::shared_ptr<const Model>> chunked = test::load(tiny.file, 1);
   ASSERT_TRUE(chunked.ok()) << chunked.error().message;
-  Context a(*whole);
-  Context b(*chunked.value());
+  Text a(*whole);
+  Text b(*chunked.value());
   std::vector<int32_t> a_logits(kVocab);
   std::vector<int32_t> b_logits(kVocab);
-  whole->step(kBos, a, a_logits);
-  chunked.value()->step(kBos, b, b_logits);
+  a.step(kBos, a_logits);
+  b.step(kBos, b_logits);
   EXPECT_EQ(a_logits, b_logits);
 }
 

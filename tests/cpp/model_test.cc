@@ -9,7 +9,10 @@
 namespace tern {
 namespace {
 
+using test::kBos;
+using test::kVocab;
 using test::ReferenceModel;
+using test::Text;
 using test::TinyModel;
 using test::TinySpec;
 using test::Vector;
@@ -71,21 +74,19 @@ TEST_P(AnyModel, ComputesWhatTheDefinitionSays) {
   const TinyModel tiny(GetParam());
   const std::shared_ptr<const Model> model = test::load_or_fail(tiny.file);
   ReferenceModel reference(tiny);
-  Context context(*model);
+  Text context(*model);
   std::vector<int32_t> logits(kVocab);
-  const std::vector<uint32_t> widths = model->trace_widths();
-  const size_t layers = widths.size();
-  const size_t width = tiny.spec().hidden;
-  EXPECT_EQ(widths, std::vector<uint32_t>(tiny.spec().layers, tiny.spec().hidden));
-  std::vector<int32_t> trace(layers * width);
+  const size_t layers = tiny.spec().layers;
   std::vector<double> smallest(layers + 1, 1);
   for (const uint8_t byte : random_bytes(100, 11)) {
     std::vector<Vector> expected;  // per block, then the logits
     const Vector expected_logits = reference.step(byte, &expected);
-    model->step(byte, context, logits, trace);
+    context.step(byte, logits);
+    const std::vector<std::vector<int32_t>> blocks = context.blocks();
+    ASSERT_EQ(blocks.size(), layers);
     for (size_t l = 0; l <= layers; ++l) {
       const bool is_block = l < layers;
-      const auto engine = is_block ? std::span(trace).subspan(l * width, width) : std::span(logits);
+      const std::vector<int32_t>& engine = is_block ? blocks[l] : logits;
       const double error = relative_error(engine, is_block ? expected[l] : expected_logits);
       smallest[l] = std::min(smallest[l], error);
       EXPECT_LT(error, 0.08) << "block " << l;
@@ -98,17 +99,16 @@ TEST_P(AnyModel, PrefillEqualsStepBitForBitForEveryTileSize) {
   const std::shared_ptr<const Model> model = test::load_or_fail(TinyModel(GetParam()).file);
   for (size_t tile = 1; tile <= kTile; ++tile) {
     const std::vector<uint8_t> bytes = random_bytes(2 * tile + 1, tile);
-    Context stepped(*model);
-    Context filled(*model);
+    Text stepped(*model);
+    Text filled(*model);
     std::vector<int32_t> step_logits(bytes.size() * kVocab);
     for (size_t t = 0; t < bytes.size(); ++t) {
-      model->step(bytes[t], stepped, std::span(step_logits).subspan(t * kVocab, kVocab));
+      stepped.step(bytes[t], std::span(step_logits).subspan(t * kVocab, kVocab));
     }
     std::vector<int32_t> fill_logits(bytes.size() * kVocab);
     for (size_t at = 0; at < bytes.size(); at += tile) {
       const size_t size = std::min(tile, bytes.size() - at);
-      model->prefill(std::span(bytes).subspan(at, size), filled,
-                     std::span(fill_logits).subspan(at * kVocab, size * kVocab));
+      filled.read(std::span(bytes).subspan(at, size), std::span(fill_logits).subspan(at * kVocab, size * kVocab));
     }
     EXPECT_EQ(step_logits, fill_logits);
     EXPECT_TRUE(std::ranges::equal(stepped.state(), filled.state()));
@@ -118,14 +118,14 @@ TEST_P(AnyModel, PrefillEqualsStepBitForBitForEveryTileSize) {
 TEST_P(AnyModel, PrefillCanLeaveOutPredictions) {
   const std::shared_ptr<const Model> model = test::load_or_fail(TinyModel(GetParam()).file);
   const std::vector<uint8_t> bytes = random_bytes(kTile, 3);
-  Context all(*model);
-  Context last(*model);
-  Context none(*model);
+  Text all(*model);
+  Text last(*model);
+  Text none(*model);
   std::vector<int32_t> all_logits(kTile * kVocab);
   std::vector<int32_t> last_logits(kVocab);
-  model->prefill(bytes, all, all_logits);
-  model->prefill(bytes, last, last_logits);
-  model->prefill(bytes, none, {});
+  all.read(bytes, all_logits);
+  last.read(bytes, last_logits);
+  none.read(bytes, {});
   EXPECT_TRUE(std::ranges::equal(std::span(all_logits).last(kVocab), last_logits));
   EXPECT_TRUE(std::ranges::equal(all.state(), last.state()));
   EXPECT_TRUE(std::ranges::equal(all.state(), none.state()));
@@ -137,12 +137,12 @@ TEST_P(AnyModel, LoadsTheSameByteByByte) {
   const Result<std::shared_ptr<const Model>> chunked = test::load(tiny.file, 1);
   ASSERT_TRUE(chunked.ok()) << chunked.error().message;
   EXPECT_EQ(whole->info().fingerprint, chunked.value()->info().fingerprint);
-  Context a(*whole);
-  Context b(*chunked.value());
+  Text a(*whole);
+  Text b(*chunked.value());
   std::vector<int32_t> a_logits(kVocab);
   std::vector<int32_t> b_logits(kVocab);
-  whole->step(kBos, a, a_logits);
-  chunked.value()->step(kBos, b, b_logits);
+  a.step(kBos, a_logits);
+  b.step(kBos, b_logits);
   EXPECT_EQ(a_logits, b_logits);
 }
 
@@ -152,10 +152,10 @@ TEST(Model, SurvivesExtremeStates) {
   for (const TinySpec& spec : all_specs()) {
     const std::shared_ptr<const Model> model = test::load_or_fail(TinyModel(spec).file);
     for (const int32_t extreme : {INT32_MIN, INT32_MAX, -1, 0x55555555}) {
-      Context context(*model);
+      Text context(*model);
       std::ranges::fill(context.state(), extreme);
       std::vector<int32_t> logits(kVocab);
-      for (int t = 0; t < 20; ++t) model->step('x', context, logits);
+      for (int t = 0; t < 20; ++t) context.step('x', logits);
     }
   }
 }

@@ -212,11 +212,12 @@ std::vector<uint8_t> record_of(const std::shared_ptr<const Model>& model) {
     record.insert(record.end(), saved.begin(), saved.end());
   };
   std::vector<uint8_t> masks(20);
-  session.feed(test::bytes_of("Once upon a time, th"), masks);
+  ChunkMasks observer(masks, 1);
+  session.feed(test::bytes_of("Once upon a time, th"), {.observer = &observer});
   record.insert(record.end(), masks.begin(), masks.end());
   note();
   for (const uint8_t byte : test::bytes_of("ere was")) {
-    session.feed({&byte, 1});
+    session.feed(std::span(&byte, 1));
     note();
   }
   EXPECT_TRUE(session.start({.seed = 4}, 30).ok());

@@ -201,8 +201,8 @@ TEST(Rows, RecurrenceEqualsScalar) {
     for (Gate& k : keep) k.raw = random() % 4 == 0 ? 1u << 31 : static_cast<uint32_t>(random() >> 1);
     for (const Sigmoid kind : kKinds) {
       for (const std::span<const Gate> kept : {std::span<const Gate>(keep), std::span<const Gate>()}) {
-        auto expected = row<State>(n, random, bits), got = expected;
-        std::vector<State> expected_after(n), got_after(n);
+        auto expected = row<Cell>(n, random, bits), got = expected;
+        std::vector<Cell> expected_after(n), got_after(n);
         scalar::recurrence(i, z, kept, kind, expected, expected_after);
         simd128::recurrence(i, z, kept, kind, got, got_after);
         EXPECT_EQ(got, expected);
@@ -231,9 +231,9 @@ TEST(RowsDefinition, SiluProductAgreesWithDouble) {
 }
 
 TEST(RowsDefinition, RecurrenceMovesTheStateTowardsItsInput) {
-  constexpr int32_t kOne = 1 << State::kFractionBits;
+  constexpr int32_t kOne = 1 << Cell::kFractionBits;
   const std::vector<Act> i = {{3 << 16}, {3 << 16}, {-(3 << 16)}}, z = {{0}, {20 << 16}, {-(20 << 16)}};
-  std::vector<State> s(3, State{kOne}), after(3);
+  std::vector<Cell> s(3, Cell{kOne}), after(3);
   scalar::recurrence(i, z, {}, Sigmoid::kTable, s, after);
   const double input = 3 / (1 + std::exp(-3.0)), other = -3 / (1 + std::exp(3.0));
   EXPECT_NEAR(s[0].raw, (1 + input) / 2 * kOne, 60) << "half way";

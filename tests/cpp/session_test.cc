@@ -2,6 +2,7 @@
 #include "session/session.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <cmath>
 #include <thread>
@@ -11,6 +12,9 @@
 namespace tern {
 namespace {
 
+using test::kBos;
+using test::kEos;
+using test::kVocab;
 using test::TinyModel;
 using test::TinySpec;
 
@@ -19,7 +23,15 @@ const std::shared_ptr<const Model>& tiny_model() {
   return model;
 }
 
-std::vector<int32_t> logits_of(const Session& session) { return {session.logits().begin(), session.logits().end()}; }
+std::vector<int32_t> logits_of(Session& session) { return {session.logits().begin(), session.logits().end()}; }
+
+/// What feed() and generate() say of chunks.
+std::vector<uint8_t> feed_with_masks(Session& session, std::span<const uint8_t> bytes) {
+  std::vector<uint8_t> masks(bytes.size());
+  ChunkMasks observer(masks, session.position() + 1);
+  EXPECT_EQ(session.feed(bytes, {.observer = &observer}), bytes.size());
+  return masks;
+}
 
 std::vector<uint8_t> generate(Session& session, const SampleOptions& options, uint64_t max_bytes, size_t slice) {
   EXPECT_TRUE(session.start(options, max_bytes).ok());
@@ -78,7 +90,7 @@ TEST(Session, TheSameSeedGivesTheSameBytesWhateverTheSlice) {
 TEST(Session, AnEmptyPromptIsTheBeginningOfAText) {
   Session session(tiny_model());
   const std::vector<int32_t> at_start = logits_of(session);
-  session.feed({});
+  session.feed(std::span<const uint8_t>());
   EXPECT_EQ(logits_of(session), at_start);
   EXPECT_EQ(session.position(), 0u);
   const std::vector<uint8_t> text = generate(session, {}, 10, 10);
@@ -103,7 +115,7 @@ TEST(Session, ResetForgetsEverything) {
   uint8_t out[10];
   used.generate(out);
   used.reset();
-  const Session fresh(tiny_model());
+  Session fresh(tiny_model());
   EXPECT_EQ(logits_of(used), logits_of(fresh));
   EXPECT_EQ(used.position(), 0u);
   EXPECT_EQ(used.finish_state(), Finish::kMaxBytes);
@@ -196,7 +208,7 @@ TEST(Session, ScoresWhatTheLogitsSay) {
     const auto better = std::ranges::count_if(logits, [&](int32_t logit) { return logit > logits[byte]; });
     top1 += better < 1;
     top5 += better < 5;
-    stepped.feed({&byte, 1});
+    stepped.feed(std::span(&byte, 1));
   }
   for (const size_t slice : {size_t{1}, size_t{10}, size_t{16}, size_t{256}}) {
     Session session(tiny_model());
@@ -297,11 +309,11 @@ const std::shared_ptr<const Model>& tiny_hnet() {
 TEST(Boundaries, AreTheSameHoweverTheTextIsSliced) {
   const std::vector<uint8_t> text = every_byte_value();
   std::vector<uint8_t> stepped;
-  Context context(*tiny_hnet());
+  test::Text context(*tiny_hnet());
   std::vector<int32_t> logits(kVocab);
-  tiny_hnet()->step(kBos, context, logits);
+  context.step(kBos, logits);
   for (const uint8_t byte : text) {
-    tiny_hnet()->step(byte, context, logits);
+    context.step(byte, logits);
     stepped.push_back(context.boundaries()[0]);
   }
   EXPECT_GT(std::ranges::count(stepped, 0), 20);  // every kind of byte occurs
@@ -309,10 +321,11 @@ TEST(Boundaries, AreTheSameHoweverTheTextIsSliced) {
   EXPECT_GT(std::ranges::count(stepped, 3), 20);
   for (const size_t slice : {size_t{1}, size_t{7}, size_t{16}, size_t{100}, size_t{256}}) {
     Session session(tiny_hnet());
-    std::vector<uint8_t> masks(text.size(), 0xff);
+    std::vector<uint8_t> masks;
     for (size_t at = 0; at < text.size(); at += slice) {
       const size_t size = std::min(slice, text.size() - at);
-      session.feed(std::span(text).subspan(at, size), std::span(masks).subspan(at, size));
+      const std::vector<uint8_t> of_slice = feed_with_masks(session, std::span(text).subspan(at, size));
+      masks.insert(masks.end(), of_slice.begin(), of_slice.end());
     }
     EXPECT_EQ(masks, stepped);
     EXPECT_EQ(logits_of(session), logits);
@@ -324,21 +337,19 @@ TEST(Boundaries, OfGeneratedBytesAreThoseOfTheSameBytesFed) {
   session.feed(test::bytes_of("Once"));
   ASSERT_TRUE(session.start({.seed = 4}, 100).ok());
   uint8_t out[100];
-  uint8_t masks[100];
-  const size_t size = session.generate(out, masks);
+  std::vector<uint8_t> masks(100);
+  ChunkMasks observer(masks, session.position() + 1);
+  const size_t size = session.generate(out, {.observer = &observer});
   ASSERT_GT(size, 10u);
   Session replay(tiny_hnet());
   replay.feed(test::bytes_of("Once"));
-  std::vector<uint8_t> fed(size);
-  replay.feed({out, size}, fed);
-  EXPECT_EQ(std::vector<uint8_t>(masks, masks + size), fed);
+  masks.resize(size);
+  EXPECT_EQ(masks, feed_with_masks(replay, {out, size}));
 }
 
 TEST(Boundaries, OfAFlatModelAreNone) {
   Session session(tiny_model());
-  std::vector<uint8_t> masks(40, 0xff);
-  session.feed(std::vector<uint8_t>(40, 'a'), masks);
-  EXPECT_EQ(masks, std::vector<uint8_t>(40, 0));
+  EXPECT_EQ(feed_with_masks(session, std::vector<uint8_t>(40, 'a')), std::vector<uint8_t>(40, 0));
 }
 
 TEST(Session, OfAHierarchicalModelIsRestoredInTheMiddleOfAChunk) {
@@ -346,8 +357,7 @@ TEST(Session, OfAHierarchicalModelIsRestoredInTheMiddleOfAChunk) {
   size_t inside = 0;
   for (size_t at = 1; at < 60; ++at) {
     Session session(tiny_hnet());
-    std::vector<uint8_t> masks(at);
-    session.feed(std::span(text).first(at), masks);
+    const std::vector<uint8_t> masks = feed_with_masks(session, std::span(text).first(at));
     inside += masks.back() == 0;
     const std::vector<uint8_t> saved = session.save();
     Session other(tiny_hnet());
@@ -383,13 +393,14 @@ void expect_together_as_alone(const std::shared_ptr<const Model>& model) {
     std::vector<Session> alone = differing_sessions(model, count), together = differing_sessions(model, count);
     std::vector<Session*> all;
     for (Session& session : together) all.push_back(&session);
-    std::vector<std::optional<uint8_t>> bytes(count);
+    std::vector<std::optional<Token>> bytes(count);
     for (int step = 0; step < 45; ++step) {
       Session::generate_each(all, bytes);
       for (size_t n = 0; n < count; ++n) {
         uint8_t byte = 0;
-        const size_t size = alone[n].generate({&byte, 1});
-        ASSERT_EQ(bytes[n], size == 1 ? std::optional(byte) : std::nullopt) << count << " sessions, session " << n;
+        const size_t size = alone[n].generate(std::span(&byte, 1));
+        ASSERT_EQ(bytes[n], size == 1 ? std::optional<Token>(byte) : std::nullopt)
+            << count << " sessions, session " << n;
         ASSERT_EQ(alone[n].finish_state(), together[n].finish_state());
       }
       if (step % 11 != 0) continue;
@@ -422,8 +433,182 @@ TEST(GenerateEachDeathTest, SessionsOfDifferentModelsTrap) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Session one(tiny_model()), other(test::load_or_fail(TinyModel(TinySpec{}).file));
   Session* const both[] = {&one, &other};
-  std::optional<uint8_t> bytes[2];
+  std::optional<Token> bytes[2];
   EXPECT_DEATH(Session::generate_each(both, bytes), "");
+}
+
+// ---- work that stops ------------------------------------------------------------------------------------------------
+
+const std::shared_ptr<const Model>& wide_hnet() {  // wide enough for products of several pieces
+  static const std::shared_ptr<const Model> model = [] {
+    test::TinyHnetSpec spec = test::one_stage();
+    spec.levels = {{128, 96, 160}, {256, 192, 320}};
+    return test::load_or_fail(test::TinyHnet(spec).file);
+  }();
+  return model;
+}
+
+/// What a text costs to read, in multiply-adds and about.
+constexpr uint64_t kMostBudget = 3'000'000;
+
+/// Budgets from a single operation to several tiles.
+uint64_t some_budget(test::Random& random) { return 1 + random.next() % (kMostBudget >> random.below(20)); }
+
+TEST(Budget, ReadingInStepsOfAnySizeIsReadingAtOnce) {
+  test::Random random(12);
+  const std::vector<uint8_t> text = every_byte_value();
+  for (const auto& model : {tiny_model(), tiny_hnet(), wide_hnet()}) {
+    Session whole(model);
+    const std::vector<uint8_t> expected = feed_with_masks(whole, text);
+    for (int repeat = 0; repeat < 4; ++repeat) {
+      Session sliced(model);
+      std::vector<uint8_t> masks(text.size());
+      size_t fed = 0, calls = 0;
+      for (; fed < text.size(); ++calls) {
+        ChunkMasks observer{std::span(masks).subspan(fed), 1 + fed};
+        fed += sliced.feed(std::span(text).subspan(fed), {.budget = some_budget(random), .observer = &observer});
+        ASSERT_EQ(sliced.position(), fed);
+      }
+      EXPECT_GT(calls, 30u);
+      EXPECT_EQ(masks, expected);
+      EXPECT_EQ(sliced.save(), whole.save());
+    }
+  }
+}
+
+TEST(Budget, WritingInStepsOfAnySizeIsWritingAtOnce) {
+  test::Random random(13);
+  const SampleOptions options{.repetition_penalty_q16 = 2 * 65536, .seed = 21};
+  for (const auto& model : {tiny_model(), tiny_hnet(), wide_hnet()}) {
+    Session whole(model);
+    const std::vector<uint8_t> expected = generate(whole, options, 100, 100);
+    Session sliced(model);
+    ASSERT_TRUE(sliced.start(options, 100).ok());
+    std::vector<uint8_t> text, out(100);
+    size_t calls = 0;
+    for (; sliced.finish_state() == Finish::kNotFinished; ++calls) {
+      const size_t size = sliced.generate(out, {.budget = some_budget(random)});
+      text.insert(text.end(), out.begin(), out.begin() + static_cast<std::ptrdiff_t>(size));
+      ASSERT_EQ(sliced.position(), text.size());
+    }
+    EXPECT_GT(calls, 30u);
+    EXPECT_EQ(text, expected);
+    EXPECT_EQ(sliced.finish_state(), whole.finish_state());
+    EXPECT_EQ(sliced.save(), whole.save());
+  }
+}
+
+TEST(Budget, ScoringInStepsOfAnySizeIsScoringAtOnce) {
+  test::Random random(14);
+  const std::vector<uint8_t> text = every_byte_value();
+  for (const auto& model : {tiny_model(), wide_hnet()}) {
+    Session whole(model), sliced(model);
+    const Result<Score> expected = whole.score(text);
+    Score sum;
+    while (sum.bytes < text.size()) {
+      const auto rest = std::span(text).subspan(static_cast<size_t>(sum.bytes));
+      ASSERT_TRUE(sum.add(sliced.score(rest, {.budget = some_budget(random)}).value()));
+    }
+    EXPECT_EQ(sum.bits_q32, expected.value().bits_q32);
+    EXPECT_EQ(sum.top1, expected.value().top1);
+    EXPECT_EQ(sum.top5, expected.value().top5);
+    EXPECT_EQ(sliced.save(), whole.save());
+  }
+}
+
+TEST(Budget, WhatWasNotAnsweredForHasNotHappened) {
+  test::Random random(15);
+  const std::vector<uint8_t> text = every_byte_value();
+  for (const auto& model : {tiny_model(), tiny_hnet()}) {
+    for (int repeat = 0; repeat < 60; ++repeat) {
+      Session given_up(model);
+      size_t fed = 0;
+      for (int calls = 0; calls < 4; ++calls) {
+        fed += given_up.feed(std::span(text).subspan(fed), {.budget = some_budget(random)});
+      }
+      Session expected(model);
+      expected.feed(std::span(text).first(fed));
+      switch (repeat % 4) {
+        case 0:
+          break;
+        case 1:  // other bytes than those that were begun
+          given_up.feed(test::bytes_of("another end"));
+          expected.feed(test::bytes_of("another end"));
+          break;
+        case 2:
+          EXPECT_EQ(generate(given_up, {.seed = 2}, 9, 3), generate(expected, {.seed = 2}, 9, 9));
+          break;
+        default:
+          given_up.reset();
+          expected.reset();
+      }
+      ASSERT_EQ(given_up.save(), expected.save());
+    }
+  }
+}
+
+TEST(Budget, ConversationsThatShareAWorkspaceCanStopAnywhere) {
+  test::Random random(16);
+  const std::shared_ptr<const Model>& model = tiny_hnet();
+  const std::shared_ptr<Workspace> workspace = std::move(model->new_workspace()).value();
+  const std::vector<uint8_t> text = every_byte_value();
+  std::vector<Session> sessions;
+  for (int n = 0; n < 3; ++n) sessions.push_back(std::move(Session::open(model, workspace)).value());
+  std::array<size_t, 3> fed{};
+  for (size_t turn = 0; *std::ranges::min_element(fed) < text.size(); ++turn) {
+    const size_t n = turn % fed.size(), from = 40 * n;  // each a text of its own
+    const auto rest = std::span(text).subspan(std::min(fed[n], text.size() - 1), 1);
+    if (fed[n] < text.size()) fed[n] += sessions[n].feed(rest, {.budget = some_budget(random) + from});
+  }
+  Session whole(model);
+  whole.feed(text);
+  for (Session& session : sessions) EXPECT_EQ(session.save(), whole.save());
+  ASSERT_EQ(sessions.back().feed(text, {.budget = 1000}), 0u);
+  sessions.pop_back();  // in the middle of its work
+  sessions[0].feed(test::bytes_of("on"));
+  whole.feed(test::bytes_of("on"));
+  EXPECT_EQ(sessions[0].save(), whole.save());
+}
+
+TEST(Budget, SeveralTextsAtOnceCanStopAnywhere) {
+  test::Random random(17);
+  for (const auto& model : {tiny_model(), tiny_hnet(), wide_hnet()}) {
+    const auto workspace = std::move(model->new_workspace()).value();
+    std::vector<std::unique_ptr<State>> at_once, in_steps;
+    std::vector<State*> these, those;
+    for (size_t n = 0; n < 5; ++n) {
+      at_once.push_back(std::move(model->new_state(kNoLimit)).value());
+      in_steps.push_back(std::move(model->new_state(kNoLimit)).value());
+      these.push_back(at_once.back().get());
+      those.push_back(in_steps.back().get());
+    }
+    std::vector<int32_t> expected(5 * kVocab), found(5 * kVocab);
+    for (Token step = 0; step < 30; ++step) {
+      const Token tokens[] = {254 - step, 3 * step, 7 * step, 32, 97 + step};
+      model->run({.tokens = tokens, .states = these, .want = Want::kAll, .logits = expected}, *workspace);
+      for (uint64_t budget = 0; !model->run({.tokens = tokens, .states = those, .want = Want::kAll, .logits = found},
+                                            *workspace, budget = some_budget(random));) {
+      }
+      ASSERT_EQ(found, expected);
+    }
+    for (size_t n = 0; n < 5; ++n) EXPECT_TRUE(std::ranges::equal(these[n]->words(), those[n]->words()));
+  }
+}
+
+TEST(Session, CostsWhatTheModelSaysAndAFewKilobytes) {
+  const std::shared_ptr<const Model>& model = wide_hnet();
+  const std::shared_ptr<Workspace> workspace = std::move(model->new_workspace()).value();
+  std::vector<Session> sessions;
+  const size_t before = mallinfo2().uordblks;
+  constexpr size_t kCount = 200;
+  sessions.reserve(kCount);
+  for (size_t n = 0; n < kCount; ++n) {
+    sessions.push_back(std::move(Session::open(model, workspace)).value());
+    sessions.back().feed(test::bytes_of("a few words"));
+  }
+  const size_t each = (mallinfo2().uordblks - before) / kCount;
+  EXPECT_GE(each, model->info().state_bytes);
+  EXPECT_LE(each, model->info().state_bytes + 4096);
 }
 
 TEST(Session, KeepsItsModelAlive) {

@@ -40,7 +40,7 @@ std::vector<double> softmax(const std::vector<int32_t>& logits, double temperatu
   return p;
 }
 
-bool not_bos(size_t i) { return i != kBos; }
+bool not_bos(size_t i) { return i != kBytes.bos; }
 
 std::vector<int> draw(const SampleOptions& options, const std::vector<int32_t>& logits, int count) {
   Sampler sampler(kBytes, options);
@@ -197,12 +197,12 @@ TEST(Sampler, GreedyTakesTheLargestLogitAndTheLowerByteOfATie) {
 
 TEST(Sampler, NeverDrawsBosButMayDrawEos) {
   std::vector<int32_t> logits(256, -20 * kOne);
-  logits[kBos] = 20 * kOne;
-  logits[kEos] = 0;
+  logits[kBytes.bos] = 20 * kOne;
+  logits[kBytes.eos] = 0;
   SampleOptions options;
-  EXPECT_EQ(draw(options, logits, 100)[kEos], 100);
+  EXPECT_EQ(draw(options, logits, 100)[kBytes.eos], 100);
   options.greedy = true;
-  EXPECT_EQ(Sampler(kBytes, options).next(logits), kEos);
+  EXPECT_EQ(Sampler(kBytes, options).next(logits), kBytes.eos);
 }
 
 TEST(Sampler, ThePenaltyLowersBytesOfTheLast256AndNoOthers) {

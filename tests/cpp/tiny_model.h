@@ -15,6 +15,9 @@
 
 namespace tern::test {
 
+inline constexpr uint32_t kVocab = kBytes.size;
+inline constexpr auto kBos = static_cast<uint8_t>(kBytes.bos), kEos = static_cast<uint8_t>(kBytes.eos);
+
 struct TinySpec {
   uint32_t layers = 2;
   uint32_t hidden = 64;
@@ -274,6 +277,55 @@ inline std::shared_ptr<const Model> load_or_fail(std::span<const uint8_t> file) 
   }
   return std::move(model).value();
 }
+
+/// One text and a model, batch by batch; remembers what was seen of the last one.
+class Text : public Observer {
+ public:
+  explicit Text(const Model& model)
+      : model_(model),
+        state_(std::move(model.new_state(kNoLimit)).value()),
+        workspace_(std::move(model.new_workspace()).value()) {}
+
+  /// logits: none, of the last token, or of every token.
+  void read(std::span<const uint8_t> bytes, std::span<int32_t> logits) {
+    const std::vector<Token> tokens(bytes.begin(), bytes.end());
+    State* const states[] = {state_.get()};
+    const Want want = logits.empty() ? Want::kNone : logits.size() == kVocab ? Want::kLast : Want::kAll;
+    masks_.assign(bytes.size(), 0);
+    first_ = state_->length();
+    for (auto& [part, row] : out_) std::ranges::fill(row, 0);
+    model_.run({.tokens = tokens, .states = states, .want = want, .logits = logits, .observer = this}, *workspace_);
+  }
+  void step(uint8_t byte, std::span<int32_t> logits) { read({&byte, 1}, logits); }
+
+  std::span<int32_t> state() { return state_->words(); }
+  const std::vector<uint8_t>& boundaries() const { return masks_; }
+  /// The residual stream after each block, of the last token; zeros of blocks that did not run.
+  std::vector<std::vector<int32_t>> blocks() const {
+    std::vector<std::vector<int32_t>> rows;
+    for (const auto& [part, row] : out_) rows.push_back(row);
+    return rows;
+  }
+
+ private:
+  void on_row(const Place& place, std::span<const int32_t> raw, int) override {
+    if (place.operation != "out") return;
+    auto block = std::ranges::find(out_, place.part, &std::pair<std::string, std::vector<int32_t>>::first);
+    if (block == out_.end()) block = out_.insert(block, {std::string(place.part), {}});
+    block->second.assign(raw.begin(), raw.end());
+  }
+  void on_chunk(size_t, uint64_t position, uint32_t stage) override {
+    uint8_t& mask = masks_[static_cast<size_t>(position - first_)];
+    mask = static_cast<uint8_t>(mask | 1u << stage);
+  }
+
+  const Model& model_;
+  std::unique_ptr<State> state_;
+  std::unique_ptr<Workspace> workspace_;
+  uint64_t first_ = 0;
+  std::vector<uint8_t> masks_;
+  std::vector<std::pair<std::string, std::vector<int32_t>>> out_;
+};
 
 inline std::span<const uint8_t> bytes_of(std::string_view text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};

@@ -283,7 +283,8 @@ TEST_F(Program, InspectMarksWhereChunksBegin) {
 
   Session session(test::load_or_fail(tiny.file));
   std::vector<uint8_t> masks(text.size());
-  session.feed(test::bytes_of(text), masks);
+  ChunkMasks observer(masks, 1);
+  session.feed(test::bytes_of(text), {.observer = &observer});
   std::string marked;
   double chunks[2] = {};
   for (size_t at = 0; at < text.size(); ++at) {

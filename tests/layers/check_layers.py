@@ -15,9 +15,12 @@ KERNELS = {"kernels", "kernels/simd", "kernels/ternary", "kernels/dense", "kerne
 BELOW["kernels"] = {"base", "fixed"} | KERNELS
 BELOW["kernels/lab"] = BELOW["kernels"]
 BELOW["format"] = BELOW["text"] = BELOW["kernels"]
-BELOW["model"] = BELOW["kernels"] | {"format"}
-BELOW["session"] = BELOW["model"] | {"text", "model"}
-BELOW["bindings"] = BELOW["tools"] = BELOW["session"] | {"session"}
+BELOW["model"] = BELOW["kernels"] | {"format", "model"}
+BELOW["model/layers"] = BELOW["model"]
+BELOW["model/arch"] = BELOW["model"] | {"model/layers"}
+BELOW["session"] = BELOW["model"] | {"text"}
+BELOW["bindings"] = BELOW["session"] | {"session"}
+BELOW["tools"] = BELOW["bindings"] | {"model/layers"}
 BELOW["tools/bench"] = BELOW["tools"] | {"tools", "kernels/lab"}  # alone sees the kernels that lost
 
 # The rooms of web/src, and the files beside them, which any room may use.

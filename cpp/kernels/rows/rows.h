@@ -36,7 +36,7 @@ inline Act convolution_at(std::span<const NormWeight> taps, size_t width, const 
 // add               h = saturate(h + x)
 // silu_product      y = multiply(silu(gate), x); y may be gate or x
 // convolution       y[c] = silu(convolution_at(c)); y is none of the inputs
-// recurrence        s += k (16 silu(i) - s), k = keep * sigmoid(-z); 16: from Act to State; keep may be empty: 1;
+// recurrence        s += k (16 silu(i) - s), k = keep * sigmoid(-z); 16: from Act to Cell; keep may be empty: 1;
 //                   after receives s
 #define TERN_ROWS(level)                                                                                            \
   namespace level {                                                                                                 \
@@ -53,7 +53,7 @@ inline Act convolution_at(std::span<const NormWeight> taps, size_t width, const 
   void convolution(std::span<const NormWeight> taps, const Act* window, size_t stride, Sigmoid kind,                \
                    std::span<Act> y);                                                                               \
   void recurrence(std::span<const Act> i, std::span<const Act> z, std::span<const Gate> keep, Sigmoid kind,         \
-                  std::span<State> s, std::span<State> after);                                                      \
+                  std::span<Cell> s, std::span<Cell> after);                                                      \
   }
 
 TERN_ROWS(scalar)

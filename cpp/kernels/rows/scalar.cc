@@ -88,8 +88,8 @@ void convolution(std::span<const NormWeight> taps, const Act* window, size_t str
 }
 
 void recurrence(std::span<const Act> i, std::span<const Act> z, std::span<const Gate> keep, Sigmoid kind,
-                std::span<State> s, std::span<State> after) {
-  constexpr int kFiner = State::kFractionBits - Act::kFractionBits;
+                std::span<Cell> s, std::span<Cell> after) {
+  constexpr int kFiner = Cell::kFractionBits - Act::kFractionBits;
   for (size_t c = 0; c < s.size(); ++c) {
     const Act minus_z{saturate<int32_t>(-int64_t{z[c].raw})};
     int64_t k = sigmoid(minus_z, kind).raw;

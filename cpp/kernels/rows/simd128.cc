@@ -275,9 +275,9 @@ void convolution(std::span<const NormWeight> taps, const Act* window, size_t str
 }
 
 void recurrence(std::span<const Act> i, std::span<const Act> z, std::span<const Gate> keep, Sigmoid kind,
-                std::span<State> s, std::span<State> after) {
+                std::span<Cell> s, std::span<Cell> after) {
   if (kind != Sigmoid::kTable) return scalar::recurrence(i, z, keep, kind, s, after);
-  constexpr int kFiner = State::kFractionBits - Act::kFractionBits;
+  constexpr int kFiner = Cell::kFractionBits - Act::kFractionBits;
   const Vec most = simd::splat_i32(~kLowest >> kFiner), least = simd::splat_i32(kLowest >> kFiner);
   in_fours(
       s.size(),

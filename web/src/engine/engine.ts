@@ -40,7 +40,11 @@ const kSliceBytes = 1 << 16;
 // Beside the weights: one row in each of its forms, and what an allocator needs per block.
 const kWorkingMemory = 1 << 20;
 
-const kTileBytes = 16; // the engine reads a prompt in tiles of so many
+/** The engine reads a prompt in tiles of so many bytes. */
+export const kTileBytes = 16;
+
+/** A budget that is never used up. */
+export const kNoLimit = 2 ** 53;
 
 /** What the engine's probe() returns: name, exact, products per microsecond, in use; products per microsecond, bytes. */
 interface ProbeJson {
@@ -281,7 +285,13 @@ export class EngineSession {
 
   constructor(module: MainModule, model: LoadedModel) {
     this.#module = module;
-    this.#session = guarded(() => new module.Conversation(model));
+    this.#session = guarded(() => new module.Conversation());
+    try {
+      guarded(() => check(this.#session.open(model)));
+    } catch (error) {
+      this.#session.delete();
+      throw error;
+    }
   }
 
   get position(): number {
@@ -298,29 +308,39 @@ export class EngineSession {
     this.#end = new Uint8Array(0);
   }
 
-  feed(bytes: Uint8Array): void {
-    this.feedWithBoundaries(bytes);
+  /** How many bytes were read: all, or as many as about `budget` multiply-adds are enough for; the rest comes next. */
+  feed(bytes: Uint8Array, budget = kNoLimit): number {
+    return this.feedWithBoundaries(bytes, budget).length;
   }
 
-  /** The same, and the mask of each byte: bit s is set where a chunk of stage s begins. */
-  feedWithBoundaries(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
-    this.#remember(bytes);
-    return guarded(() => {
+  /** The same, and the mask of each byte that was read: bit s is set where a chunk of stage s begins. */
+  feedWithBoundaries(bytes: Uint8Array, budget = kNoLimit): Uint8Array<ArrayBuffer> {
+    const masks = guarded(() => {
       view(this.#module, 2 * bytes.length).set(bytes);
-      this.#session.feed(bytes.length);
-      return view(this.#module, 2 * bytes.length).slice(bytes.length);
+      const read = this.#session.feed(bytes.length, toBudget(budget));
+      return view(this.#module, 2 * bytes.length).slice(bytes.length, bytes.length + read);
     });
+    if (masks.length === 0 && bytes.length > 0 && this.#session.isFull()) {
+      throw new TernError('bad-state', 'the context is full: reset the session or open one with more room');
+    }
+    this.#remember(bytes.subarray(0, masks.length));
+    return masks;
+  }
+
+  /** Whether the last call stopped in the middle of a tile or step. Its next call should come before another session's. */
+  get isInsideBatch(): boolean {
+    return this.#session.isInsideBatch();
   }
 
   start(sampling: Sampling, maxBytes: number): void {
     guarded(() => check(this.#session.start(sampling, BigInt(maxBytes))));
   }
 
-  /** At most `count` bytes; fewer when the generation ended. */
-  generate(count: number, withBoundaries: boolean): Written {
+  /** At most `count` bytes; fewer when the generation ended, or about `budget` multiply-adds are done. */
+  generate(count: number, withBoundaries: boolean, budget = kNoLimit): Written {
     const written = guarded(() => {
       view(this.#module, 2 * count);
-      const produced = this.#session.generate(count);
+      const produced = this.#session.generate(count, toBudget(budget));
       const both = view(this.#module, 2 * count); // the masks from `count` on
       const boundaries = withBoundaries ? both.slice(count, count + produced) : null;
       return { bytes: both.slice(0, produced), boundaries };
@@ -330,14 +350,15 @@ export class EngineSession {
   }
 
   get finish(): Finish | null {
-    return ([null, 'max-bytes', 'end-of-text'] as const)[this.#session.finishState()] ?? null;
+    return ([null, 'max-bytes', 'end-of-text', 'context-full'] as const)[this.#session.finishState()] ?? null;
   }
 
-  score(bytes: Uint8Array): ScoreSum {
-    this.#remember(bytes);
+  /** Of all bytes, or of as many as about `budget` multiply-adds are enough for; the rest comes next. */
+  score(bytes: Uint8Array, budget = kNoLimit): ScoreSum {
     return guarded(() => {
-      const { status, score } = this.#session.score(put(this.#module, bytes));
+      const { status, score } = this.#session.score(put(this.#module, bytes), toBudget(budget));
       check(status);
+      this.#remember(bytes.subarray(0, Number(score.bytes)));
       return {
         bytes: Number(score.bytes),
         bits: Number(score.bitsQ32) / 2 ** 32,
@@ -348,7 +369,11 @@ export class EngineSession {
   }
 
   save(): Uint8Array<ArrayBuffer> {
-    return guarded(() => view(this.#module, this.#session.save()).slice());
+    return guarded(() => {
+      const size = this.#session.save();
+      if (size === 0) throw new TernError('out-of-memory', 'there is no memory to save the session');
+      return view(this.#module, size).slice();
+    });
   }
 
   restore(bytes: Uint8Array): void {
@@ -367,7 +392,14 @@ export class EngineSession {
 
 /** The first `size` bytes of the shared buffer, valid until the next call into the engine. */
 function view(module: MainModule, size: number): Uint8Array<ArrayBuffer> {
-  return module.buffer(size) as Uint8Array<ArrayBuffer>;
+  // The engine counts to 2^32.
+  const bytes = size < 2 ** 31 ? (module.buffer(size) as Uint8Array<ArrayBuffer> | undefined) : undefined;
+  if (!bytes) throw new TernError('out-of-memory', `the engine cannot get ${size} bytes`);
+  return bytes;
+}
+
+function toBudget(budget: number): bigint {
+  return budget >= kNoLimit ? 2n ** 64n - 1n : BigInt(Math.max(1, Math.floor(budget)));
 }
 
 /** Copies bytes into the shared buffer; a view cannot be written beyond its end. */

@@ -77,7 +77,7 @@ export interface Sampling {
   readonly seed: bigint;
 }
 
-export type Finish = 'max-bytes' | 'end-of-text' | 'stopped';
+export type Finish = 'max-bytes' | 'end-of-text' | 'context-full' | 'stopped';
 
 /** What a stretch of text cost. */
 export interface ScoreSum {

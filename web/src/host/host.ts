@@ -44,6 +44,7 @@ export class Host {
   #model: EngineModel | null = null;
   #tuned: Promise<void> = Promise.resolve();
   #running = false;
+  #unfinished: { lane: Lane; job: Job } | null = null; // what the engine stopped in the middle of
   #closed = false;
 
   constructor(send: SendToPage) {
@@ -216,8 +217,10 @@ export class Host {
     this.#running = false;
   }
 
-  /** The conversation whose turn it is, moved to the end of the line. */
+  /** The conversation whose turn it is, moved to the end of the line; first one that stopped in the middle of a tile. */
   #next(): Lane | null {
+    const unfinished = this.#unfinished;
+    if (unfinished && unfinished.lane.jobs[0] === unfinished.job) return unfinished.lane;
     for (const [id, lane] of this.#lanes) {
       if (!lane.jobs[0]?.runnable) continue;
       this.#lanes.delete(id);
@@ -227,11 +230,20 @@ export class Host {
     return null;
   }
 
-  #slice({ session, jobs }: Lane): void {
+  #othersWait(lane: Lane): boolean {
+    for (const other of this.#lanes.values()) if (other !== lane && other.jobs[0]?.runnable) return true;
+    return false;
+  }
+
+  #slice(lane: Lane): void {
+    const { session, jobs } = lane;
     const job = jobs[0];
     if (!job || session instanceof TernError) return;
+    const isGoingOn = this.#unfinished?.job === job;
+    this.#unfinished = null;
     try {
-      if (job.step(session, this.#paces)) jobs.shift();
+      if (job.step(session, this.#paces, isGoingOn && this.#othersWait(lane))) jobs.shift();
+      else if (session.isInsideBatch) this.#unfinished = { lane, job };
     } catch (error) {
       jobs.shift();
       const failure = TernError.from(error, 'engine-failed');

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { deferred } from '../deferred.js';
-import type { EngineSession } from '../engine/engine.js';
+import { kTileBytes, type EngineSession } from '../engine/engine.js';
 import type { ScoreSum } from '../engine/types.js';
 import { TernError } from '../errors.js';
 import { unreachable, type Answer, type Part, type Work } from './protocol.js';
@@ -12,22 +12,21 @@ export const kSliceMs = 8;
 
 const kMostBytes = 1024;
 
-/** How many bytes fit into a slice, learned from the slices before. */
+const kFirstBudget = 2 ** 21;
+const kMostBudget = 2 ** 40;
+
+/** How many multiply-adds fit into a slice, learned from the slices before; the engine stops in the middle of a step. */
 export class Pace {
-  #bytes: number;
+  #budget = kFirstBudget;
 
-  constructor(firstBytes: number) {
-    this.#bytes = firstBytes;
+  get budget(): number {
+    return this.#budget;
   }
 
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  /** `bytes` took `milliseconds`. At most doubles, so one coarse clock tick cannot make the next slice very long. */
-  learn(bytes: number, milliseconds: number): void {
-    const fits = milliseconds > 0 ? Math.floor((bytes * kSliceMs) / milliseconds) : kMostBytes;
-    this.#bytes = Math.max(1, Math.min(fits, 2 * bytes, kMostBytes));
+  /** The budget took `milliseconds`. At most doubles, so one coarse clock tick cannot make the next slice very long. */
+  learn(milliseconds: number): void {
+    const fits = milliseconds > 0 ? Math.floor((this.#budget * kSliceMs) / milliseconds) : kMostBudget;
+    this.#budget = Math.max(kFirstBudget / 8, Math.min(fits, 2 * this.#budget, kMostBudget));
   }
 }
 
@@ -38,7 +37,7 @@ export interface Paces {
 }
 
 export function newPaces(): Paces {
-  return { read: new Pace(16), write: new Pace(1) };
+  return { read: new Pace(), write: new Pace() };
 }
 
 /** How a job ended, and how long the session's text was then. */
@@ -56,6 +55,7 @@ export class Job {
   #written = 0;
   #started = false; // writing
   #credit: number;
+  #most = { read: kMostBytes, write: kMostBytes }; // bytes in a slice
   #score: ScoreSum = { bytes: 0, bits: 0, top1: 0, top5: 0 };
 
   constructor(work: Work, emit: (part: Part) => void) {
@@ -79,8 +79,12 @@ export class Job {
     this.#credit = Math.max(this.#credit, credit);
   }
 
-  /** Works for one slice. True: that was the last. */
-  step(session: EngineSession, paces: Paces): boolean {
+  /**
+   * Works for one slice. True: that was the last. `isLast`: others wait for the engine, so what is begun is brought to an
+   * end, and nothing begins after it.
+   */
+  step(session: EngineSession, paces: Paces, isLast: boolean): boolean {
+    this.#most = isLast ? { read: kTileBytes, write: 1 } : { read: kMostBytes, write: kMostBytes };
     const answer = this.#step(session, paces);
     if (answer) this.#end.resolve({ position: session.position, answer });
     return answer !== null;
@@ -110,7 +114,11 @@ export class Job {
       case 'feed':
         return this.#feed(session, paces.read) ? { kind: work.kind, boundaries: this.#masks } : null;
       case 'score':
-        this.#slice(paces.read, (bytes) => (this.#score = add(this.#score, session.score(bytes))));
+        this.#slice(paces.read, (bytes, budget) => {
+          const score = session.score(bytes, budget);
+          this.#score = add(this.#score, score);
+          return score.bytes;
+        });
         return this.#allRead ? { kind: work.kind, score: this.#score } : null;
       case 'generate':
         if (!this.#started) {
@@ -134,28 +142,30 @@ export class Job {
 
   /** Reads the next slice; true when that was all. */
   #feed(session: EngineSession, pace: Pace): boolean {
-    this.#slice(pace, (bytes) => {
-      if (this.#masks) this.#masks.set(session.feedWithBoundaries(bytes), this.#read);
-      else session.feed(bytes);
+    this.#slice(pace, (bytes, budget) => {
+      const masks = session.feedWithBoundaries(bytes, budget);
+      this.#masks?.set(masks, this.#read);
+      return masks.length;
     });
     return this.#allRead;
   }
 
-  #slice(pace: Pace, work: (bytes: Uint8Array) => void): void {
-    const slice = this.#input.subarray(this.#read, this.#read + pace.bytes);
+  /** `work` answers how many of the bytes it did. */
+  #slice(pace: Pace, work: (bytes: Uint8Array, budget: number) => number): void {
+    const slice = this.#input.subarray(this.#read, this.#read + this.#most.read);
     if (slice.length === 0) return;
     const start = performance.now();
-    work(slice);
-    if (slice.length === pace.bytes) pace.learn(slice.length, performance.now() - start);
-    this.#read += slice.length;
+    const done = work(slice, pace.budget);
+    if (done < slice.length) pace.learn(performance.now() - start);
+    this.#read += done;
   }
 
   #write(session: EngineSession, traced: boolean, pace: Pace): void {
-    const count = Math.min(pace.bytes, this.#credit - this.#written);
+    const count = Math.min(this.#most.write, this.#credit - this.#written);
     const start = performance.now();
-    const written = session.generate(count, traced);
+    const written = session.generate(count, traced, pace.budget);
     const { length } = written.bytes;
-    if (length === pace.bytes) pace.learn(length, performance.now() - start);
+    if (length < count && !session.finish) pace.learn(performance.now() - start);
     this.#written += length;
     if (length > 0) this.#emit({ kind: 'written', written });
   }

@@ -1,0 +1,29 @@
+// embedding.h: where tokens become rows, and where rows become predictions of tokens.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "model/layers/bit_linear.h"
+#include "model/layers/row_operations.h"
+
+namespace tern {
+
+struct Embedding {
+  uint32_t width = 0;
+  std::vector<Act> rows;  // [vocabulary][width]
+
+  void list(TensorPlan& plan, const std::string& name, uint32_t vocabulary, uint32_t cols) {
+    width = cols;
+    plan.embedding(name, vocabulary, cols, &rows);
+  }
+};
+
+/// h [T][width]: the tokens' rows.
+void embed(Workspace& w, Buffer<Act>& h, std::span<const Token> tokens, const Embedding& embedding);
+
+/// The logits that the batch wants, of h [T][width].  norm: before it, of these rows only and in place; or null.
+void predict(Workspace& w, const Batch& batch, MatrixView<Act> h, const RmsNorm* norm, const BitLinear& head);
+
+}  // namespace tern
