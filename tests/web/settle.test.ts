@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { EngineModel, EngineSession } from '../../web/src/engine/engine.js';
 import { load, type Model, type Session } from '../../web/src/index.js';
 import { findEndlessPrompt } from './endless.js';
 import { anyModel } from './golden.js';
@@ -135,6 +136,31 @@ test('a stopped generation has a result whatever it waits for, and a failed one 
   const generation = session.stream(kEndless);
   await session.close();
   await expect(generation.stop()).rejects.toMatchObject({ code: 'closed' });
+});
+
+test.each(['main', 'worker'] as const)('an engine that stops (%s) is said to everybody who waits', async (runtime) => {
+  const broken = await load(anyModel(), { runtime });
+  const [session, other] = [broken.session(), broken.session()];
+  const stop = (): never => {
+    throw new Error('unreachable');
+  };
+  const waits: Promise<unknown>[] = [
+    other.feed(kLong),
+    broken.generate(found(), kEndless),
+    other.save(),
+    broken.score(kLong),
+  ];
+  for (const each of waits) each.catch(() => undefined);
+  await underWay();
+  vi.spyOn(EngineSession.prototype, 'restore').mockImplementation(stop);
+  vi.spyOn(EngineModel.prototype, 'close').mockImplementation(stop);
+  waits.push(session.restore(new Uint8Array(9)));
+  for (const each of waits) {
+    await expect(each).rejects.toMatchObject({ code: 'engine-failed', message: expect.stringMatching(/unreachable/) });
+  }
+  await expect(session.feed('x')).rejects.toMatchObject({ code: 'engine-failed' });
+  await Promise.all([session.close(), broken.close()]);
+  vi.restoreAllMocks();
 });
 
 test('a signal that lives long holds on to nothing that has ended', async () => {

@@ -235,7 +235,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     if (place - this.#bytes.from < kWhole / 2) return; // not byte by byte: it moves the others
     this.#begun = begunCharacter(this.#bytes.since(place - 3).subarray(0, 3));
     this.#bytes.giveUpBefore(place);
-    this.#masks.giveUpBefore(place);
+    if (this.#traced) this.#masks.giveUpBefore(place);
   }
 
   /** From the first call on, everything is kept. */

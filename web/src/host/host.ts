@@ -76,9 +76,13 @@ export class Host {
   /** Gives all memory back. */
   close(): void {
     this.#closed = true;
-    for (const session of [...this.#lanes.keys()]) this.#shut(session);
-    this.#loader?.close();
-    this.#model?.close();
+    try {
+      for (const session of [...this.#lanes.keys()]) this.#shut(session);
+      this.#loader?.close();
+      this.#model?.close();
+    } catch {
+      // The engine has stopped before: its memory goes with it.
+    }
     this.#loader = null;
     this.#model = null;
   }

@@ -136,9 +136,9 @@ export class Connection {
   close(error: TernError): void {
     if (this.#failure) return;
     this.#failure = error;
-    this.#port.end();
-    for (const run of this.#whenClosed) run();
     for (const pending of [...this.#pending.values()]) pending.settle(null, error, null);
+    for (const run of this.#whenClosed) run();
+    this.#port.end();
   }
 
   #expect(id: number, news: boolean): void {
