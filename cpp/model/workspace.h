@@ -77,7 +77,7 @@ class Workspace {
   /// The same for an operation on rows without a product, of as many numbers.
   template <class T>
   bool turn(const MatrixView<T>& rows) {
-    constexpr uint64_t kCost = 16;  // multiply-adds take as long as one number: 25 to 30 a nanosecond, and 2 numbers
+    constexpr uint64_t kCost = 16;  // about as many multiply-adds take as long as one number
     return turn(kCost * rows.rows * rows.cols);
   }
   /// How many multiply-adds may lie between two turns: a part of the budget that the batch began with, so that a call
