@@ -126,6 +126,18 @@ describe.each(Object.keys(kCalls))('%s', (name) => {
   });
 });
 
+test('a session that is closed in the middle of a tile is let go, and the others go on', async () => {
+  vi.spyOn(EngineSession.prototype, 'isInsideBatch', 'get').mockReturnValue(true);
+  const session = model.session();
+  const asked = session.feed(kLong);
+  asked.catch(() => undefined);
+  await underWay();
+  await session.close();
+  await expect(asked).rejects.toMatchObject({ code: 'closed' });
+  expect((await model.generate('x', { maxBytes: 3, greedy: true })).bytes.length).toBe(3);
+  vi.restoreAllMocks();
+});
+
 test('a stopped generation has a result whatever it waits for, and a failed one says why', async () => {
   for (const prompt of [kLong, found()]) {
     const generation = model.stream(prompt, kEndless);

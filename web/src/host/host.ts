@@ -204,7 +204,7 @@ export class Host {
     this.#lanes.delete(session);
     if (!lane || lane.session instanceof TernError) return;
     const { position } = lane.session;
-    for (const job of lane.jobs) job.fail(new TernError('closed', 'the session was closed'), position);
+    for (const job of lane.jobs.splice(0)) job.fail(new TernError('closed', 'the session was closed'), position);
     lane.session.close();
   }
 
