@@ -33,7 +33,8 @@ def local(source: str, patterns: tuple[str, ...]) -> Path:
         if not path.exists():
             raise ValueError(f"{source}: no such file or folder; a repository of the hub is hf:owner/name")
         return path
-    import huggingface_hub as hub
+    import huggingface_hub as hub  # here, because most conversions need no network
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     repository, _, revision = source.removeprefix("hf:").partition("@")
     token = os.environ.get("HF_TOKEN") or False  # never one that lies around on the machine
@@ -44,7 +45,7 @@ def local(source: str, patterns: tuple[str, ...]) -> Path:
         return Path(
             hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns), token=token)
         )
-    except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError) as fault:
+    except (HTTPError, HFValidationError, OSError) as fault:
         raise ValueError(f"{source}: could not be downloaded: {fault}") from None
 
 

@@ -10,9 +10,11 @@ import sys
 import zipfile
 
 import gguf
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import HFValidationError, HTTPError
 from torch.nn import functional as F
 
 import convert as convert_command
@@ -398,6 +400,47 @@ def test_a_folder_or_source_that_is_not_one_says_what_was_expected(tmp_path, com
     write_bitmamba(tmp_path / "m.bin", bitmamba())
     status, _, complaint = command(tmp_path / "m.bin", out=tmp_path / "m.gguf")
     assert status == 1 and "a .bin has no tokenizer in it: name the folder of one with --tokenizer" in complaint
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """The hub without a network: what was asked of it, and the folder it gives."""
+    asked = []
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "list_repo_files", lambda api, *_, **__: asked.append(api.token) or FILES
+    )
+    folder = write_folder(tmp_path / "snapshot", hgrn_bit(HGRN_BIT))
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **k: asked.append((a, k)) or str(folder))
+    return asked
+
+
+FILES = ["config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json"]
+
+
+def test_a_repository_of_the_hub_is_downloaded_once_with_no_token_but_the_environments(
+    tmp_path, command, hub, monkeypatch
+):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    status, _, complaint = command("hf:owner/name@v1", out=tmp_path / "m.gguf")
+    assert status == 0, complaint
+    (token, ((repository,), options)) = hub
+    assert (repository, options["revision"], token, options["token"]) == ("owner/name", "v1", False, False)
+    assert "*.safetensors" in options["allow_patterns"] and "tokenizer.json" in options["allow_patterns"]
+    assert not [p for p in options["allow_patterns"] if p.startswith("pytorch_model")], "one format is enough"
+    assert gguf_file.read(tmp_path / "m.gguf")[0]["general.source"] == "hf:owner/name@v1"
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    command("hf:owner/name", out=tmp_path / "m.gguf")
+    assert hub[2] == "secret" and hub[3][1]["token"] == "secret"
+
+
+@pytest.mark.parametrize("fault", [HTTPError("no route"), OSError("no route"), HFValidationError("no route")])
+def test_a_download_that_fails_is_one_sentence(tmp_path, command, hub, monkeypatch, fault):
+    def fail(*_, **__):
+        raise fault
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    status, _, complaint = command("hf:owner/name", out=tmp_path / "m.gguf")
+    assert status == 1 and complaint == "convert: hf:owner/name: could not be downloaded: no route\n"
 
 
 def test_a_tokenizer_of_another_size_than_the_embedding_is_refused(tmp_path, command):
