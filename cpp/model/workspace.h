@@ -83,6 +83,11 @@ class Workspace {
   /// How many multiply-adds may lie between two turns: a part of the budget that the batch began with, so that a call
   /// takes little longer than its budget; the larger, the less a kernel's preparations weigh.
   uint64_t piece() const { return piece_; }
+  /// Of a row's token in its text.
+  uint64_t position(size_t row) const {
+    const size_t token = texts.tokens[row];
+    return batch_states_.size() == 1 ? batch_states_[0]->length() + token : batch_states_[token]->length();
+  }
   /// Whether nothing of the batch is done yet.
   bool is_fresh() const { return done_ == 0; }
 
@@ -95,10 +100,8 @@ class Workspace {
     if constexpr (kObservesRows) {
       if (observer_ == nullptr) return;
       static_assert(sizeof(T) == sizeof(int32_t));
-      const size_t token = texts.tokens[row];
-      const bool one_text = batch_states_.size() == 1;
-      const uint64_t position = batch_states_[one_text ? 0 : token]->length() + (one_text ? token : 0);
-      observer_->on_row({part_, operation, one_text ? 0 : token, position},
+      const size_t text = batch_states_.size() == 1 ? 0 : texts.tokens[row];
+      observer_->on_row({part_, operation, text, position(row)},
                         {reinterpret_cast<const int32_t*>(numbers.data()), numbers.size()},
                         std::remove_const_t<T>::kFractionBits);
     }
