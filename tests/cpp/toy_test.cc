@@ -1,5 +1,9 @@
-// toy_test.cc: the architecture toy equals its definition within a tolerance, and itself, however it is run, exactly.
+// toy_test.cc: the architecture toy against its definition, and what it alone has: full texts, states saved up to their length.
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "reference_model.h"
 #include "tiny_model.h"
@@ -64,6 +68,8 @@ std::vector<uint8_t> random_bytes(size_t count, uint64_t seed) {
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.below(128));
   return bytes;
 }
+
+std::vector<int32_t> logits_of(Session& session) { return {session.logits().begin(), session.logits().end()}; }
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
@@ -146,6 +152,215 @@ TEST(Toy, TextsOfDifferentLengthsGoThroughOneBatchAsEachAlone) {
     EXPECT_EQ(together[n].save(), alone[n].save());
   }
 }
+
+TEST(FullContext, FeedSaysFewerAndTheTextStaysWhatItIs) {
+  for (const uint64_t budget : {kNoLimit, uint64_t{2000}}) {
+    const std::shared_ptr<const Model> model = toy_model();
+    EXPECT_EQ(model->info().context, 50u);
+    const std::vector<uint8_t> bytes = random_bytes(100, 3);
+    Session session = open(model);
+    EXPECT_EQ(session.room(), 49u);  // one token begins the text
+    size_t fed = 0;
+    while (session.room() > 0) fed += session.feed(std::span(bytes).subspan(fed), {.budget = budget});
+    EXPECT_EQ(fed, 49u);
+    EXPECT_EQ(session.position(), 49u);
+    const std::vector<uint8_t> saved = session.save();
+    EXPECT_EQ(session.feed(bytes), 0u);
+    const Result<size_t> tokens = session.feed(std::span<const Token>(&kBytes.bos, 1));
+    ASSERT_TRUE(tokens.ok());
+    EXPECT_EQ(tokens.value(), 0u);
+    const Result<Score> score = session.score(bytes);
+    ASSERT_TRUE(score.ok());
+    EXPECT_EQ(score.value().bytes, 0u);
+    EXPECT_EQ(session.save(), saved);
+
+    session.reset();
+    EXPECT_EQ(session.room(), 49u);
+    EXPECT_EQ(session.feed(bytes), 49u);
+    EXPECT_EQ(session.save(), saved);
+  }
+}
+
+TEST(FullContext, EndsAGenerationWithItsOwnReason) {
+  const std::shared_ptr<const Model> model = toy_model();
+  for (uint64_t seed = 0;; ++seed) {
+    Session session = open(model);
+    session.feed(random_bytes(40, 4));
+    ASSERT_TRUE(session.start({.seed = seed}, 1000).ok());
+    std::vector<uint8_t> out(1000);
+    const size_t count = session.generate(out);
+    if (session.finish_state() == Finish::kEndOfText) continue;  // by chance
+    EXPECT_EQ(session.finish_state(), Finish::kContextFull);
+    EXPECT_EQ(count, 9u);
+    EXPECT_EQ(session.room(), 0u);
+    EXPECT_EQ(session.generate(out), 0u);
+    ASSERT_TRUE(session.start({.seed = seed}, 5).ok());
+    EXPECT_EQ(session.generate(out), 0u);
+    EXPECT_EQ(session.finish_state(), Finish::kContextFull);
+    break;
+  }
+}
+
+TEST(FullContext, ScoresWhatStillFits) {
+  const std::shared_ptr<const Model> model = toy_model();
+  const std::vector<uint8_t> bytes = random_bytes(100, 5);
+  Session session = open(model), exact = open(model);
+  const Result<Score> score = session.score(bytes), expected = exact.score(std::span(bytes).first(49));
+  ASSERT_TRUE(score.ok() && expected.ok());
+  EXPECT_EQ(score.value().bytes, 49u);
+  EXPECT_EQ(score.value().bits_q32, expected.value().bits_q32);
+}
+
+TEST(FullContext, IsWhereTheCallerOfOpenWantsIt) {
+  const std::shared_ptr<const Model> model = toy_model();
+  const std::shared_ptr<Workspace> workspace = std::move(model->new_workspace()).value();
+  for (const uint64_t most : {2u, 17u, 50u, 51u}) {
+    Session session = open(model, most);
+    EXPECT_EQ(session.feed(random_bytes(100, 6)), std::min<uint64_t>(most, 50) - 1);
+  }
+  for (const uint64_t too_few : {0u, 1u}) {
+    const Result<Session> refused = Session::open(model, workspace, too_few);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, ErrorCode::kBadOption);
+  }
+}
+
+TEST(SavedPoint, HasTheWordsOfThePositionsThatWereRead) {
+  const std::shared_ptr<const Model> model = toy_model();
+  Session session = open(model);
+  const size_t empty = session.save().size();
+  for (const size_t fed : {1u, 10u, 38u}) {
+    const size_t before = session.save().size();
+    session.feed(random_bytes(fed, fed));
+    EXPECT_EQ(session.save().size() - before, fed * 2 * 40 * sizeof(int32_t));
+  }
+  EXPECT_EQ(session.room(), 0u);
+  EXPECT_EQ(session.save().size() - empty, 49u * 2 * 40 * sizeof(int32_t));
+}
+
+TEST(SavedPoint, GoesOnInASessionOfAnotherCapacityUnlessItIsTooSmall) {
+  const std::shared_ptr<const Model> model = toy_model();
+  const std::vector<uint8_t> text = random_bytes(19, 7), more = random_bytes(10, 8);
+  Session session = open(model);
+  session.feed(text);
+  const std::vector<uint8_t> saved = session.save();
+  session.feed(more);
+  for (const uint64_t capacity : {uint64_t{30}, kNoLimit}) {
+    Session other = open(model, capacity);
+    other.feed(random_bytes(25, 9));
+    ASSERT_TRUE(other.restore(saved).ok());
+    EXPECT_EQ(other.save(), saved);
+    EXPECT_EQ(other.feed(more), more.size());
+    EXPECT_EQ(other.save(), session.save());
+  }
+  Session exact = open(model, 20);
+  ASSERT_TRUE(exact.restore(saved).ok());
+  EXPECT_EQ(exact.room(), 0u);
+
+  Session small = open(model, 19);
+  small.feed(more);
+  const std::vector<uint8_t> before = small.save();
+  const Result<void> refused = small.restore(saved);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kBadState);
+  EXPECT_NE(refused.error().message.find("fits into the context"), std::string::npos);
+  EXPECT_EQ(small.save(), before);
+}
+
+TEST(SavedPoint, IsAForkWhoseBranchesKnowNothingOfEachOther) {
+  const std::shared_ptr<const Model> model = toy_model();
+  const std::vector<uint8_t> text = random_bytes(20, 10), left = random_bytes(15, 11), right = random_bytes(15, 12);
+  Session one = open(model), other = open(model);
+  one.feed(text);
+  ASSERT_TRUE(other.restore(one.save()).ok());
+  one.feed(left);
+  other.feed(right);
+  for (const auto& [branch, last] : {std::pair(&one, &left), std::pair(&other, &right)}) {
+    Session straight = open(model);
+    straight.feed(text);
+    straight.feed(*last);
+    EXPECT_EQ(branch->save(), straight.save());
+    EXPECT_EQ(logits_of(*branch), logits_of(straight));
+  }
+}
+
+TEST(SavedPoint, KnowsNothingOfABatchThatWasGivenUp) {
+  const std::shared_ptr<const Model> model = toy_model({.width = 300});
+  const std::vector<uint8_t> text = random_bytes(20, 13);
+  Session expected = open(model);
+  expected.feed(text);
+  size_t stopped = 0;
+  for (uint64_t budget = 1000; budget < 4'000'000; budget *= 2) {
+    Session session = open(model);
+    session.feed(text);
+    const size_t fed = session.feed(random_bytes(16, 14), {.budget = budget});
+    EXPECT_EQ(fed, session.is_inside_batch() ? 0u : 16u);
+    if (!session.is_inside_batch()) continue;
+    ++stopped;
+    EXPECT_EQ(session.save(), expected.save());
+    session.feed(random_bytes(5, 15));
+    Session straight = open(model);
+    straight.feed(text);
+    straight.feed(random_bytes(5, 15));
+    EXPECT_EQ(session.save(), straight.save());
+  }
+  EXPECT_GT(stopped, 5u);
+}
+
+// ---- Memory
+// -------------------------------------------------------------------------------------------------------------
+
+TEST(Memory, OfAWholeConversationIsInTheModelsInfo) {
+  EXPECT_EQ(toy_model()->info().state_bytes, (2u * 40 + 50 * 2 * 40) * sizeof(int32_t));
+}
+
+TEST(Memory, AFileWhoseConversationsCannotFitIsRefusedByItsHeader) {
+  ToyModel toy({.width = 160, .context = ~uint32_t{0}});  // 5 TB
+  ModelLoader loader;
+  const Result<void> pushed = loader.push(std::span(toy.file).first(toy.writer.header_bytes() + 64));
+  ASSERT_FALSE(pushed.ok());
+  EXPECT_EQ(pushed.error().code, ErrorCode::kOutOfMemory);
+  EXPECT_NE(pushed.error().message.find("a conversation takes 5497558138880 of them"), std::string::npos)
+      << pushed.error().message;
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which ends a program that is refused memory
+/// While it lives, this process gets `bytes` more than it has.
+class MemoryLimit {
+ public:
+  explicit MemoryLimit(uint64_t bytes) {
+    getrlimit(RLIMIT_AS, &before_);
+    uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    rlimit limit = before_;
+    limit.rlim_cur = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) + bytes;
+    setrlimit(RLIMIT_AS, &limit);
+  }
+  ~MemoryLimit() { setrlimit(RLIMIT_AS, &before_); }
+  MemoryLimit(const MemoryLimit&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(Memory, AConversationThatCannotHaveItFailsAloneAndAShorterOneOpens) {
+  const std::shared_ptr<const Model> model = toy_model({.blocks = 1, .width = 64, .context = 1 << 20});  // 256 MB
+  const std::shared_ptr<Workspace> workspace = std::move(model->new_workspace()).value();
+  Session before = std::move(Session::open(model, workspace, 100)).value();
+  before.feed(random_bytes(20, 16));
+  const std::vector<uint8_t> saved = before.save();
+  const MemoryLimit limit(uint64_t{64} << 20);
+  const Result<Session> refused = Session::open(model, workspace);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kOutOfMemory);
+  EXPECT_NE(refused.error().message.find("a conversation needs 268435712 bytes"), std::string::npos)
+      << refused.error().message;
+  EXPECT_EQ(before.save(), saved);
+  const Result<Session> shorter = Session::open(model, workspace, 1000);
+  EXPECT_TRUE(shorter.ok());
+  EXPECT_EQ(before.feed(random_bytes(20, 17)), 20u);
+}
+#endif
 
 }  // namespace
 }  // namespace tern
