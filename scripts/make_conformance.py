@@ -325,11 +325,22 @@ MODELS = {
 }
 PROMPT = "A byte is 8 bits; ein Byte sind 8 Bit; байт — это 8 бит. ".encode() + b"\xff\xfe\x00\x80"
 GENERATIONS = (
+    {"greedy": True, "raw": True, "max_bytes": 32},
+    {"seed": 1, "raw": True, "max_bytes": 200},
+    {"temperature": 52429, "top_k": 40, "seed": 2, "raw": True, "max_bytes": 64},
+    {"temperature": 45875, "top_p": 58982, "seed": 3, "raw": True, "max_bytes": 64},
+    {
+        "temperature": 58982,
+        "top_k": 50,
+        "top_p": 62259,
+        "min_p": 655,
+        "penalty": 78643,
+        "seed": 4,
+        "raw": True,
+        "max_bytes": 64,
+    },
     {"greedy": True, "max_bytes": 32},
-    {"seed": 1, "max_bytes": 200},
-    {"temperature": 52429, "top_k": 40, "seed": 2, "max_bytes": 64},
-    {"temperature": 45875, "top_p": 58982, "seed": 3, "max_bytes": 64},
-    {"temperature": 58982, "top_k": 50, "top_p": 62259, "min_p": 655, "penalty": 78643, "seed": 4, "max_bytes": 64},
+    {"temperature": 131072, "top_k": 100, "seed": 5, "max_bytes": 200},
 )
 ENGINE_OPTIONS = {
     "penalty": "repetition-penalty",

@@ -239,9 +239,19 @@ Result<void> Session::start(const SampleOptions& options, uint64_t max_tokens) {
   for (uint64_t at = position() - std::min<uint64_t>(position(), kRecent); at < position(); ++at) {
     sampler_->observe(recent_[static_cast<size_t>(at % kRecent)]);
   }
+  raw_ = options.raw;
   tokens_left_ = max_tokens;
   finish_ = max_tokens == 0 ? Finish::kMaxBytes : Finish::kNotFinished;
   return {};
+}
+
+/// The last three bytes say it all.
+Utf8Position Session::utf8_position() const {
+  Utf8Position utf8;
+  for (uint64_t at = position() - std::min<uint64_t>(position(), 3); at < position(); ++at) {
+    utf8.push(static_cast<uint8_t>(recent_[static_cast<size_t>(at % kRecent)]));
+  }
+  return utf8;
 }
 
 /// The next token, which the model has not read yet.  Nothing at the end.
@@ -249,7 +259,9 @@ std::optional<Token> Session::draw() {
   if (drawn_) return drawn_;
   if (finish_ == Finish::kNotFinished && room() == 0) finish_ = Finish::kContextFull;
   if (finish_ != Finish::kNotFinished) return std::nullopt;
-  const Token token = sampler_->next(logits_);
+  const bool is_free = raw_ || vocabulary().size != kBytes.size;
+  const Token token =
+      sampler_->next(logits_, is_free ? std::span<const uint64_t>() : utf8_position().allowed().words());
   if (token == vocabulary().eos) {
     finish_ = Finish::kEndOfText;
     return std::nullopt;

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "model/model.h"
 #include "text/sampler.h"
+#include "text/utf8.h"
 
 namespace tern {
 
@@ -108,7 +109,9 @@ class Session {
   size_t feed(std::span<const uint8_t> bytes, Work work = {});
 
   /// Begins generating at most `max_tokens` tokens after the text so far, whose last 256 tokens count for the
-  /// repetition penalty.  Replaces a generation in progress.  On an error nothing changes.
+  /// repetition penalty.  Unless options.raw, a model whose tokens are bytes continues the text as well-formed UTF-8,
+  /// also where the text ends inside a character; only max_tokens can cut one.  Replaces a generation in progress.  On
+  /// an error nothing changes.
   Result<void> start(const SampleOptions& options, uint64_t max_tokens);
 
   /// Writes the next tokens to `out`, at most out.size(); fewer when the generation ended (then finish_state() says
@@ -165,6 +168,7 @@ class Session {
   Result<void> check_tokens(std::span<const Token> tokens) const;
   void remember(std::span<const Token> tokens);
   void stop_generation();
+  Utf8Position utf8_position() const;
   std::optional<Token> draw();
   void commit(Token token, std::span<const int32_t> logits);
   static uint32_t rank_of(std::span<const int32_t> logits, Token token);
@@ -177,6 +181,7 @@ class Session {
   std::vector<int32_t> logits_;     // [vocabulary], for the next token
   std::vector<Token> recent_;       // ring of the last kRecent tokens, indexed by position % kRecent
   std::optional<Sampler> sampler_;  // of the generation in progress
+  bool raw_ = false;                // of that generation
   std::optional<Token> drawn_;      // and what the model is reading, or nothing
   uint64_t tokens_left_ = 0;
   Finish finish_ = Finish::kMaxBytes;

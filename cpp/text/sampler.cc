@@ -1,4 +1,4 @@
-// sampler.cc: penalty, temperature, top-k, softmax, top-p, min-p and the draw, in that order.
+// sampler.cc: penalty, mask, temperature, top-k, softmax, top-p, min-p and the draw, in that order.
 #include "text/sampler.h"
 
 #include <algorithm>
@@ -75,19 +75,29 @@ void Sampler::observe(Token token) {
   oldest_ = (oldest_ + 1) % kWindow;
 }
 
-Token Sampler::next(std::span<const int32_t> logits_q16) {
+Token Sampler::next(std::span<const int32_t> logits_q16, std::span<const uint64_t> allowed) {
   TERN_CHECK(logits_q16.size() == vocabulary_.size);
+  TERN_CHECK(allowed.empty() || allowed.size() == (size_t{vocabulary_.size} + 63) / 64);
   std::ranges::copy(logits_q16, logits_.begin());
   if (options_.repetition_penalty_q16 != kOne) {  // once for a token, however often it was observed
     for (const Token token : window_) logits_[token] = penalised(logits_q16[token], options_.repetition_penalty_q16);
   }
-  logits_[vocabulary_.bos] = std::numeric_limits<int32_t>::min();
-  const auto likeliest = static_cast<size_t>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
-  if (options_.greedy) return static_cast<Token>(likeliest);
+  Token likeliest = vocabulary_.size;
+  for (Token token = 0; token < vocabulary_.size; ++token) {
+    if (!may_draw(token, allowed)) {
+      logits_[token] = std::numeric_limits<int32_t>::min();  // never above the largest, by which softmax scales
+    } else if (likeliest == vocabulary_.size || logits_[token] > logits_[likeliest]) {
+      likeliest = token;
+    }
+  }
+  TERN_CHECK(likeliest < vocabulary_.size);
+  if (options_.greedy) return likeliest;
 
   softmax_weights(logits_, options_.temperature_q16, weights_);
-  weights_[vocabulary_.bos] = 0;
-  if (!keys_.empty()) keep_likeliest();
+  for (Token token = 0; token < vocabulary_.size; ++token) {
+    if (!may_draw(token, allowed)) weights_[token] = 0;
+  }
+  if (!keys_.empty()) keep_likeliest(allowed);
   const uint64_t least = uint64_t{weights_[likeliest]} * options_.min_p_q16;
   uint64_t total = 0;  // below 2^63: a vocabulary has fewer than 2^32 tokens
   for (uint32_t& weight : weights_) {
@@ -104,17 +114,18 @@ Token Sampler::next(std::span<const int32_t> logits_q16) {
   return static_cast<Token>(chosen);
 }
 
-void Sampler::keep_likeliest() {
+void Sampler::keep_likeliest(std::span<const uint64_t> allowed) {
   // Ascending keys are falling logits, and rising tokens where logits are equal.
-  size_t others = 0;  // all but the one that begins a text
+  size_t others = 0;  // what may be drawn
   for (Token token = 0; token < vocabulary_.size; ++token) {
     const auto rank = static_cast<uint64_t>(std::numeric_limits<int32_t>::max() - int64_t{logits_[token]});
-    if (token != vocabulary_.bos) keys_[others++] = rank << 32 | token;
+    if (may_draw(token, allowed)) keys_[others++] = rank << 32 | token;
   }
   const auto weight_of = [&](size_t i) -> uint32_t& { return weights_[static_cast<Token>(keys_[i])]; };
 
   size_t kept = std::min<size_t>(options_.top_k, others);
-  std::nth_element(keys_.begin(), keys_.begin() + static_cast<std::ptrdiff_t>(kept - 1), keys_.end());
+  const auto last = keys_.begin() + static_cast<std::ptrdiff_t>(others);
+  std::nth_element(keys_.begin(), keys_.begin() + static_cast<std::ptrdiff_t>(kept - 1), last);
   if (options_.top_p_q16 < kOne) {
     std::sort(keys_.begin(), keys_.begin() + static_cast<std::ptrdiff_t>(kept));
     uint64_t total = 0;

@@ -21,6 +21,7 @@ struct SampleOptions {
   uint32_t min_p_q16 = 0;                   ///< [0, 1.0): only tokens at least this share as likely as the likeliest
   uint32_t repetition_penalty_q16 = 65536;  ///< 1.0 .. 10.0, for tokens among the last 256
   uint64_t seed = 0;
+  bool raw = false;  ///< also bytes that do not continue well-formed UTF-8
 
   bool operator==(const SampleOptions&) const = default;
 };
@@ -45,10 +46,13 @@ class Sampler {
   /// The options must be valid (see validate).
   Sampler(const Vocabulary& vocabulary, const SampleOptions& options);
 
-  /// Draws a token.  Order: repetition penalty, temperature, top-k, softmax, top-p, min-p, draw.  Ties go to the lower
-  /// token; the one that begins a text is never drawn.  Does not observe it: the caller observes every token it feeds
-  /// to the model.
-  Token next(std::span<const int32_t> logits_q16 /*size of the vocabulary*/);
+  /// Draws a token.  Order: repetition penalty, mask, temperature, top-k, softmax, top-p, min-p, draw.  Ties go to the
+  /// lower token; the one that begins a text is never drawn.  Does not observe it: the caller observes every token it
+  /// feeds to the model.
+  ///   logits_q16  [size of the vocabulary]
+  ///   allowed     the mask, [size / 64]: bit t % 64 of word t / 64 is set if token t may be drawn, which must be so of
+  ///               one that does not begin a text; empty: all may be
+  Token next(std::span<const int32_t> logits_q16, std::span<const uint64_t> allowed = {});
 
   /// Adds a token to the window of the repetition penalty: the last 256 tokens of prompt and output.
   void observe(Token token);
@@ -57,7 +61,10 @@ class Sampler {
   static constexpr size_t kWindow = 256;
 
   // Top-k, then top-p: sets the weights of all other tokens to 0.
-  void keep_likeliest();
+  void keep_likeliest(std::span<const uint64_t> allowed);
+  bool may_draw(Token token, std::span<const uint64_t> allowed) const {
+    return token != vocabulary_.bos && (allowed.empty() || (allowed[token / 64] >> (token % 64) & 1) != 0);
+  }
 
   Vocabulary vocabulary_;
   SampleOptions options_;

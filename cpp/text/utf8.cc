@@ -1,10 +1,53 @@
-// utf8.cc: one decoder step, and the views built on it.
+// utf8.cc: the automaton of well-formed UTF-8, and the views built on it.
 #include "text/utf8.h"
+
+#include <array>
+
+#include "base/vocabulary.h"
 
 namespace tern {
 namespace {
 
 constexpr const char* kReplacement = "\xEF\xBF\xBD";  // U+FFFD
+
+// ---- the automaton ----
+
+enum State : uint8_t { kBoundary, kLast, kTwo, kThree, kAfterE0, kAfterED, kAfterF0, kAfterF4, kStates };
+
+/// Unicode 15, table 3-7: which bytes may follow in a state, and the state they lead to.
+struct Row {
+  State state;
+  uint8_t first, last;
+  State next;
+};
+constexpr Row kRows[] = {
+    {kBoundary, 0x00, 0x7F, kBoundary}, {kBoundary, 0xC2, 0xDF, kLast},   // ASCII; C0 and C1 would be overlong
+    {kBoundary, 0xE0, 0xE0, kAfterE0},  {kBoundary, 0xE1, 0xEC, kTwo},    //
+    {kBoundary, 0xED, 0xED, kAfterED},  {kBoundary, 0xEE, 0xEF, kTwo},    //
+    {kBoundary, 0xF0, 0xF0, kAfterF0},  {kBoundary, 0xF1, 0xF3, kThree},  //
+    {kBoundary, 0xF4, 0xF4, kAfterF4},  {kLast, 0x80, 0xBF, kBoundary},   //
+    {kTwo, 0x80, 0xBF, kLast},          {kThree, 0x80, 0xBF, kTwo},       //
+    {kAfterE0, 0xA0, 0xBF, kLast},      {kAfterED, 0x80, 0x9F, kLast},    // shorter forms exist; surrogates
+    {kAfterF0, 0x90, 0xBF, kTwo},       {kAfterF4, 0x80, 0x8F, kTwo},     // shorter forms exist; beyond U+10FFFF
+};
+
+constexpr std::array<ByteMask, kStates> make_masks() {
+  std::array<ByteMask, kStates> masks;
+  for (const Row& row : kRows) masks[row.state].add_range(row.first, row.last);
+  masks[kBoundary].add(kEos);
+  return masks;
+}
+constexpr std::array<ByteMask, kStates> kAllowed = make_masks();
+
+/// kStates if the byte is ill-formed here.
+uint8_t next_state(uint8_t state, uint8_t byte) {
+  for (const Row& row : kRows) {
+    if (row.state == state && byte >= row.first && byte <= row.last) return row.next;
+  }
+  return kStates;
+}
+
+// ---- views of bytes ----
 
 enum class Kind { kComplete, kIllFormed, kUnfinished };
 
@@ -13,28 +56,28 @@ struct Sequence {
   size_t length;  // bytes of the character, or of the maximal part that is ill-formed or unfinished
 };
 
-// Looks at the first character of non-empty bytes.  Unicode 15, table 3-7.
+/// Looks at the first character of non-empty bytes.
 Sequence first_sequence(std::span<const uint8_t> bytes) {
-  const uint8_t lead = bytes[0];
-  if (lead < 0x80) return {Kind::kComplete, 1};
-  if (lead < 0xC2 || lead > 0xF4) return {Kind::kIllFormed, 1};
-  const size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  uint8_t low = 0x80;
-  uint8_t high = 0xBF;
-  if (lead == 0xE0) low = 0xA0;   // shorter forms exist below
-  if (lead == 0xED) high = 0x9F;  // surrogates above
-  if (lead == 0xF0) low = 0x90;   // shorter forms exist below
-  if (lead == 0xF4) high = 0x8F;  // beyond U+10FFFF
-  for (size_t i = 1; i < length; ++i) {
-    if (i == bytes.size()) return {Kind::kUnfinished, i};
-    if (bytes[i] < low || bytes[i] > high) return {Kind::kIllFormed, i};
-    low = 0x80;
-    high = 0xBF;
+  uint8_t state = kBoundary;
+  for (size_t length = 0; length < bytes.size(); ++length) {
+    state = next_state(state, bytes[length]);
+    if (state == kStates) return {Kind::kIllFormed, length == 0 ? 1 : length};
+    if (state == kBoundary) return {Kind::kComplete, length + 1};
   }
-  return {Kind::kComplete, length};
+  return {Kind::kUnfinished, bytes.size()};
 }
 
 }  // namespace
+
+bool Utf8Position::push(uint8_t byte) {
+  uint8_t next = next_state(state_, byte);
+  const bool well_formed = next != kStates;
+  if (!well_formed) next = next_state(kBoundary, byte);
+  state_ = next == kStates ? uint8_t{kBoundary} : next;
+  return well_formed;
+}
+
+const ByteMask& Utf8Position::allowed() const { return kAllowed[state_]; }
 
 size_t valid_utf8_prefix(std::span<const uint8_t> bytes) {
   size_t at = 0;

@@ -6,7 +6,27 @@
 #include <span>
 #include <string>
 
+#include "text/byte_mask.h"
+
 namespace tern {
+
+/// Where a text stands inside a character: what may come next if it is to stay well-formed UTF-8 (Unicode 15, table
+/// 3-7: no overlong forms, surrogates or beyond U+10FFFF).  It depends on the last three bytes at most.
+class Utf8Position {
+ public:
+  /// False if the byte does not continue well-formed text; it is then taken as the first of a new character, or
+  /// skipped.
+  bool push(uint8_t byte);
+
+  /// No character is unfinished.
+  bool at_boundary() const { return state_ == 0; }
+
+  /// The bytes that push() answers true to; kEos besides, where a character may begin.
+  const ByteMask& allowed() const;
+
+ private:
+  uint8_t state_ = 0;  // a row of the table in utf8.cc
+};
 
 /// True when the bytes are well-formed UTF-8 (Unicode 15, table 3-7: no overlong forms, surrogates or beyond U+10FFFF).
 bool is_valid_utf8(std::span<const uint8_t> bytes);

@@ -156,6 +156,7 @@ SampleOptions options_of(const Json& json) {
   options.min_p_q16 = json.value("min_p", options.min_p_q16);
   options.repetition_penalty_q16 = json.value("penalty", options.repetition_penalty_q16);
   options.seed = json.value("seed", options.seed);
+  options.raw = json.value("raw", options.raw);
   return options;
 }
 

@@ -157,6 +157,50 @@ TEST(Session, EndsAtEndOfTextWithoutWritingIt) {
   EXPECT_EQ(session.position(), text.size());
 }
 
+/// 60 runs at temperature 2 and above of random weights: without a mask hardly any byte continues a character.
+TEST(Session, WritesWellFormedUtf8UnlessRawIsAsked) {
+  size_t ill_formed = 0;
+  for (uint64_t seed = 0; seed < 60; ++seed) {
+    for (const bool raw : {false, true}) {
+      Session session(tiny_model());
+      SampleOptions options{.temperature_q16 = 131072 + static_cast<uint32_t>(seed) * 65536, .seed = seed, .raw = raw};
+      std::vector<uint8_t> text = generate(session, options, 200, 7);
+      const size_t valid = valid_utf8_prefix(text);
+      if (raw) {
+        ill_formed += text.size() - valid > 3;
+        continue;
+      }
+      Utf8Position position;
+      for (const uint8_t byte : text) ASSERT_TRUE(position.push(byte)) << "seed " << seed;
+      if (session.finish_state() == Finish::kEndOfText) {
+        EXPECT_EQ(valid, text.size()) << "seed " << seed;
+      }
+    }
+  }
+  EXPECT_GT(ill_formed, 50u);
+}
+
+TEST(Session, FinishesTheCharacterInWhichThePromptEnds) {
+  const std::string owl = "\xF0\x9F\xA6\x89";
+  for (size_t cut = 1; cut < owl.size(); ++cut) {
+    for (uint64_t seed = 0; seed < 20; ++seed) {
+      Session session(tiny_model());
+      const std::string prompt = "An owl: " + owl.substr(0, cut);
+      session.feed(test::bytes_of(prompt));
+      Session restored(tiny_model());
+      ASSERT_TRUE(restored.restore(session.save()).ok());
+      const SampleOptions options{.temperature_q16 = 6 * 65536, .seed = seed};
+      std::vector<uint8_t> text(prompt.begin(), prompt.end());
+      for (const uint8_t byte : generate(session, options, 40, 40)) text.push_back(byte);
+      EXPECT_GT(valid_utf8_prefix(text), prompt.size() - cut) << "cut " << cut << " seed " << seed;
+      EXPECT_LT(text.size() - valid_utf8_prefix(text), 4u);
+      std::vector<uint8_t> again(prompt.begin(), prompt.end());
+      for (const uint8_t byte : generate(restored, options, 40, 1)) again.push_back(byte);
+      EXPECT_EQ(again, text);
+    }
+  }
+}
+
 TEST(Session, AWrongOptionIsAnErrorAndChangesNothing) {
   Session session(tiny_model());
   ASSERT_TRUE(session.start({.seed = 3}, 50).ok());
@@ -179,7 +223,7 @@ TEST(Session, ThePenaltyCountsTheLast256BytesOfTheText) {
   session.feed(text);
   size_t changed_by_penalty = 0;
   for (uint64_t seed = 0; seed < 50; ++seed) {
-    const SampleOptions options{.repetition_penalty_q16 = 10 * 65536, .seed = seed};
+    const SampleOptions options{.repetition_penalty_q16 = 10 * 65536, .seed = seed, .raw = true};
     Sampler expected(kBytes, options);
     for (const uint8_t byte : std::span(text).last(256)) expected.observe(byte);
     const auto byte = static_cast<uint8_t>(expected.next(session.logits()));

@@ -644,12 +644,37 @@ class Options:
     min_p: int = 0
     penalty: int = 65536
     seed: int = 0
+    raw: bool = False
 
 
 def softmax_weights(logits: Row, temperature: int) -> Row:
     f = rescale(div(scale(3098164009, -31), scale(temperature, -16)), 8)
     largest = max(logits)
     return [exp2_negative(apply(f, min(largest - logit, HIGH))) for logit in logits]
+
+
+# Unicode 15, table 3-7: the bytes of each kind of character.
+TAIL = range(0x80, 0xC0)
+CHARACTERS = (
+    (range(0x80),),
+    (range(0xC2, 0xE0), TAIL),
+    (range(0xE0, 0xE1), range(0xA0, 0xC0), TAIL),
+    (range(0xE1, 0xED), TAIL, TAIL),
+    (range(0xED, 0xEE), range(0x80, 0xA0), TAIL),
+    (range(0xEE, 0xF0), TAIL, TAIL),
+    (range(0xF0, 0xF1), range(0x90, 0xC0), TAIL, TAIL),
+    (range(0xF1, 0xF4), TAIL, TAIL, TAIL),
+    (range(0xF4, 0xF5), range(0x80, 0x90), TAIL, TAIL),
+)
+
+
+def continuations(text: bytes, eos: int) -> set[int]:
+    """The bytes that keep a text well-formed."""
+    for n in (1, 2, 3):
+        begun = [c for c in CHARACTERS if len(c) > n <= len(text) and all(map(range.__contains__, c, text[-n:]))]
+        if begun:
+            return {byte for character in begun for byte in character[n]}
+    return {byte for character in CHARACTERS for byte in character[0]} | {eos}
 
 
 @dataclass
@@ -665,16 +690,19 @@ class Sampler:
         penalty = self.options.penalty
         return sat(rnd(logit * penalty, 16)) if logit <= 0 else ((logit << 16) + penalty // 2) // penalty
 
-    def draw(self, logits: Row) -> int:
+    def draw(self, logits: Row, allowed: set[int] | None = None) -> int:
         options, seen = self.options, set(self.recent[-256:])
         logits = [self.penalised(logit) if token in seen else logit for token, logit in enumerate(logits)]
-        logits[self.bos] = LOW
-        likeliest = logits.index(max(logits))
+        out = {token for token in range(len(logits)) if allowed is not None and token not in allowed} | {self.bos}
+        for token in out:
+            logits[token] = LOW
+        likeliest = max((token for token in range(len(logits)) if token not in out), key=lambda token: logits[token])
         if options.greedy:
             return likeliest
         weights = softmax_weights(logits, options.temperature)
-        weights[self.bos] = 0
-        order = sorted(range(len(logits)), key=lambda token: (token == self.bos, -logits[token], token))
+        for token in out:
+            weights[token] = 0
+        order = sorted(range(len(logits)), key=lambda token: (token in out, -logits[token], token))
         kept = options.top_k
         if options.top_p < 65536:
             total, so_far, kept = sum(weights[token] for token in order[:kept]), 0, 0
@@ -713,7 +741,7 @@ def generate(model: Model, prompt: bytes, options: Options, most: int) -> bytes:
     sampler = Sampler(options, model.bos, list(prompt))
     out = bytearray()
     while len(out) < most:
-        token = sampler.draw(logits)
+        token = sampler.draw(logits, None if options.raw else continuations(prompt + out, model.eos))
         if token == model.eos:
             break
         out.append(token)

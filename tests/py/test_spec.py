@@ -24,6 +24,7 @@ def options_of(json_options: dict) -> Options:
     names = {"temperature": "temperature", "topP": "top_p", "minP": "min_p", "repetitionPenalty": "penalty"}
     options = Options(json_options.get("greedy", False), top_k=json_options.get("topK", 256))
     options.seed = json_options.get("seed", 0)
+    options.raw = json_options.get("raw", False)
     for name, ours in names.items():
         if name in json_options:
             setattr(options, ours, round(json_options[name] * 65536))
