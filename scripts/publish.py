@@ -13,7 +13,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from lm.file import gguf_file
+from lm.file import checksum, gguf_file
 from lm.measure import plots
 from lm.measure.evaluation import evaluate_in_engine
 from lm.text import command, files
@@ -37,7 +37,8 @@ CARD = ("general.name", "general.license", "general.training_text", "general.tra
 
 
 def entry(model: Path, text: Path, default: bool) -> dict:
-    """One element of the manifest's `models`."""
+    """One element of the manifest's `models`; a file of an older export gets its checksum first."""
+    checksum.add(model)
     keys, tensors = gguf_file.read(model)
     missing = [key for key in CARD if key not in keys]
     if missing:

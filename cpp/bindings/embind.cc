@@ -60,13 +60,6 @@ Status status_of(const Result<T>& result) {
   return {1 + static_cast<uint32_t>(result.error().code), result.error().message};
 }
 
-/// Memory running out ends the module, so the model's share is tried first: once freed, it stays with the module.
-Status reserve(uint32_t bytes) {
-  if (affords(bytes)) return {};
-  return status_of<void>(
-      error_f(ErrorCode::kOutOfMemory, "the model needs %u bytes, this page cannot get them", bytes));
-}
-
 /// Empty until finish() fills it.  One thread calls, so one workspace serves all conversations.
 struct LoadedModel {
   std::shared_ptr<const Model> model;
@@ -200,7 +193,6 @@ ScoreResult score(Conversation& conversation, uint32_t size, uint64_t budget) {
 EMSCRIPTEN_BINDINGS(tern) {
   using namespace emscripten;
   function("buffer", &buffer);
-  function("reserve", &reserve);
   function("setThreads", &set_threads);
   function("prepareHelper", &prepare_helper);
   function("chooseThreads", select_overload<uint32_t(const LoadedModel&, uint32_t)>(&choose_threads));
@@ -232,6 +224,7 @@ EMSCRIPTEN_BINDINGS(tern) {
       .field("packedBytes", &ModelInfo::packed_bytes)
       .field("stateBytes", &ModelInfo::state_bytes)
       .field("fingerprint", &ModelInfo::fingerprint)
+      .field("checked", &ModelInfo::checked)
       .field("config", &ModelInfo::config)
       .field("metadata", &ModelInfo::metadata);
 
@@ -240,7 +233,6 @@ EMSCRIPTEN_BINDINGS(tern) {
       .constructor<>()
       .function("push", &push)
       .function("bytesExpected", &ModelLoader::bytes_expected)
-      .function("memoryNeeded", &ModelLoader::memory_needed)
       .function("finish", &finish);
   class_<Conversation>("Conversation")
       .constructor<>()

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "base/check.h"
+#include "fixed/decimal.h"
 #include "fixed/fixed.h"
 
 namespace tern {
@@ -117,13 +118,13 @@ Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::sp
     const uint16_t bits = static_cast<uint16_t>(load_u16(block + block_bytes - 2));
     if (!scale) {
       if (bits >= 0x7c00) {  // infinity, NaN, or the sign bit
-        return error_f(ErrorCode::kBadFile, "expected a finite scale >= 0, found the fp16 bits %u", uint32_t{bits});
+        return error_f(ErrorCode::kBadFile, "expected a finite scale >= 0, found %s", f16_text(bits).c_str());
       }
       scale = bits;
     } else if (bits != *scale) {
       return error_f(ErrorCode::kBadFile,
-                     "expected one scale for the whole matrix (fp16 bits %u), found %u in block %llu of the row",
-                     uint32_t{*scale}, uint32_t{bits}, static_cast<unsigned long long>(b));
+                     "expected one scale for the whole matrix (%s), found %s in block %llu of the row",
+                     f16_text(*scale).c_str(), f16_text(bits).c_str(), static_cast<unsigned long long>(b));
     }
   }
   return {};

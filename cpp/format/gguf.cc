@@ -4,12 +4,16 @@
 
 #include <algorithm>
 
+#include "format/other_files.h"
+
 namespace tern {
 namespace {
 
 using ull = unsigned long long;
 
 constexpr uint32_t kMagic = 0x46554747;  // "GGUF", little endian
+constexpr std::string_view kChecksumKey = "tern.sha256";
+constexpr size_t kChecksumDigits = 64;
 
 /// Size of one array item or value; 0 for strings and arrays, which carry their own length.
 uint64_t size_of(GgufType type) {
@@ -65,9 +69,25 @@ Result<void> check_limit(const char* what, const std::string& where, uint64_t fo
                  static_cast<ull>(limit), static_cast<ull>(found));
 }
 
+bool is_checksum(std::string_view text) {
+  return text.size() == kChecksumDigits &&
+         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
 /// Names end up in messages and JSON: printable ASCII only.
 bool is_plain(std::string_view name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+/// Also of a file that ends inside the magic.
+bool begins_like_gguf(std::span<const uint8_t> start) {
+  return !start.empty() && std::string_view("GGUF").starts_with(std::string_view(
+                               reinterpret_cast<const char*>(start.data()), std::min<size_t>(start.size(), 4)));
+}
+
+Error not_gguf(std::span<const uint8_t> start) {
+  return error_f(ErrorCode::kBadFile, "expected a GGUF file, which begins with the bytes \"GGUF\", found %s",
+                 describe_other_file(start).c_str());
 }
 
 uint64_t round_up(uint64_t x, uint64_t alignment) { return (x + alignment - 1) / alignment * alignment; }
@@ -131,6 +151,14 @@ Result<void> GgufReader::push(std::span<const uint8_t> chunk) {
 
 Result<void> GgufReader::finish() {
   if (!failed_.ok()) return failed_;
+  if (stage_ == Stage::kStart && !begins_like_gguf(pending_)) return failed_ = not_gguf(pending_);
+  if (stage_ == Stage::kEnd && has_checksum()) {
+    if (const std::string found = sha256_.hex(); found != checksum_) {
+      failed_ = error_f(ErrorCode::kBadFile,
+                        "the file is damaged: its SHA-256 is %s, its key %s says %s; download or copy it again",
+                        found.c_str(), std::string(kChecksumKey).c_str(), checksum_.c_str());
+    }
+  }
   if (stage_ != Stage::kEnd) {
     const uint64_t expected = stage_ == Stage::kData ? header_.file_bytes : 0;
     failed_ = expected > 0
@@ -145,7 +173,12 @@ Result<void> GgufReader::finish() {
 /// Consumes at least one byte of the chunk.
 Result<void> GgufReader::push_some(std::span<const uint8_t>& chunk) {
   if (stage_ == Stage::kEnd) {
+    if (has_checksum()) sha256_.push(chunk);
     position_ += chunk.size();
+    if (std::any_of(chunk.begin(), chunk.end(), [](uint8_t byte) { return byte != 0; })) {
+      return error_f(ErrorCode::kBadFile, "GGUF end of file: expected %llu bytes and zeros at most, found other bytes",
+                     static_cast<ull>(header_.file_bytes));
+    }
     chunk = {};
     if (position_ - header_.file_bytes < alignment_) return {};
     return error_f(ErrorCode::kBadFile,
@@ -153,7 +186,9 @@ Result<void> GgufReader::push_some(std::span<const uint8_t>& chunk) {
                    static_cast<ull>(header_.file_bytes), static_cast<ull>(alignment_), static_cast<ull>(position_));
   }
   if (skip_ > 0) {
-    skip_ -= take(chunk, skip_).size();
+    const std::span<const uint8_t> bytes = take(chunk, skip_);
+    if (stage_ != Stage::kData || has_checksum()) sha256_.push(bytes);
+    skip_ -= bytes.size();
     return {};
   }
   if (stage_ == Stage::kData) return deliver_rows(chunk);
@@ -177,6 +212,14 @@ std::span<const uint8_t> GgufReader::take(std::span<const uint8_t>& chunk, uint6
   return bytes;
 }
 
+/// A checksum cannot cover its own digits: they count as zeros.
+void GgufReader::hash_unit() {
+  const bool is_own = stage_ == Stage::kMetadata && header_.metadata.back().key == kChecksumKey;
+  const size_t digits = is_own ? kChecksumDigits : 0;
+  sha256_.push(std::span(pending_).first(pending_.size() - digits));
+  sha256_.push(std::vector<uint8_t>(digits, '0'));
+}
+
 void GgufReader::enter(Stage stage) {
   stage_ = stage;
   pending_.clear();
@@ -193,7 +236,7 @@ std::string GgufReader::where() const {
       return "start";
     case Stage::kMetadata:
       return numbered("metadata entry", header_.metadata.size() + 1, metadata_count_);
-    case Stage::kArrayStrings:
+    case Stage::kArrayItems:
       return "metadata array \"" + header_.metadata.back().key + "\"";
     case Stage::kTensors:
       return numbered("tensor entry", header_.tensors.size() + 1, tensor_count_);
@@ -219,8 +262,8 @@ Result<void> GgufReader::parse_unit() {
     case Stage::kMetadata:
       result = parse_metadata(cursor);
       break;
-    case Stage::kArrayStrings:
-      result = parse_array_string(cursor);
+    case Stage::kArrayItems:
+      result = parse_array_item(cursor);
       break;
     case Stage::kTensors:
       result = parse_tensor(cursor);
@@ -233,9 +276,11 @@ Result<void> GgufReader::parse_unit() {
     needed_ = cursor.short_of();
     return {};
   }
+  hash_unit();
   // The unit is done: which one follows?
-  if (array_strings_left_ > 0) {
-    enter(Stage::kArrayStrings);
+  while (!arrays_.empty() && arrays_.back().left == 0) arrays_.pop_back();
+  if (!arrays_.empty()) {
+    enter(Stage::kArrayItems);
   } else if (header_.metadata.size() < metadata_count_) {
     enter(Stage::kMetadata);
   } else if (header_.tensors.size() < tensor_count_) {
@@ -251,9 +296,11 @@ Result<void> GgufReader::parse_start(Cursor& cursor) {
   const uint32_t version = cursor.u32();
   tensor_count_ = cursor.u64();
   metadata_count_ = cursor.u64();
-  if (magic != kMagic) {
-    return error_f(ErrorCode::kBadFile,
-                   "expected a GGUF file, which begins with the bytes \"GGUF\", found the number %u", magic);
+  if (magic != kMagic) return not_gguf(pending_);
+  if (version != 0 && version % 0x10000 == 0) {
+    return error_f(ErrorCode::kUnsupported,
+                   "expected a little-endian GGUF file, found a big-endian one; convert it with gguf-convert-endian of "
+                   "the Python package gguf");
   }
   if (version != 3) return error_f(ErrorCode::kUnsupported, "expected GGUF version 3, found version %u", version);
   const Result<void> tensors = check_limit("a tensor count", where(), tensor_count_, GgufLimits::kTensors);
@@ -300,49 +347,72 @@ Result<void> GgufReader::parse_metadata(Cursor& cursor) {
                      value.key.c_str(), static_cast<ull>(value.bits));
     }
   }
-  if (checked.ok() && cursor.complete()) header_.metadata.push_back(std::move(value));
-  return checked;
+  if (!checked.ok() || !cursor.complete()) return checked;
+  if (value.key == kChecksumKey) {
+    if (!is_checksum(value.text)) {
+      return error_f(ErrorCode::kBadFile, "GGUF metadata \"%s\": expected 64 digits from 0-9 and a-f",
+                     value.key.c_str());
+    }
+    checksum_ = value.text;
+  }
+  header_.metadata.push_back(std::move(value));
+  return {};
 }
 
-/// Items that are not kept are only counted: skip_ or array_strings_left_ takes the reader past them.
+/// Items that are not kept are only counted: skip_ or arrays_ takes the reader past them.
 Result<void> GgufReader::parse_array(Cursor& cursor, GgufValue& value) {
   const uint32_t type_number = cursor.u32();
   const uint64_t items = cursor.u64();
   if (!cursor.complete()) return {};
   const auto type = static_cast<GgufType>(type_number);
-  if (type_number > static_cast<uint32_t>(GgufType::kF64) || type == GgufType::kArray) {
-    return error_f(ErrorCode::kUnsupported,
-                   "GGUF metadata \"%s\": expected an array of numbers, bools or texts, found item type %u",
-                   value.key.c_str(), type_number);
-  }
-  const Result<void> checked = check_limit("an array length", where(), items, GgufLimits::kArrayItems);
-  if (!checked.ok()) return checked;
+  const uint64_t item_bytes = size_of(type);
   value.bits = items;
   value.item_type = type;
-  const uint64_t item_bytes = size_of(type);
-  if (type == GgufType::kString) {
-    array_strings_left_ = items;
-  } else if (items > GgufLimits::kKeptArrayItems && !sink_->keeps(value.key)) {
-    skip_ = items * item_bytes;
-  } else if (const uint8_t* bytes = cursor.read(items * item_bytes); bytes != nullptr) {
+  if (item_bytes == 0 || (items > GgufLimits::kKeptArrayItems && !sink_->keeps(value.key))) {
+    return enter_array(type, items);
+  }
+  if (const uint8_t* bytes = cursor.read(items * item_bytes); bytes != nullptr) {
     for (uint64_t i = 0; i < items; ++i) value.items.push_back(load_value(type, bytes + i * item_bytes));
   }
   return {};
 }
 
-Result<void> GgufReader::parse_array_string(Cursor& cursor) {
-  const uint64_t length = cursor.u64();
-  const Result<void> checked = check_limit("a text length", where(), length, GgufLimits::kStringBytes);
-  if (!checked.ok() || !cursor.complete()) return checked;
-  if (GgufValue& array = header_.metadata.back(); sink_->keeps(array.key)) {
-    const std::string_view text = cursor.text(length);
-    if (!cursor.complete()) return {};
-    array.texts.emplace_back(text);
-  } else {
-    skip_ = length;
+Result<void> GgufReader::enter_array(GgufType type, uint64_t items) {
+  if (type > GgufType::kF64) {
+    return error_f(ErrorCode::kBadFile, "GGUF %s: expected an item type from 0 to 12, found %u", where().c_str(),
+                   static_cast<uint32_t>(type));
   }
-  --array_strings_left_;
-  return {};
+  const Result<void> checked = check_limit("an array length", where(), items, GgufLimits::kArrayItems);
+  if (!checked.ok()) return checked;
+  if (const uint64_t item_bytes = size_of(type); item_bytes > 0) {
+    skip_ = items * item_bytes;
+    return {};
+  }
+  arrays_.push_back({type, items});
+  return check_limit("arrays in arrays, a depth", where(), arrays_.size(), GgufLimits::kArrayDepth);
+}
+
+Result<void> GgufReader::parse_array_item(Cursor& cursor) {
+  ArrayLevel& level = arrays_.back();
+  if (level.type == GgufType::kString) {
+    const uint64_t length = cursor.u64();
+    const Result<void> checked = check_limit("a text length", where(), length, GgufLimits::kStringBytes);
+    if (!checked.ok() || !cursor.complete()) return checked;
+    if (GgufValue& array = header_.metadata.back(); arrays_.size() == 1 && sink_->keeps(array.key)) {
+      const std::string_view text = cursor.text(length);
+      if (!cursor.complete()) return {};
+      array.texts.emplace_back(text);
+    } else {
+      skip_ = length;
+    }
+    --level.left;
+    return {};
+  }
+  const auto type = static_cast<GgufType>(cursor.u32());
+  const uint64_t items = cursor.u64();
+  if (!cursor.complete()) return {};
+  --level.left;
+  return enter_array(type, items);
 }
 
 Result<void> GgufReader::parse_tensor(Cursor& cursor) {
@@ -391,8 +461,20 @@ Result<void> GgufReader::parse_tensor(Cursor& cursor) {
   return {};
 }
 
+/// Tools of llama.cpp cut large models into several files, of which only the first has all the keys.
+Result<void> GgufReader::check_not_split() const {
+  const GgufValue* count = header_.find("split.count");
+  if (count == nullptr || size_of(count->type) == 0 || count->bits <= 1) return {};
+  const GgufValue* number = header_.find("split.no");
+  return error_f(
+      ErrorCode::kUnsupported,
+      "expected a whole model, found part %llu of %llu of a split one; join them with llama-gguf-split --merge",
+      static_cast<ull>(number == nullptr ? 1 : number->bits + 1), static_cast<ull>(count->bits));
+}
+
 /// All entries are read: check them against each other and find out where the data lies.
 Result<void> GgufReader::finish_directory() {
+  if (const Result<void> whole = check_not_split(); !whole.ok()) return whole;
   if (const GgufValue* alignment = header_.find("general.alignment"); alignment != nullptr) {
     const uint64_t a = alignment->bits;
     if (alignment->type != GgufType::kU32 || a < 8 || a > 65536 || (a & (a - 1)) != 0) {
@@ -439,6 +521,7 @@ Result<void> GgufReader::check_padding() {
   if (std::any_of(pending_.begin(), pending_.end(), [](uint8_t byte) { return byte != 0; })) {
     return error_f(ErrorCode::kBadFile, "GGUF %s: expected zeros", where().c_str());
   }
+  hash_unit();
   enter(header_.tensors.empty() ? Stage::kEnd : Stage::kData);
   return sink_->on_header(header_);
 }
@@ -448,6 +531,7 @@ Result<void> GgufReader::check_padding() {
 Result<void> GgufReader::deliver_rows(std::span<const uint8_t>& chunk) {
   const GgufTensor& tensor = header_.tensors[tensor_];
   std::span<const uint8_t> row = take(chunk, tensor.row_bytes - pending_.size());
+  if (has_checksum()) sha256_.push(row);
   if (!pending_.empty() || row.size() < tensor.row_bytes) {  // the row is spread over chunks
     pending_.insert(pending_.end(), row.begin(), row.end());
     if (pending_.size() < tensor.row_bytes) return {};

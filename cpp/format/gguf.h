@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: MIT
 //
 // Total: whatever the bytes are, the answer is a Result; nothing is read outside a chunk, and memory is bounded by
-// the limits below plus one tensor row.  Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-// Narrower than the format allows, on purpose: version 3, little endian, tensors must not overlap and are delivered in
-// the order of their offsets, whatever the order of the directory.
+// the limits below plus one tensor row, and by a small multiple of the bytes that have arrived.  Format:
+// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md Narrower than the format allows, on purpose: version 3,
+// little endian, tensors must not overlap and are delivered in the order of their offsets, whatever the order of the
+// directory.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/sha256.h"
 #include "format/ggml_types.h"
 
 namespace tern {
@@ -26,6 +28,7 @@ struct GgufLimits {
   static constexpr uint64_t kKeyBytes = 256;
   static constexpr uint64_t kStringBytes = 16 << 20;  // of one text: a whole tokenizer.json
   static constexpr uint64_t kArrayItems = 1 << 20;
+  static constexpr uint64_t kArrayDepth = 8;       // arrays in arrays
   static constexpr uint64_t kKeptArrayItems = 64;  // of numbers; longer arrays, and those of texts, only when asked for
   static constexpr uint64_t kHeaderBytes = 64 << 20;
   static constexpr uint64_t kFileBytes = uint64_t{1} << 32;
@@ -99,10 +102,10 @@ class GgufReader {
   explicit GgufReader(GgufSink& sink) : sink_(&sink) {}
 
   /// The next bytes of the file.  After an error every later call returns the same error.
-  /// Padding of less than general.alignment bytes after the last tensor is accepted and ignored.
+  /// Less than general.alignment zeros may follow the last tensor.
   Result<void> push(std::span<const uint8_t> chunk);
 
-  /// Error unless every row of every tensor has been delivered.
+  /// Error unless every row of every tensor has been delivered and the file's own checksum, if it has one, is right.
   Result<void> finish();
 
   /// 0 until the header is complete.
@@ -111,9 +114,12 @@ class GgufReader {
   /// FNV-1a 64 over the file's bytes from the first to the end of the last tensor.
   uint64_t fingerprint() const { return fingerprint_; }
 
+  /// The file carries its checksum (key tern.sha256 of models/FORMAT.md), which finish() compares.
+  bool has_checksum() const { return !checksum_.empty(); }
+
  private:
   /// What the next bytes are.  Every stage up to kPadding is read in units that are parsed only when complete.
-  enum class Stage { kStart, kMetadata, kArrayStrings, kTensors, kPadding, kData, kEnd };
+  enum class Stage { kStart, kMetadata, kArrayItems, kTensors, kPadding, kData, kEnd };
   class Cursor;
 
   static constexpr uint64_t kStartBytes = 24;  // magic, version, tensor count, metadata count
@@ -123,12 +129,15 @@ class GgufReader {
   Result<void> parse_start(Cursor& cursor);
   Result<void> parse_metadata(Cursor& cursor);
   Result<void> parse_array(Cursor& cursor, GgufValue& value);
-  Result<void> parse_array_string(Cursor& cursor);
+  Result<void> parse_array_item(Cursor& cursor);
+  Result<void> enter_array(GgufType type, uint64_t items);
+  Result<void> check_not_split() const;
   Result<void> parse_tensor(Cursor& cursor);
   Result<void> finish_directory();
   Result<void> check_padding();
   Result<void> deliver_rows(std::span<const uint8_t>& chunk);
   std::span<const uint8_t> take(std::span<const uint8_t>& chunk, uint64_t most);
+  void hash_unit();
   void enter(Stage stage);
   std::string where() const;
 
@@ -141,9 +150,15 @@ class GgufReader {
   uint64_t skip_ = 0;              // bytes of texts and array items that are not kept, to drop first
   uint64_t position_ = 0;          // in the file
   uint64_t fingerprint_ = 0xcbf29ce484222325;
+  Sha256 sha256_;         // of the header; of the data only if there is a checksum
+  std::string checksum_;  // what the file says it is; empty if it says nothing
   uint64_t metadata_count_ = 0;
   uint64_t tensor_count_ = 0;
-  uint64_t array_strings_left_ = 0;
+  struct ArrayLevel {
+    GgufType type;  // of its items: texts or arrays, which carry their own lengths
+    uint64_t left;  // items
+  };
+  std::vector<ArrayLevel> arrays_;  // those the reader is in, the outermost first
   uint64_t alignment_ = 32;
   size_t tensor_ = 0;  // next row to deliver
   uint64_t row_ = 0;

@@ -179,10 +179,11 @@ Result<void> ModelBuilder::on_header(const GgufHeader& header) {
   return {};
 }
 
-std::shared_ptr<const Model> ModelBuilder::finish(uint64_t fingerprint, uint64_t file_bytes) {
+std::shared_ptr<const Model> ModelBuilder::finish(uint64_t fingerprint, uint64_t file_bytes, bool checked) {
   plan_->finish(model_->info_);
   model_->info_.fingerprint = fingerprint;
   model_->info_.file_bytes = file_bytes;
+  model_->info_.checked = checked;
   return std::move(model_);
 }
 

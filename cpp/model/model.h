@@ -61,7 +61,7 @@ class ModelBuilder : public GgufSink {
   uint64_t memory_bytes() const { return memory_bytes_; }
 
   /// After the last row: the model, ready to run.  Call once.
-  std::shared_ptr<const Model> finish(uint64_t fingerprint, uint64_t file_bytes);
+  std::shared_ptr<const Model> finish(uint64_t fingerprint, uint64_t file_bytes, bool checked);
 
  private:
   std::shared_ptr<Model> model_ = std::make_shared<Model>();

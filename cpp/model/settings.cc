@@ -4,35 +4,9 @@
 
 #include <algorithm>
 
+#include "fixed/decimal.h"
+
 namespace tern {
-namespace {
-
-/// Three decimals, without zeros at their end, for numbers from 1.
-std::string thousandths_text(Scale value) {
-  const int64_t thousandths = (value * Scale::from_integer(1000)).to_fixed(0);
-  std::string decimals = std::to_string(1000 + thousandths % 1000);
-  decimals[0] = '.';
-  while (decimals.ends_with('0')) decimals.pop_back();
-  return std::to_string(thousandths / 1000) + (decimals == "." ? "" : decimals);
-}
-
-/// Six significant digits as "DIGITSe-EXPONENT", for numbers from 1e-12 to 1: the library prints no floats.
-std::string decimal_text(Scale value) {
-  int exponent = 0;
-  int64_t digits = value.to_fixed(0);
-  for (Scale scaled = value; digits < 100000 && exponent < 18;) {
-    scaled = scaled * Scale::from_integer(10);
-    digits = scaled.to_fixed(0);
-    ++exponent;
-  }
-  while (exponent > 0 && digits != 0 && digits % 10 == 0) {
-    digits /= 10;
-    --exponent;
-  }
-  return std::to_string(digits) + (exponent > 0 ? "e-" + std::to_string(exponent) : "");
-}
-
-}  // namespace
 
 bool Settings::has_tensor(const char* ending) const {
   return std::ranges::any_of(header_->tensors, [&](const GgufTensor& t) { return t.name.ends_with(ending); });
@@ -76,11 +50,11 @@ Scale Settings::real(const char* key) {
   if (value == nullptr) return {};
   const std::optional<Scale> scale = Scale::from_f32_bits(static_cast<uint32_t>(value->bits));
   if (scale && !scale->is_zero() && *scale < Scale::from_integer(1)) {
-    texts_.push_back({key, decimal_text(*scale)});
+    texts_.push_back({key, f32_text(static_cast<uint32_t>(value->bits))});
     return *scale;
   }
-  fail(error_f(ErrorCode::kBadFile, "metadata \"%s%s\": expected a number above 0 and below 1, found the f32 bits %llu",
-               prefix_.c_str(), key, static_cast<unsigned long long>(value->bits)));
+  fail(error_f(ErrorCode::kBadFile, "metadata \"%s%s\": expected a number above 0 and below 1, found %s",
+               prefix_.c_str(), key, f32_text(static_cast<uint32_t>(value->bits)).c_str()));
   return {};
 }
 
@@ -123,10 +97,11 @@ void Settings::optional_reals_from_one(const char* key, size_t count) {
   for (size_t s = 0; s < count; ++s) {
     const std::optional<Scale> number = Scale::from_f32_bits(static_cast<uint32_t>(value->items[s]));
     if (!number || *number < Scale::from_integer(1)) {
-      refuse(key, "numbers of 1 or more", "a smaller one for stage " + std::to_string(s));
+      refuse(key, "numbers of 1 or more",
+             f32_text(static_cast<uint32_t>(value->items[s])) + " for stage " + std::to_string(s));
       return;
     }
-    text += (text.empty() ? "" : ", ") + thousandths_text(*number);
+    text += (text.empty() ? "" : ", ") + f32_text(static_cast<uint32_t>(value->items[s]));
   }
   texts_.push_back({key, text});
 }

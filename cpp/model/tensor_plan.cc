@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/grow.h"
 
 namespace tern {
 namespace {
@@ -21,6 +22,10 @@ bool is_float(GgmlType type) { return type == GgmlType::kF32 || type == GgmlType
 Error named(const std::string& tensor, uint64_t row, const Error& error) {
   return error_f(error.code, "tensor \"%s\" row %llu: %s", tensor.c_str(), static_cast<ull>(row),
                  error.message.c_str());
+}
+
+Error out_of_memory() {
+  return error_f(ErrorCode::kOutOfMemory, "there is no memory for the rest of the model: expected a smaller one");
 }
 
 }  // namespace
@@ -194,7 +199,8 @@ Result<void> TensorPlan::on_row(size_t tensor, uint64_t row, std::span<const uin
 
 Result<void> TensorPlan::store_ternary(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
   PackedTernary& weight = *item.ternary;
-  if (row == 0) weight = PackedTernary(item.rows, item.cols);
+  if (row == 0) weight = PackedTernary::empty(item.rows, item.cols);
+  if (!weight.make_room(row)) return out_of_memory();
   codes_.resize(static_cast<size_t>(round_up_to_block(item.cols)));
   const Result<void> decoded = decode_ternary(item.type, bytes, codes_, item.scale_bits);
   if (!decoded.ok()) return decoded;
@@ -209,7 +215,8 @@ Result<void> TensorPlan::store_ternary(Item& item, uint32_t row, std::span<const
 }
 
 Result<void> TensorPlan::store_dense(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
-  if (row == 0) *item.dense = DenseMatrix(item.rows, item.cols);
+  if (row == 0) *item.dense = DenseMatrix::empty(item.rows, item.cols);
+  if (!item.dense->make_room(row)) return out_of_memory();
   item.dense->set_row(row, {reinterpret_cast<const int8_t*>(bytes.data()), bytes.size()});
   return {};
 }
@@ -237,7 +244,9 @@ Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const
     }
     return {};
   }
-  if (row == 0) item.numbers->resize(size_t{item.rows} * item.cols);
+  const size_t all = size_t{item.rows} * item.cols;
+  const size_t so_far = item.kind == Kind::kTaps ? all : (row + size_t{1}) * item.cols;  // taps: 2 MB at most
+  if (!grow(*item.numbers, so_far, all)) return out_of_memory();
   for (uint32_t c = 0; c < item.cols; ++c) {
     const NormWeight number{row_[c]};
     if (item.kind == Kind::kTaps) {

@@ -22,7 +22,7 @@ inline constexpr int kTapBits = 12;  ///< taps of a convolution are below 2^12 i
 
 /// An architecture lists its tensors with their logical shapes; match() then checks the whole directory before any data
 /// arrives: every tensor present once, none unknown, shapes and types as expected.  Destinations must stay where they
-/// are until the last row; they are allocated when their first row arrives.
+/// are until the last row; their memory grows with the rows that have arrived.
 class TensorPlan {
  public:
   /// Until match(): asks what is in this file.

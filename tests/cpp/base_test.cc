@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "base/grow.h"
 #include "base/result.h"
+#include "base/sha256.h"
 #include "base/view.h"
 
 namespace tern {
@@ -69,6 +71,55 @@ TEST(MatrixViewDeathTest, RowsBeyondTheEndTrap) {
   const MatrixView<int> m(data, 2, 2);
   EXPECT_DEATH((void)m.row(2), "");
   EXPECT_DEATH((void)m.slice(1, 2), "");
+}
+
+TEST(Grow, TakesMemoryForWhatIsThereAndNeverMoreThanTheWhole) {
+  std::vector<int> array;
+  for (size_t size = 1; size <= 1000; ++size) {
+    ASSERT_TRUE(grow(array, size, 1000, 7));
+    EXPECT_EQ(array.size(), size);
+    EXPECT_LE(array.capacity(), std::min<size_t>(1000, 2 * size));
+  }
+  EXPECT_EQ(array, std::vector<int>(1000, 7));
+  EXPECT_FALSE(grow(array, SIZE_MAX / 16, SIZE_MAX / 16));
+  EXPECT_EQ(array.size(), 1000u);
+}
+
+std::string sha256_of(std::string_view text, size_t piece) {
+  Sha256 hash;
+  for (; !text.empty(); text.remove_prefix(std::min(piece, text.size()))) {
+    const std::string_view part = text.substr(0, piece);
+    hash.push({reinterpret_cast<const uint8_t*>(part.data()), part.size()});
+  }
+  return hash.hex();
+}
+
+TEST(Sha256, GivesThePublishedDigestsHoweverTheBytesAreCut) {
+  // FIPS 180-4 examples (csrc.nist.gov, SHA256.pdf), the empty text and the million of NIST's SHAVS.
+  const std::pair<std::string, const char*> published[] = {
+      {"", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+      {"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+      {"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+       "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+      {"abcdefghbcdefghicdefghijdefghijkefghijklfghijklmghijklmnhijklmnoijklmnopjklmnopqklmnopqrlmnopqrsmnopqrstnopqrst"
+       "u",
+       "cf5b16a778af8380036ce59e7b0492370b249b11e8f07a51afac45037afee9d1"},
+      {std::string(1000000, 'a'), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"},
+  };
+  for (const auto& [text, digest] : published) {
+    for (const size_t piece : {1u, 7u, 63u, 64u, 65u, 100000u}) EXPECT_EQ(sha256_of(text, piece), digest) << piece;
+  }
+}
+
+TEST(Sha256, EveryLengthOfTheLastBlockIsPaddedAsTheWholeIs) {
+  Sha256 grown;
+  std::string text;
+  for (size_t size = 0; size < 200; ++size) {
+    EXPECT_EQ(grown.hex(), sha256_of(text, 1000)) << size;
+    const uint8_t byte = static_cast<uint8_t>(size);
+    grown.push({&byte, 1});
+    text += static_cast<char>(byte);
+  }
 }
 
 }  // namespace

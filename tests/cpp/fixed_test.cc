@@ -9,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "fixed/decimal.h"
 #include "fixed/functions.h"
 
 namespace tern {
@@ -303,6 +304,20 @@ TEST(Tables, HaveTheSameEntriesEverywhere) {
   for (uint32_t x = 0; x <= 1u << 24; x += 65536) mix(exp2_negative(x));
   for (uint64_t n = 1024; n <= 2048; ++n) mix(log2_of(n).raw);
   EXPECT_EQ(hash, 1503363295217005661u);
+}
+
+TEST(F32Text, IsTheNumberToSixDigits) {
+  for (const float value : {1e-6f, 1e-5f, 1.5f, 3.5f, 4.0f, 65504.0f, 0.1f, -0.02f, 123456.0f, 1e30f, 5.9604645e-8f}) {
+    const std::string text = f32_text(bits_of(value));
+    EXPECT_NEAR(std::strtod(text.c_str(), nullptr), static_cast<double>(value), std::fabs(value) * 1e-5) << text;
+  }
+  EXPECT_EQ(f32_text(bits_of(1e-6f)), "1e-6");
+  EXPECT_EQ(f32_text(bits_of(1.5f)), "1.5");
+  EXPECT_EQ(f32_text(bits_of(-0.02f)), "-0.02");
+  EXPECT_EQ(f32_text(bits_of(1200000.0f)), "1200000");
+  EXPECT_EQ(f32_text(1), "14013e-49");  // the smallest subnormal, 1.4013e-45
+  EXPECT_EQ(f32_text(0x80000000), "0");
+  EXPECT_EQ(f16_text(0x7c00), "infinity");
 }
 
 }  // namespace

@@ -132,7 +132,7 @@ TEST(GgufReader, KeepsEveryMetadataTypeAndShortArraysOfNumbers) {
 
 TEST(GgufReader, RefusesAFileThatEndsAnywhereInsideTheHeader) {
   TinyModel tiny(small_spec());
-  for (size_t size = 0; size < tiny.writer.header_bytes(); ++size) {
+  for (size_t size = 1; size < tiny.writer.header_bytes(); ++size) {
     EXPECT_CONTAINS(error_of(std::span(tiny.file).first(size)), "truncated");
   }
 }
@@ -204,9 +204,146 @@ TEST(GgufReader, SaysWhichLimitAHugeCountBreaks) {
   EXPECT_CONTAINS(error_of(file), "key length");
 }
 
-TEST(GgufReader, RefusesAFileThatIsSomethingElse) {
-  EXPECT_CONTAINS(error_of(test::bytes_of("<!DOCTYPE html><html><head></head></html>")),
-                  "begins with the bytes \"GGUF\"");
+TEST(GgufReader, SaysWhatAFileIsThatIsSomethingElse) {
+  using namespace std::string_literals;
+  const std::pair<std::string, const char*> files[] = {
+      {"<!DOCTYPE html><html><head></head></html>", "a web page"},
+      {"\xEF\xBB\xBF\n <HTML>\n<body>not found</body></HTML>", "a web page"},
+      {"<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>", "a web page"},
+      {"{\"error\":\"Repository not found\"}", "JSON"},
+      {"{}", "JSON"},
+      {" [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]", "JSON"},
+      {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 872064\n", "run `git lfs pull`"},
+      {"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03GGUF and more of it"s, "unpack it first"},
+      {"\x1f\x8b\x08"s, "unpack it first"},
+      {"\x28\xb5\x2f\xfd and something that was packed by zstd", "unpack it first"},
+      {"PK\x03\x04 and something in it that PyTorch wrote", "a PyTorch checkpoint"},
+      {"\x10\x02\x00\x00\x00\x00\x00\x00{\"__metadata__\":{}}      "s, "a safetensors file"},
+      {"tjgg\x03\x00\x00\x00 and a model from 2023, as long as it takes"s, "older than GGUF"},
+      {"", "the file is empty"},
+      {"MZ\x90\x00 a program, of which nothing is known here"s, "the bytes 4d 5a 90 00"},
+      {"\x01", "the bytes 01"},
+  };
+  for (const auto& [file, part] : files) {
+    for (const size_t chunk : {size_t{1}, SIZE_MAX}) {
+      Collector sink;
+      const Result<void> refused = read(test::bytes_of(file), sink, chunk);
+      ASSERT_FALSE(refused.ok());
+      EXPECT_CONTAINS(refused.error().message, "expected a GGUF file, which begins with the bytes \"GGUF\", found ");
+      EXPECT_CONTAINS(refused.error().message, part);
+    }
+  }
+}
+
+TEST(GgufReader, NamesAnotherByteOrderAnotherVersionAndASplitModel) {
+  TinyModel tiny(small_spec());
+  std::reverse(tiny.file.begin() + 4, tiny.file.begin() + 8);
+  EXPECT_CONTAINS(error_of(tiny.file), "big-endian");
+  TinyModel old(small_spec());
+  old.file[4] = 2;
+  EXPECT_CONTAINS(error_of(old.file), "found version 2");
+  TinyModel part(small_spec());
+  part.writer.scalar("split.no", GgufType::kU16, 1, 2);
+  part.writer.scalar("split.count", GgufType::kU16, 3, 2);
+  part.writer.tensors().pop_back();
+  EXPECT_CONTAINS(error_of(part.writer.build()), "part 2 of 3 of a split one");
+  TinyModel whole(small_spec());
+  whole.writer.scalar("split.count", GgufType::kU16, 1, 2);
+  EXPECT_TRUE(test::load(whole.writer.build()).ok());
+}
+
+TEST(GgufReader, SkipsArraysInArraysOfKeysItDoesNotKnow) {
+  const auto put_array = [](std::vector<uint8_t>& out, GgufType type, uint64_t items) {
+    GgufWriter::put(out, static_cast<uint32_t>(type), 4);
+    GgufWriter::put(out, items, 8);
+  };
+  std::vector<uint8_t> nested;  // [[1, 2], [], ["ab", ""], [[3.0]], [[]]]
+  put_array(nested, GgufType::kU16, 2);
+  GgufWriter::put(nested, 0x20001, 4);
+  put_array(nested, GgufType::kU8, 0);
+  put_array(nested, GgufType::kString, 2);
+  GgufWriter::put(nested, 2, 8);
+  GgufWriter::put(nested, 0x6261, 2);
+  GgufWriter::put(nested, 0, 8);
+  put_array(nested, GgufType::kArray, 1);
+  put_array(nested, GgufType::kF64, 1);
+  GgufWriter::put(nested, 3, 8);
+  put_array(nested, GgufType::kArray, 1);
+  put_array(nested, GgufType::kArray, 0);
+  TinyModel tiny(small_spec());
+  tiny.writer.array("custom.nested", GgufType::kArray, 5, nested);
+  tiny.writer.array("custom.none", GgufType::kArray, 0, {});
+  tiny.writer.u32("custom.after", 7);
+  tiny.writer.checksum();
+  const std::vector<uint8_t> file = tiny.writer.build();
+  for (const size_t chunk : {size_t{1}, size_t{5}, SIZE_MAX}) {
+    Collector sink;
+    const Result<void> result = read(file, sink, chunk);
+    ASSERT_TRUE(result.ok()) << result.error().message;
+    EXPECT_EQ(sink.headers[0].find("custom.nested")->bits, 5u);
+    EXPECT_EQ(sink.headers[0].find("custom.after")->bits, 7u);
+  }
+
+  std::vector<uint8_t> deep;
+  for (int n = 0; n < 100; ++n) put_array(deep, GgufType::kArray, 1);
+  TinyModel too_deep(small_spec());
+  too_deep.writer.array("custom.deep", GgufType::kArray, 1, deep);
+  EXPECT_CONTAINS(error_of(too_deep.writer.build()), "a depth of at most 8");
+  TinyModel unknown(small_spec());
+  std::vector<uint8_t> bytes;
+  put_array(bytes, static_cast<GgufType>(13), 1);
+  unknown.writer.array("custom.unknown", GgufType::kArray, 1, bytes);
+  EXPECT_CONTAINS(error_of(unknown.writer.build()), "expected an item type from 0 to 12, found 13");
+}
+
+// ---- checksum -------------------------------------------------------------------------------------------------------
+
+TEST(Checksum, OfAFileThatIsWholeIsRightHoweverItComes) {
+  TinyModel tiny(small_spec());
+  EXPECT_FALSE(test::load_or_fail(tiny.file)->info().checked);
+  tiny.writer.checksum();
+  tiny.writer.text("general.after", "keys may follow");
+  const std::vector<uint8_t> file = tiny.writer.build();
+  for (const size_t chunk : {size_t{1}, size_t{64}, size_t{1000}, SIZE_MAX}) {
+    Collector sink;
+    const Result<void> result = read(file, sink, chunk);
+    EXPECT_TRUE(result.ok()) << result.error().message;
+  }
+  EXPECT_TRUE(test::load_or_fail(file)->info().checked);
+}
+
+TEST(Checksum, RefusesEveryFlippedBitAndTrailingBytes) {
+  TinyModel tiny(small_spec());
+  tiny.writer.checksum();
+  const std::vector<uint8_t> file = tiny.writer.build();
+  const std::string key = "tern.sha256";  // a file whose key has another name has no checksum
+  const auto named = static_cast<size_t>(std::search(file.begin(), file.end(), key.begin(), key.end()) - file.begin());
+  for (size_t at = 0; at < file.size(); at += at < tiny.writer.header_bytes() ? 1u : 17u) {
+    if (at >= named && at < named + key.size()) continue;
+    std::vector<uint8_t> damaged = file;
+    damaged[at] ^= static_cast<uint8_t>(1 << at % 8);
+    EXPECT_FALSE(test::load(damaged).ok()) << "byte " << at;
+  }
+  std::vector<uint8_t> damaged = file;
+  damaged[file.size() - 1] ^= 1;
+  damaged[tiny.writer.header_bytes() + 300] ^= 1;
+  EXPECT_CONTAINS(error_of(damaged), "damaged");
+  for (const size_t more : {1u, 31u, 32u, 5000u}) {
+    std::vector<uint8_t> longer = file;
+    longer.insert(longer.end(), more, 0);
+    EXPECT_FALSE(test::load(longer).ok()) << more;
+  }
+}
+
+TEST(Checksum, MustBe64LowerCaseDigits) {
+  for (const std::string& value : {std::string(63, '0'), std::string(65, '0'), std::string(64, 'A'), std::string()}) {
+    TinyModel tiny(small_spec());
+    tiny.writer.text("tern.sha256", value);
+    EXPECT_CONTAINS(error_of(tiny.writer.build()), "expected 64 digits");
+  }
+  TinyModel number(small_spec());
+  number.writer.u32("tern.sha256", 5);
+  EXPECT_CONTAINS(error_of(number.writer.build()), "expected 64 digits");
 }
 
 TEST(GgufReader, RefusesDuplicatesGapsAndOverlaps) {
@@ -250,6 +387,9 @@ TEST(GgufReader, AcceptsPaddingAtTheEndButNotMore) {
   EXPECT_EQ(test::load_or_fail(file)->info().fingerprint, test::load_or_fail(tiny.file)->info().fingerprint);
   file.resize(file.size() + 1);
   EXPECT_CONTAINS(error_of(file), "end of file");
+  file.resize(tiny.file.size());
+  file.push_back(1);
+  EXPECT_CONTAINS(error_of(file), "found other bytes");
 }
 
 // ---- tensor contents ------------------------------------------------------------------------------------------------
@@ -390,6 +530,23 @@ TEST(Settings, MustBeInRange) {
       for (size_t b = 0; b < 4; ++b) tiny.file[field.at + b] = static_cast<uint8_t>(value >> (8 * b));
     }
     EXPECT_CONTAINS(error_of(tiny.file), key);
+  }
+}
+
+TEST(Settings, ShowsNumbersAsNumbers) {
+  for (const auto& [bits, text] : std::map<uint32_t, std::string>{{0x3f800000, "found 1"},
+                                                                  {0x7fc00000, "found not a number"},
+                                                                  {0xff800000, "found -infinity"},
+                                                                  {0xbdcccccd, "found -0.1"},
+                                                                  {0x80000000, "found 0"},
+                                                                  {0x7f7fffff, "found 340282e33"}}) {
+    TinyModel tiny(small_spec());
+    for (const HeaderField& field : tiny.writer.fields()) {
+      if (field.what != "hgrnbit.norm_rms_epsilon value") continue;
+      for (size_t b = 0; b < 4; ++b) tiny.file[field.at + b] = static_cast<uint8_t>(bits >> (8 * b));
+    }
+    const std::string message = error_of(tiny.file);
+    EXPECT_TRUE(message.ends_with(text)) << message;
   }
 }
 

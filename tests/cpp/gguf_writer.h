@@ -1,11 +1,13 @@
 // gguf_writer.h: writes GGUF files for tests and remembers where each header field is, so that tests can break it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <vector>
 
+#include "base/sha256.h"
 #include "format/gguf.h"
 
 namespace tern::test {
@@ -87,7 +89,19 @@ class GgufWriter {
       file.resize(round_up(file.size()));
       file.insert(file.end(), tensor.bytes.begin(), tensor.bytes.end());
     }
+    if (const std::string digits(64, '0'); has_checksum_) {
+      Sha256 hash;
+      hash.push(file);
+      const auto at = std::search(file.begin(), file.end(), digits.begin(), digits.end());
+      std::ranges::copy(hash.hex(), at);
+    }
     return file;
+  }
+
+  /// The key tern.sha256, which build() fills in.
+  void checksum() {
+    text("tern.sha256", std::string(64, '0'));
+    has_checksum_ = true;
   }
 
   /// Of the file build() made last.
@@ -128,6 +142,7 @@ class GgufWriter {
   size_t metadata_fields_ = 4;
   uint64_t metadata_count_ = 0;
   size_t header_bytes_ = 0;
+  bool has_checksum_ = false;
 };
 
 }  // namespace tern::test

@@ -1,14 +1,18 @@
 """A written model file gives back exactly the codes, scales and constants that went in."""
 
+import hashlib
+import subprocess
+
 import gguf
 import numpy as np
 import pytest
 import torch
 
+from conftest import NATIVE
 from lm.arch import hnetbit
 from lm.arch.hgrnbit import Config
 from lm.arch.ternary import BitLinear, embedding_codes, weight_codes
-from lm.file import gguf_file, gguf_layout
+from lm.file import checksum, gguf_file, gguf_layout
 from make_golden import random_model
 from publish import count_parameters
 
@@ -226,3 +230,65 @@ def test_a_file_loaded_into_pytorch_computes_what_the_exported_model_computes(mo
     tokens = torch.arange(40)[None]
     with torch.no_grad():
         torch.testing.assert_close(loaded(tokens)[0], model(tokens)[0], rtol=0, atol=0.05)
+
+
+@pytest.fixture
+def small_file(tmp_path):
+    path = tmp_path / "m.gguf"
+    gguf_file.write(path, random_model(CONFIGS["nothing optional"], seed=3), gguf_file.Card("m"), "TQ1_0")
+    return path
+
+
+def test_a_written_file_carries_its_checksum_and_damage_is_noticed(small_file):
+    content = small_file.read_bytes()
+    digits = gguf_file.read(small_file)[0][checksum.KEY].encode()
+    assert content.count(digits) == 1
+    assert hashlib.sha256(content.replace(digits, b"0" * 64)).hexdigest().encode() == digits
+    assert checksum.check(small_file)
+    for damaged in (content[:-40] + bytes([content[-40] ^ 1]) + content[-39:], content + bytes(32)):
+        small_file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="is damaged"):
+            gguf_file.read(small_file)
+
+
+def test_the_engine_agrees_with_the_checksum(small_file, native):
+    run = [NATIVE / "tern", "inspect", "--model", small_file]
+    assert "\nchecked: " in subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    small_file.write_bytes(small_file.read_bytes() + bytes(1))
+    done = subprocess.run(run, capture_output=True, text=True)
+    assert done.returncode == 1 and "is damaged" in done.stderr
+
+
+def test_a_file_of_an_older_export_gets_a_checksum_and_keeps_its_tensors(small_file, tmp_path):
+    content, place = small_file.read_bytes(), checksum.place_of(small_file)
+    entry = len(checksum.KEY) + 8 + 4 + 8
+    first = place + 64
+    header = content[:16] + (int.from_bytes(content[16:24], "little") - 1).to_bytes(8, "little")
+    header += content[24 : place - entry] + content[first : first + directory_bytes(small_file)]
+    data = content[gguf.GGUFReader(small_file).data_offset :]
+    old = tmp_path / "old.gguf"
+    old.write_bytes(header + bytes(-len(header) % 32) + data)
+    assert checksum.check(old) is False
+    checksum.add(old)
+    assert old.read_bytes() == content
+    checksum.add(old)
+    assert old.read_bytes() == content
+
+
+def directory_bytes(path):
+    fields = [tensor.field for tensor in gguf.GGUFReader(path).tensors]
+    return sum(part.nbytes for field in fields for part in field.parts)
+
+
+def test_a_file_that_cannot_be_written_whole_does_not_appear(tmp_path, monkeypatch):
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"the old file")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_tensors_to_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        gguf_file.write(path, random_model(CONFIGS["nothing optional"], seed=3), gguf_file.Card("m"), "TQ1_0")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.gguf"]
+    assert path.read_bytes() == b"the old file"

@@ -105,6 +105,18 @@ describe('a model of gigabytes', () => {
     expect(before).toBeLessThan(8 << 20); // nothing yet: the first row has not come
   });
 
+  test('takes memory for what has arrived, not for what its header claims', async () => {
+    const script: { default: ModuleFactory } = await import(new URL('tern-simd.js', kWasm).href);
+    const wasm = Uint8Array.from(readFileSync(new URL('tern-simd.wasm', kWasm)));
+    const engine = await Engine.fromWasm(script.default, wasm, 'simd', '');
+    const loader = engine.newLoader();
+    // 1.6 GB by its header, of which a row of the largest matrix is there.
+    const file = Uint8Array.from(readFileSync(new URL('../data/huge-claim.gguf', import.meta.url)));
+    expect(loader.push(file)).toBe(1604421248);
+    expect(() => loader.finish()).toThrow(/expected a file of 1604421248 bytes, found 5120: it is truncated/);
+    expect(engine.memoryBytes).toBeLessThan(8 << 20);
+  });
+
   test.each([
     [
       { hidden: 16384, intermediate: 65536, layers: 2 },

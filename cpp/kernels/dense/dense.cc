@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "base/grow.h"
+
 #if TERN_SIMD >= 1
 #include "kernels/simd/simd.h"
 #endif
@@ -12,6 +14,17 @@ namespace tern {
 DenseMatrix::DenseMatrix(uint32_t rows, uint32_t cols)
     : codes_(size_t{rows} * padded_cols(cols)), rows_(rows), cols_(cols) {
   TERN_CHECK(cols <= kMaxTernaryCols);
+}
+
+DenseMatrix DenseMatrix::empty(uint32_t rows, uint32_t cols) {
+  DenseMatrix matrix(0, cols);
+  matrix.rows_ = rows;
+  return matrix;
+}
+
+bool DenseMatrix::make_room(uint32_t row) {
+  TERN_CHECK(row < rows_);
+  return grow(codes_, (size_t{row} + 1) * padded_cols(cols_), size_t{rows_} * padded_cols(cols_));
 }
 
 void DenseMatrix::set_row(uint32_t row, std::span<const int8_t> codes) {

@@ -17,12 +17,17 @@ struct DenseView {
   uint32_t cols = 0;
 };
 
-/// Owner of an int8 matrix; filled row by row in any order while a file streams in.  Starts as all zeros.
+/// Owner of an int8 matrix; filled row by row while a file streams in.  Starts as all zeros.
 class DenseMatrix {
  public:
   DenseMatrix() = default;
   /// cols <= kMaxTernaryCols; the caller has checked that the memory is affordable.
   DenseMatrix(uint32_t rows, uint32_t cols);
+  /// The same without memory, for rows that come one by one: make_room() before each.
+  static DenseMatrix empty(uint32_t rows, uint32_t cols);
+
+  /// Memory for all rows up to this one.  False if there is none.
+  bool make_room(uint32_t row);
 
   /// codes [cols]
   void set_row(uint32_t row, std::span<const int8_t> codes);

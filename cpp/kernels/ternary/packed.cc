@@ -1,6 +1,8 @@
 // packed.cc: writes rows of codes into the tile layout, and reads them back.
 #include "kernels/ternary/packed.h"
 
+#include "base/grow.h"
+
 namespace tern {
 namespace {
 
@@ -14,6 +16,18 @@ int field_shift(uint32_t row) { return static_cast<int>(2 * (row % 4)); }
 PackedTernary::PackedTernary(uint32_t rows, uint32_t cols) : rows_(rows), cols_(cols) {
   TERN_CHECK(cols <= kMaxTernaryCols);
   tiles_.assign(view().bytes(), kFourZeros);
+}
+
+PackedTernary PackedTernary::empty(uint32_t rows, uint32_t cols) {
+  PackedTernary packed(0, cols);
+  packed.rows_ = rows;
+  return packed;
+}
+
+bool PackedTernary::make_room(uint32_t row) {
+  TERN_CHECK(row < rows_);
+  const size_t tiles = size_t{row} / kTileRows + 1;
+  return grow(tiles_, tiles * kTileRows / 4 * padded_cols(cols_), view().bytes(), kFourZeros);
 }
 
 // A row's bytes at one tile of columns are contiguous, and tiles are 32 bytes apart.

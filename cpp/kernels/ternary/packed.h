@@ -40,9 +40,13 @@ struct TernaryView {
 class PackedTernary {
  public:
   PackedTernary() = default;
-  /// cols <= kMaxTernaryCols; the caller has checked that the memory is affordable.
+  /// All zeros.  cols <= kMaxTernaryCols; the caller has checked that the memory is affordable.
   PackedTernary(uint32_t rows, uint32_t cols);
+  /// The same without memory, for rows that come one by one: make_room() before each.
+  static PackedTernary empty(uint32_t rows, uint32_t cols);
 
+  /// Memory for all rows up to this one.  False if there is none.
+  bool make_room(uint32_t row);
   /// codes [cols]: w + 1 in {0, 1, 2}; the reader has rejected a 3.
   void pack_row(uint32_t row, std::span<const uint8_t> codes);
   /// Writes row `row` back as codes [cols].

@@ -20,10 +20,9 @@ from gguf import GGMLQuantizationType
 from torch import Tensor
 
 from lm.arch.ternary import FLOOR, embedding_codes
-from lm.file import gguf_file
+from lm.file import checksum, gguf_file
 from lm.file.published import BOUNDS, Published
 from lm.file.weights import Checkpoint
-from lm.text.files import replacing
 
 ROWS = 512  # of a matrix that are worked on at once
 WIDEST_SCALE_ERROR = 2.0**-9  # of a scale in fp16; 2^-11 but for the smallest numbers
@@ -248,7 +247,7 @@ def write(
     published.check(checkpoint)
     report = Report()
     tensors = list(plan(published, checkpoint, ternary_type, embedding_type, report))
-    with replacing(path) as partial:
+    with checksum.whole_file(path) as partial:
         writer = gguf.GGUFWriter(partial, published.config.architecture)
         gguf_file.add_keys(writer, published.config, card, ternary_type, tokenizer)
         for t in tensors:

@@ -16,8 +16,7 @@ from torch import nn
 
 from lm import arch
 from lm.arch.ternary import embedding_codes, weight_codes
-from lm.file import gguf_layout
-from lm.text.files import replacing
+from lm.file import checksum, gguf_layout
 
 ALIGNMENT = 32
 BLOCK = 256  # weights per TQ1_0 / TQ2_0 block
@@ -104,7 +103,7 @@ def write(path: Path, model: nn.Module, card: Card, ternary_type: str, tokenizer
         raise ValueError(f"the ternary type must be one of {', '.join(TERNARY_TYPES)}, found {ternary_type!r}")
     if not getattr(model.config, "ternary", True):
         raise ValueError("a model with model.ternary = false has no file format: it is there to teach (train.teacher)")
-    with replacing(path) as partial:
+    with checksum.whole_file(path) as partial:
         writer = gguf.GGUFWriter(partial, model.config.architecture)
         add_keys(writer, model.config, card, ternary_type, tokenizer)
         for name, array, raw_type in _tensors(model, ternary_type):
@@ -135,6 +134,7 @@ def add_keys(
         "general.quantization_version": gguf.GGML_QUANT_VERSION,
         **gguf_layout.keys_from_config(config),
         **(tokenizer or gguf_layout.BYTES),
+        checksum.KEY: checksum.ZEROS,
     }
     types = gguf_layout.keys_of(config.architecture)
     for key, value in values.items():  # general.architecture is the writer's own first key
@@ -185,7 +185,11 @@ def keys_of(reader: gguf.GGUFReader) -> dict:
 
 
 def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
-    """-> (key values, tensors as float32 arrays with the columns last, padding included)."""
+    """-> (key values, tensors as float32 arrays with the columns last, padding included).
+
+    ValueError if the file carries a checksum that is wrong.
+    """
+    checksum.check(path)
     reader = gguf.GGUFReader(path)
     keys, tensors = keys_of(reader), {}
     for tensor in reader.tensors:

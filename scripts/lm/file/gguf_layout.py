@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lm import arch
 from lm.arch import bitmamba2, hgrnbit, hnetbit
+from lm.file import checksum
 from lm.text.encoding import BOS, EOS
 
 # key -> type, in the order of FORMAT.md; "u32[]" is an array
@@ -150,7 +151,7 @@ PARTS = {"ternary": (".in_norm.weight", ".weight"), "embedding": (".weight", ".s
 
 def keys_of(architecture: str) -> dict[str, str]:
     """Every key a file of this architecture can have, and its type."""
-    return GENERAL_KEYS | ARCHITECTURE_KEYS[architecture] | TOKENIZER_KEYS
+    return GENERAL_KEYS | ARCHITECTURE_KEYS[architecture] | TOKENIZER_KEYS | {checksum.KEY: "string"}
 
 
 def tensor_names(architecture: str) -> list[str]:

@@ -18,8 +18,7 @@ from gguf import GGMLQuantizationType
 
 from lm import arch
 from lm.arch.hgrnbit import Config
-from lm.file import gguf_file, gguf_layout
-from lm.text.files import replacing
+from lm.file import checksum, gguf_file, gguf_layout
 
 # Flat presets of public byte-level models (3.5M, 20M, 85M) and of the MatMul-free language models (370M, 1.3B, 2.7B).
 PRESETS = {
@@ -217,8 +216,8 @@ def llama_keys(writer: gguf.GGUFWriter, config: Config, kind: str) -> None:
 
 def write(path: Path, config: Config, kind: str, architecture: str = "hgrnbit", seed: int = 0, name: str = "") -> None:
     """Writes the file; at any time one tensor is in memory. ValueError: a type or width that does not fit."""
-    with replacing(path) as partial:
-        _write(gguf.GGUFWriter(partial, architecture), config, kind, architecture, seed, name or path.stem)
+    with checksum.whole_file(path) as unfinished:
+        _write(gguf.GGUFWriter(unfinished, architecture), config, kind, architecture, seed, name or path.stem)
 
 
 def _write(writer: gguf.GGUFWriter, config: Config, kind: str, architecture: str, seed: int, name: str) -> None:

@@ -37,9 +37,6 @@ export type ModuleFactory = (options: {
 // The calls between a `buffer` view and its use must not allocate in the engine, and a slice bounds the shared buffer.
 const kSliceBytes = 1 << 16;
 
-// Beside the weights: one row in each of its forms, and what an allocator needs per block.
-const kWorkingMemory = 1 << 20;
-
 /** The engine reads a prompt in tiles of so many bytes. */
 export const kTileBytes = 16;
 
@@ -196,7 +193,6 @@ export class Engine {
 export class EngineLoader {
   readonly #module: MainModule;
   readonly #loader: Loader;
-  #reserved = false;
 
   constructor(module: MainModule) {
     this.#module = module;
@@ -207,7 +203,6 @@ export class EngineLoader {
   push(bytes: Uint8Array): number {
     return guarded(() => {
       for (let at = 0; at < bytes.length; at += kSliceBytes) {
-        this.#reserve();
         check(this.#loader.push(put(this.#module, bytes.subarray(at, at + kSliceBytes))));
       }
       return Number(this.#loader.bytesExpected());
@@ -229,14 +224,6 @@ export class EngineLoader {
 
   close(): void {
     this.#loader.delete();
-  }
-
-  /** As soon as the size is known: fail with an error now rather than stop the engine in the middle. */
-  #reserve(): void {
-    const needed = Number(this.#loader.memoryNeeded());
-    if (this.#reserved || needed === 0) return;
-    this.#reserved = true;
-    check(this.#module.reserve(needed + kWorkingMemory));
   }
 }
 
