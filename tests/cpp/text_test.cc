@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "text/documents.h"
 #include "text/sampler.h"
 #include "text/softmax.h"
 #include "text/utf8.h"
@@ -248,6 +251,35 @@ TEST(Sampler, ACopyContinuesWithTheSameBytes) {
   for (int i = 0; i < 100; ++i) ASSERT_EQ(copy.next(logits), sampler.next(logits));
 }
 
+TEST(Sampler, DrawsFromTheAllowedBytesAsIfThereWereNoOthers) {
+  ByteMask allowed;
+  for (const size_t byte : {3u, 17u, 64u, 127u, 128u, 255u}) allowed.add(byte);
+  std::vector<int32_t> logits = random_logits(5, 1.5);
+  expect_drawn_from(softmax(logits, 1, [&](size_t i) { return allowed.has(i); }), [&] {
+    Sampler sampler(kBytes, {.seed = 4});
+    std::vector<int> drawn(256);
+    for (int i = 0; i < 20000; ++i) ++drawn[sampler.next(logits, allowed.words())];
+    return drawn;
+  }());
+  for (const SampleOptions& options : {SampleOptions{.greedy = true}, SampleOptions{.top_k = 1},
+                                       SampleOptions{.top_p_q16 = 1}, SampleOptions{.min_p_q16 = 65535}}) {
+    size_t best = 3;
+    for (size_t i = 0; i < 256; ++i) best = allowed.has(i) && logits[i] > logits[best] ? i : best;
+    EXPECT_EQ(Sampler(kBytes, options).next(logits, allowed.words()), best);
+  }
+  std::ranges::fill(logits,
+                    std::numeric_limits<int32_t>::min());  // the lowest logit is still drawn where it is allowed
+  logits[0] = std::numeric_limits<int32_t>::max();
+  EXPECT_EQ(Sampler(kBytes, {.greedy = true}).next(logits, allowed.words()), 3u);
+  EXPECT_TRUE(allowed.has(Sampler(kBytes, {.top_k = 40, .seed = 9}).next(logits, allowed.words())));
+}
+
+TEST(SamplerDeathTest, AMaskThatAllowsNothingTraps) {
+  ByteMask only_bos;
+  only_bos.add(kBos);
+  EXPECT_DEATH(Sampler(kBytes, {}).next(random_logits(1, 1), only_bos.words()), "");
+}
+
 // The same bytes on every platform: pinned.
 TEST(Sampler, TheBytesOfASeedNeverChange) {
   SampleOptions options;
@@ -370,6 +402,43 @@ TEST(Utf8, ThePrefixEndsAtACharacter) {
   for (const auto& [size, prefix] : prefixes) EXPECT_EQ(valid_utf8_prefix(bytes_of(text).first(size)), prefix) << size;
 }
 
+TEST(Utf8Position, AllowsExactlyTheBytesThatCanBecomeACharacter) {
+  // What can follow a prefix, from all characters: the definition does not know the automaton.
+  std::map<std::string, std::vector<bool>> follow;
+  for (uint32_t c = 0; c < 0x110000; ++c) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    const std::string bytes = encode(c);
+    for (size_t n = 0; n < bytes.size(); ++n) {
+      std::vector<bool>& next = follow[bytes.substr(0, n)];
+      next.resize(256);
+      next[static_cast<uint8_t>(bytes[n])] = true;
+    }
+  }
+  for (auto& [prefix, next] : follow) {
+    Utf8Position position;
+    for (const uint8_t byte : bytes_of(prefix)) EXPECT_TRUE(position.push(byte));
+    EXPECT_EQ(position.at_boundary(), prefix.empty());
+    if (prefix.empty()) next[kEos] = true;
+    for (size_t byte = 0; byte < 256; ++byte) ASSERT_EQ(position.allowed().has(byte), next[byte]) << byte;
+  }
+}
+
+TEST(Utf8Position, BeginsAgainAfterIllFormedBytes) {
+  for (const char* ill : {"\x80", "\xff", "\xc3(", "\xf0\x9f\xff", "\xed\xa0\x80", "\xe2\x82\xc3\xa9"}) {
+    Utf8Position position;
+    bool well_formed = true;
+    for (const uint8_t byte : bytes_of(ill)) well_formed = position.push(byte) && well_formed;
+    EXPECT_FALSE(well_formed);
+    EXPECT_TRUE(position.at_boundary());
+  }
+  Utf8Position position;
+  position.push(0xE2);
+  EXPECT_FALSE(position.push(0xC3));  // ill-formed behind E2, and the first byte of another character
+  EXPECT_FALSE(position.at_boundary());
+  EXPECT_TRUE(position.push(0xA9));
+  EXPECT_TRUE(position.at_boundary());
+}
+
 TEST(Utf8Splitter, GivesTheSameTextHoweverTheBytesAreCut) {
   const std::string text = "z\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80!";
   for (size_t first = 0; first <= text.size(); ++first) {
@@ -402,6 +471,32 @@ TEST(Utf8Splitter, ReplacesEachIllFormedPartOnce) {
     got.clear();
     for (const uint8_t& byte : bytes_of(input)) got += bytewise.push({&byte, 1});
     EXPECT_EQ(got + bytewise.finish(), expected);
+  }
+}
+
+// ---- text files ----
+
+std::vector<uint8_t> from_hex(const std::string& hex) {
+  std::vector<uint8_t> bytes;
+  for (size_t i = 0; i < hex.size(); i += 2)
+    bytes.push_back(static_cast<uint8_t>(std::stoi(hex.substr(i, 2), nullptr, 16)));
+  return bytes;
+}
+
+TEST(Documents, AreWhatTheCasesOfEveryReaderSay) {
+  std::ifstream file(TERN_SOURCE_DIR "/tests/data/texts.json");
+  const nlohmann::json cases = nlohmann::json::parse(file);
+  EXPECT_GT(cases.size(), 10u);
+  for (const nlohmann::json& it : cases) {
+    const std::string name = it["name"];
+    const Result<std::vector<uint8_t>> tokens = read_documents(from_hex(it["file"]));
+    ASSERT_EQ(tokens.ok(), !it.contains("error")) << name;
+    if (tokens.ok()) {
+      EXPECT_EQ(tokens.value(), from_hex(it["tokens"])) << name;
+      EXPECT_EQ(raw_bytes(tokens.value()), it["raw_bytes"].get<uint64_t>()) << name;
+    } else {
+      EXPECT_NE(tokens.error().message.find(it["error"].get<std::string>()), std::string::npos) << name;
+    }
   }
 }
 

@@ -1,12 +1,42 @@
 """Text becomes the bytes that engine and training agree on, and only certain damage is repaired."""
 
+import json
 import lzma
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lm.text.corpus import articles, documents_of
 from lm.text.data import read_text
-from lm.text.encoding import EOS, encode, repair, text_files
+from lm.text.encoding import EOS, encode, raw_bytes, repair, text_files
+
+TEXTS = json.loads((Path(__file__).parents[1] / "data" / "texts.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("case", TEXTS, ids=lambda case: case["name"])
+def test_a_text_file_is_read_as_the_cases_say_that_every_reader_shares(case, tmp_path):
+    file = bytes.fromhex(case["file"])
+    if "error" in case:
+        with pytest.raises(ValueError, match=case["error"]):
+            encode(file)
+        return
+    assert encode(file).tobytes().hex() == case["tokens"]
+    assert raw_bytes(encode(file)) == case["raw_bytes"]
+    if file:
+        (tmp_path / "text.txt").write_bytes(file)
+        assert read_text(tmp_path / "text.txt").tobytes().hex() == case["tokens"]
+
+
+def test_documents_of_a_corpus_begin_behind_the_byte_order_mark_and_know_every_line_end(tmp_path):
+    for name, text in {
+        "lf": b"One.\n<|endoftext|>\nTwo.\n",
+        "crlf": b"\xef\xbb\xbfOne.\r\n<|endoftext|>\r\nTwo.\r\n",
+    }.items():
+        (tmp_path / f"{name}.txt").write_bytes(text)
+        assert list(documents_of(tmp_path / f"{name}.txt")) == ["One.\n", "Two.\n"]
+    (tmp_path / "wiki.txt").write_bytes(b" = One = \r\n a\r\n = Two = \r\n b\r\n")
+    assert len(list(documents_of(tmp_path / "wiki.txt", articles))) == 2
 
 
 def test_a_separator_line_becomes_the_single_byte_255():

@@ -53,19 +53,24 @@ def _shares(values: Sequence[float]) -> str:
 
 def sheet(report: dict) -> str:
     """One model: a line per number, as `tern eval` prints it."""
-    lines = (
+    lines = [
         ("bits per byte", f"{report['bits_per_byte']:.4f}"),
         ("perplexity per byte", f"{report['perplexity']:.4f}"),
+        ("bits per raw byte", f"{report['bits_per_raw_byte']:.4f}"),
         ("top-1 accuracy", f"{report['top1']:.4f}"),
         ("top-5 accuracy", f"{report['top5']:.4f}"),
         ("bytes", str(report["bytes"])),
+        ("raw bytes", str(report["raw_bytes"])),
         ("bytes per second", f"{report['bytes_per_second']:.0f}"),
-        ("samples", str(report["samples"])),
-        ("valid UTF-8", f"{report['utf8_valid']:.4f}"),
-        ("distinct 1-4, words", _shares(report["distinct_words"])),
-        ("distinct 1-4, bytes", _shares(report["distinct_bytes"])),
-        ("repeated word 4-grams", f"{report['repetition']:.4f}"),
-    )
+    ]
+    if report["samples"]:
+        lines += [
+            ("samples", str(report["samples"])),
+            ("valid UTF-8", f"{report['utf8_valid']:.4f}"),
+            ("distinct 1-4, words", _shares(report["distinct_words"])),
+            ("distinct 1-4, bytes", _shares(report["distinct_bytes"])),
+            ("repeated word 4-grams", f"{report['repetition']:.4f}"),
+        ]
     return "\n".join(f"{name:<22} {value}" for name, value in lines)
 
 
@@ -79,9 +84,9 @@ def comparison(reports: Sequence[dict]) -> str:
         "perplexity": lambda r: f"{r['perplexity']:.4f}",
         "top-1": lambda r: f"{r['top1']:.2%}",
         "top-5": lambda r: f"{r['top5']:.2%}",
-        "UTF-8": lambda r: f"{r['utf8_valid']:.0%}",
-        "distinct 1-4, words": lambda r: " ".join(f"{x:.2f}" for x in r["distinct_words"]),
-        "repeated": lambda r: f"{r['repetition']:.2%}",
+        "UTF-8": lambda r: f"{r['utf8_valid']:.0%}" if r["samples"] else "",
+        "distinct 1-4, words": lambda r: " ".join(f"{x:.2f}" for x in r.get("distinct_words", ())),
+        "repeated": lambda r: f"{r['repetition']:.2%}" if r["samples"] else "",
         "bytes/s": lambda r: f"{r['bytes_per_second']:,.0f}",
     }
     rows = [[cell(report) for cell in columns.values()] for report in sorted(reports, key=lambda r: r["bits_per_byte"])]

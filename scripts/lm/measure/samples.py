@@ -63,8 +63,10 @@ def measure(samples: Sequence[bytes]) -> dict:
 
     distinct_words and distinct_bytes [4]: different n-grams among all, n = 1..4, over all samples together (distinct-n,
     Li et al. 2016, arXiv 1510.03055), repetition: share of 4-grams of words that were there before in the same sample
-    (seq-rep-4, Welleck et al. 2020, arXiv 1908.04319).
+    (seq-rep-4, Welleck et al. 2020, arXiv 1908.04319). Of no samples nothing but their number.
     """
+    if not samples:
+        return {"samples": 0}
     words = [sample.split() for sample in samples]
     repeats = [list(_grams(text, MAX_GRAM)) for text in words]
     return {

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lm.text.encoding import BOS
+from lm.text.encoding import BOS, raw_bytes
 
 
 @torch.no_grad()
@@ -18,8 +18,8 @@ def score(model: nn.Module, tokens: np.ndarray, part: int = 2048, progress=iter)
     """Every byte is predicted from all bytes before it, BOS first; the state is never reset between documents.
 
     tokens: uint8, see lm/text/encoding.py. part: bytes per forward pass; the result does not depend on it.
-    -> bits_per_byte, perplexity (per byte), top1 and top5 (share of bytes among the most probable), bytes,
-    bytes_per_second.
+    -> bits_per_byte, bits_per_raw_byte and raw_bytes (a document end counts as the 14 bytes of its line), perplexity (per
+    byte), top1 and top5 (share of bytes among the most probable), bytes, bytes_per_second.
     """
     if tokens.size == 0:
         raise ValueError("the text to score is empty")
@@ -37,6 +37,8 @@ def score(model: nn.Module, tokens: np.ndarray, part: int = 2048, progress=iter)
     bits = nats / math.log(2) / tokens.size
     return {
         "bits_per_byte": bits,
+        "bits_per_raw_byte": bits * tokens.size / raw_bytes(tokens),
+        "raw_bytes": raw_bytes(tokens),
         "perplexity": 2**bits,
         "top1": top1 / tokens.size,
         "top5": top5 / tokens.size,

@@ -7,6 +7,7 @@ byte 255 (.bin; training and scripts/evaluate.py read it without copying it into
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import lzma
 import re
@@ -39,7 +40,7 @@ def lines(path: Path) -> Iterator[str]:
     with opener(path, "rb") as file:
         for line in file:
             try:
-                yield line.decode("utf-8")
+                yield line.removeprefix(b"" if offset else codecs.BOM_UTF8).decode("utf-8")
             except UnicodeDecodeError as fault:
                 place = f"byte {offset + fault.start} is 0x{line[fault.start]:02x}"
                 raise ValueError(f"{path} is not UTF-8 text: {place}; convert it first") from None
@@ -62,7 +63,7 @@ def articles(text: Iterable[str]) -> Iterator[list[str]]:
     """Lines of a WikiText file -> its articles, each with its title."""
     document = []
     for line in text:
-        if _ARTICLE.match(line.rstrip("\n")):
+        if _ARTICLE.match(line.rstrip("\r\n")):
             yield document
             document = []
         document.append(line)

@@ -26,10 +26,13 @@ def read_text(path: str | Path) -> np.ndarray:
         return np.memmap(path, dtype=np.uint8, mode="r")
     raw = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
     try:
+        tokens = encode(raw)
         raw.decode("utf-8")
     except UnicodeDecodeError as fault:
         raise ValueError(f"{path}: not UTF-8 at byte {fault.start}; convert it first") from None
-    return encode(raw)
+    except ValueError as fault:
+        raise ValueError(f"{path}: {fault}") from None
+    return tokens
 
 
 class Documents:

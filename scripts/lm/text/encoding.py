@@ -1,11 +1,12 @@
-"""Text files before training: what a document is, and repair of the faults that public sets have.
+"""Text files before training: their tokens, by the rules of "Text files" in models/FORMAT.md, and repair of the faults
 
-A line `<|endoftext|>` ends a document. For a model the line, with its newline, is the one byte 255; nothing else is
-inserted. `tern eval` reads text in the same way. What is made of whole texts is in lm/text/corpus.py.
+that public sets have. `tern` reads text in the same way (cpp/text/documents.cc). What is made of whole texts is in
+lm/text/corpus.py.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 BOS, EOS = 254, 255  # before a text and after a document; neither occurs in UTF-8
 SEPARATOR = "<|endoftext|>"
+OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # the other one begins like the first
 _SEPARATOR_LINE = re.compile(rb"^<\|endoftext\|>(?:\n|\Z)", re.MULTILINE)
 
 # The characters that the bytes 0x80..0xBF become when UTF-8 is read as Windows-1252 (five of them are undefined there
@@ -23,9 +25,17 @@ _CONTINUATION = "".join(chr(b) if b in _UNDEFINED else bytes([b]).decode("cp1252
 _MOJIBAKE = re.compile(f"[\u00c2-\u00c5][{re.escape(_CONTINUATION)}]|\u00e2\u20ac[{re.escape(_CONTINUATION)}]?")
 
 
-def encode(text: bytes) -> np.ndarray:
-    """The bytes of a text file -> uint8 tokens: separator lines become EOS, everything else stays."""
+def encode(file: bytes) -> np.ndarray:
+    """The bytes of a text file -> uint8 tokens. ValueError for UTF-16 and UTF-32."""
+    if file.startswith(OTHER_MARKS):
+        raise ValueError("expected UTF-8, found the byte order mark of UTF-16 or UTF-32; convert it first")
+    text = file.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
     return np.frombuffer(_SEPARATOR_LINE.sub(bytes([EOS]), text), dtype=np.uint8)
+
+
+def raw_bytes(tokens: np.ndarray) -> int:
+    """Bytes of the text these tokens are made of, with LF line ends: EOS stands for a line of 14 bytes."""
+    return int(tokens.size + len(SEPARATOR) * np.count_nonzero(tokens == EOS))
 
 
 def repair(text: str) -> str:
