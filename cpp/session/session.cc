@@ -35,7 +35,8 @@ Result<std::shared_ptr<const Model>> ModelLoader::finish() {
   if (impl_->state.ok()) impl_->state = impl_->reader.finish();
   if (!impl_->state.ok()) return impl_->state.error();
   impl_->state = error_f(ErrorCode::kBadState, "this loader has already delivered its model: use a new one");
-  return impl_->builder.finish(impl_->reader.fingerprint(), impl_->reader.bytes_expected());
+  return impl_->builder.finish(impl_->reader.fingerprint(), impl_->reader.bytes_expected(),
+                               impl_->reader.has_checksum());
 }
 
 uint64_t ModelLoader::bytes_expected() const { return impl_->reader.bytes_expected(); }

@@ -34,7 +34,7 @@ Result<std::vector<uint8_t>> read_documents(std::span<const uint8_t> file) {
     text.remove_prefix(end + (has_end ? 1 : 0));
     if (has_end && line.ends_with('\r')) line.remove_suffix(1);
     if (line == kSeparator) {
-      tokens.push_back(kEos);
+      tokens.push_back(static_cast<uint8_t>(kBytes.eos));
       continue;
     }
     tokens.insert(tokens.end(), line.begin(), line.end());
@@ -44,7 +44,7 @@ Result<std::vector<uint8_t>> read_documents(std::span<const uint8_t> file) {
 }
 
 uint64_t raw_bytes(std::span<const uint8_t> tokens) {
-  const auto ends = static_cast<uint64_t>(std::ranges::count(tokens, kEos));
+  const auto ends = static_cast<uint64_t>(std::ranges::count(tokens, kBytes.eos));
   return tokens.size() + ends * kSeparator.size();  // and its line end instead of the token
 }
 

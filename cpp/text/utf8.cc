@@ -34,7 +34,7 @@ constexpr Row kRows[] = {
 constexpr std::array<ByteMask, kStates> make_masks() {
   std::array<ByteMask, kStates> masks;
   for (const Row& row : kRows) masks[row.state].add_range(row.first, row.last);
-  masks[kBoundary].add(kEos);
+  masks[kBoundary].add(kBytes.eos);
   return masks;
 }
 constexpr std::array<ByteMask, kStates> kAllowed = make_masks();

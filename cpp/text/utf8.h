@@ -21,7 +21,7 @@ class Utf8Position {
   /// No character is unfinished.
   bool at_boundary() const { return state_ == 0; }
 
-  /// The bytes that push() answers true to; kEos besides, where a character may begin.
+  /// The bytes that push() answers true to; 255 besides, where a character may begin.
   const ByteMask& allowed() const;
 
  private:

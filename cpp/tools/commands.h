@@ -5,6 +5,7 @@
 
 #include "base/result.h"
 #include "tools/options.h"
+#include "tools/output.h"
 
 namespace tern {
 
@@ -13,7 +14,7 @@ struct Command {
   const char* name;
   const char* usage;
   std::span<const Option> options;
-  Result<void> (*run)(const Arguments&);
+  Result<void> (*run)(const Arguments&, Output& out);
 };
 extern const Command kGenerateCommand;
 extern const Command kEvalCommand;

@@ -1,4 +1,6 @@
 // eval.cc: `tern eval` measures how well a model predicts a text file, and how varied the texts are that it writes.
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -7,6 +9,7 @@
 #include <vector>
 
 #include "session/session.h"
+#include "text/documents.h"
 #include "tools/commands.h"
 #include "tools/files.h"
 #include "tools/json.h"
@@ -28,9 +31,13 @@ constexpr Option kOptions[] = {
 
 constexpr size_t kSlice = 4096;  // bytes between two updates of the progress bar
 constexpr uint64_t kSampleBytes = 512;
-constexpr std::string_view kPrompts[] = {"", "Once upon a time", "The ", "One day"};  // as in scripts/lm/measure/samples.py
+constexpr std::string_view kPrompts[] = {"", "Once upon a time", "The ",
+                                         "One day"};  // as in scripts/lm/measure/samples.py
 
+/// For people who watch: nothing where stderr is a file.
 void draw_progress(uint64_t done, uint64_t total) {
+  static const bool kIsWatched = isatty(STDERR_FILENO) == 1;
+  if (!kIsWatched) return;
   constexpr uint64_t kWidth = 40;
   const uint64_t filled = total == 0 ? kWidth : done * kWidth / total;
   std::fprintf(stderr, "\r[%-40s] %3llu %%", std::string(filled, '#').c_str(),
@@ -41,11 +48,14 @@ void draw_progress(uint64_t done, uint64_t total) {
 
 struct Evaluation {
   Score score;
+  uint64_t raw_bytes = 0;  // of the text in a file, where a document end takes 14
   double seconds = 0;
   SampleMetrics samples;
 
   double per_byte(double total) const { return score.bytes == 0 ? 0 : total / static_cast<double>(score.bytes); }
-  double bits_per_byte() const { return per_byte(static_cast<double>(score.bits_q32) / 4294967296.0); }
+  double bits() const { return static_cast<double>(score.bits_q32) / 4294967296.0; }
+  double bits_per_byte() const { return per_byte(bits()); }
+  double bits_per_raw_byte() const { return raw_bytes == 0 ? 0 : bits() / static_cast<double>(raw_bytes); }
   double bytes_per_second() const { return seconds > 0 ? static_cast<double>(score.bytes) / seconds : 0; }
 };
 
@@ -73,6 +83,7 @@ Result<std::vector<std::vector<uint8_t>>> generate_samples(Session& session, uin
     session.feed({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
     SampleOptions options;
     options.seed = n;
+    options.raw = true;
     const Result<void> started = session.start(options, kSampleBytes);
     if (!started.ok()) return started.error();
     std::vector<uint8_t>& sample = samples.emplace_back(kSampleBytes);
@@ -103,35 +114,41 @@ std::string joined(std::span<const double> shares) {
   return text;
 }
 
-void print_json(const Evaluation& e, double top1, double top5) {
+void print_json(Output& out, const Evaluation& e, double top1, double top5) {
   JsonWriter json;
   json.open('{').key("bits_per_byte").real(e.bits_per_byte()).key("perplexity").real(std::exp2(e.bits_per_byte()));
   json.key("top1").real(top1).key("top5").real(top5).key("bytes").unsigned_integer(e.score.bytes);
+  json.key("bits_per_raw_byte").real(e.bits_per_raw_byte()).key("raw_bytes").unsigned_integer(e.raw_bytes);
   json.key("bytes_per_second").real(e.bytes_per_second());
   json.key("bits_q32").text(std::to_string(e.score.bits_q32));
-  json.key("utf8_valid").real(e.samples.utf8_valid).key("samples").unsigned_integer(e.samples.samples);
-  json.key("distinct_words").open('[');
-  for (const double share : e.samples.distinct_words) json.real(share);
-  json.close(']').key("distinct_bytes").open('[');
-  for (const double share : e.samples.distinct_bytes) json.real(share);
-  json.close(']').key("repetition").real(e.samples.repetition).close('}');
-  std::printf("%s\n", json.result().c_str());
+  json.key("samples").unsigned_integer(e.samples.samples);
+  if (e.samples.samples > 0) {  // of no samples nothing can be said
+    json.key("utf8_valid").real(e.samples.utf8_valid).key("distinct_words").open('[');
+    for (const double share : e.samples.distinct_words) json.real(share);
+    json.close(']').key("distinct_bytes").open('[');
+    for (const double share : e.samples.distinct_bytes) json.real(share);
+    json.close(']').key("repetition").real(e.samples.repetition);
+  }
+  out.print("%s\n", json.close('}').result().c_str());
 }
 
-void print_table(const Evaluation& e, double top1, double top5) {
-  std::printf("bits per byte          %.4f\nperplexity per byte    %.4f\n", e.bits_per_byte(),
-              std::exp2(e.bits_per_byte()));
-  std::printf("top-1 accuracy         %.4f\ntop-5 accuracy         %.4f\n", top1, top5);
-  std::printf("bytes                  %llu\nbytes per second       %.0f\n",
-              static_cast<unsigned long long>(e.score.bytes), e.bytes_per_second());
-  std::printf("samples                %llu\nvalid UTF-8            %.4f\n",
-              static_cast<unsigned long long>(e.samples.samples), e.samples.utf8_valid);
-  std::printf("distinct 1-4, words    %s\n", joined(e.samples.distinct_words).c_str());
-  std::printf("distinct 1-4, bytes    %s\n", joined(e.samples.distinct_bytes).c_str());
-  std::printf("repeated word 4-grams  %.4f\n", e.samples.repetition);
+void print_table(Output& out, const Evaluation& e, double top1, double top5) {
+  out.print("bits per byte          %.4f\nperplexity per byte    %.4f\n", e.bits_per_byte(),
+            std::exp2(e.bits_per_byte()));
+  out.print("bits per raw byte      %.4f\n", e.bits_per_raw_byte());
+  out.print("top-1 accuracy         %.4f\ntop-5 accuracy         %.4f\n", top1, top5);
+  out.print("bytes                  %llu\nraw bytes              %llu\nbytes per second       %.0f\n",
+            static_cast<unsigned long long>(e.score.bytes), static_cast<unsigned long long>(e.raw_bytes),
+            e.bytes_per_second());
+  if (e.samples.samples == 0) return;
+  out.print("samples                %llu\nvalid UTF-8            %.4f\n",
+            static_cast<unsigned long long>(e.samples.samples), e.samples.utf8_valid);
+  out.print("distinct 1-4, words    %s\n", joined(e.samples.distinct_words).c_str());
+  out.print("distinct 1-4, bytes    %s\n", joined(e.samples.distinct_bytes).c_str());
+  out.print("repeated word 4-grams  %.4f\n", e.samples.repetition);
 }
 
-Result<void> run_eval(const Arguments& arguments) {
+Result<void> run_eval(const Arguments& arguments, Output& out) {
   const Result<std::string> model_path = arguments.required("--model");
   if (!model_path.ok()) return model_path.error();
   const Result<std::string> text_path = arguments.required("--text");
@@ -151,10 +168,11 @@ Result<void> run_eval(const Arguments& arguments) {
 
   Session session(model.value());
   Evaluation evaluation;
+  evaluation.raw_bytes = raw_bytes(text);
   const Result<void> scored = score_text(session, text, evaluation);
   if (!scored.ok()) return scored;
   if (arguments.has("--sample-file")) {
-    const Result<std::vector<uint8_t>> samples = read_tokens(arguments.text("--sample-file"));
+    const Result<std::vector<uint8_t>> samples = read_text(arguments.text("--sample-file"));
     if (!samples.ok()) return samples.error();
     evaluation.samples = measure_samples(split_documents(samples.value()));
   } else {
@@ -164,7 +182,7 @@ Result<void> run_eval(const Arguments& arguments) {
   }
   const double top1 = evaluation.per_byte(static_cast<double>(evaluation.score.top1));
   const double top5 = evaluation.per_byte(static_cast<double>(evaluation.score.top5));
-  (arguments.has("--json") ? print_json : print_table)(evaluation, top1, top5);
+  (arguments.has("--json") ? print_json : print_table)(out, evaluation, top1, top5);
   return {};
 }
 

@@ -9,30 +9,10 @@
 
 #include "base/vocabulary.h"
 #include "session/session.h"
+#include "text/documents.h"
 #include "text/utf8.h"
 
 namespace tern {
-namespace {
-
-constexpr std::string_view kSeparator = "<|endoftext|>";
-
-/// As the model saw texts in training: a separator line is one end-of-text byte, its line end belongs to it.
-std::vector<uint8_t> with_document_ends(std::string_view text) {
-  std::vector<uint8_t> bytes;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    const size_t used = std::min(end + 1, text.size());
-    if (text.substr(0, end) == kSeparator) {
-      bytes.push_back(static_cast<uint8_t>(kBytes.eos));
-    } else {
-      bytes.insert(bytes.end(), text.begin(), text.begin() + static_cast<std::ptrdiff_t>(used));
-    }
-    text.remove_prefix(used);
-  }
-  return bytes;
-}
-
-}  // namespace
 
 Result<void> for_each_piece(const std::string& path, const std::function<Result<void>(std::span<const uint8_t>)>& use) {
   const auto failed = [&] { return error_f(ErrorCode::kBadFile, "%s: %s", path.c_str(), std::strerror(errno)); };
@@ -58,17 +38,33 @@ Result<std::vector<uint8_t>> read_file(const std::string& path) {
   return bytes;
 }
 
-Result<std::vector<uint8_t>> read_tokens(const std::string& path) {
-  const Result<std::vector<uint8_t>> file = read_file(path);
-  if (!file.ok()) return file.error();
-  if (file.value().empty()) return error_f(ErrorCode::kBadFile, "%s: the file is empty", path.c_str());
-  return with_document_ends({reinterpret_cast<const char*>(file.value().data()), file.value().size()});
+namespace {
+
+Result<std::vector<uint8_t>> read_what_is_not_empty(const std::string& path) {
+  Result<std::vector<uint8_t>> file = read_file(path);
+  if (file.ok() && file.value().empty()) return error_f(ErrorCode::kBadFile, "%s: the file is empty", path.c_str());
+  return file;
+}
+
+Result<std::vector<uint8_t>> documents_in(const std::string& path, std::span<const uint8_t> file) {
+  Result<std::vector<uint8_t>> tokens = read_documents(file);
+  if (tokens.ok()) return tokens;
+  return error_f(tokens.error().code, "%s: %s", path.c_str(), tokens.error().message.c_str());
+}
+
+}  // namespace
+
+Result<std::vector<uint8_t>> read_text(const std::string& path) {
+  const Result<std::vector<uint8_t>> file = read_what_is_not_empty(path);
+  return file.ok() ? documents_in(path, file.value()) : file;
 }
 
 Result<std::vector<uint8_t>> read_text_file(const std::string& path) {
-  Result<std::vector<uint8_t>> file = read_file(path);
-  if (!file.ok()) return file.error();
+  const Result<std::vector<uint8_t>> file = read_what_is_not_empty(path);
+  if (!file.ok()) return file;
   const bool prepared = std::string_view(path).ends_with(".bin");
+  Result<std::vector<uint8_t>> tokens = prepared ? file : documents_in(path, file.value());
+  if (!tokens.ok()) return tokens;
   std::span<const uint8_t> rest = file.value();
   while (!rest.empty()) {  // a prepared text is UTF-8 between its document ends
     const auto end = prepared ? std::ranges::find(rest, kBytes.eos) : rest.end();
@@ -79,9 +75,7 @@ Result<std::vector<uint8_t>> read_text_file(const std::string& path) {
     }
     rest = rest.subspan(std::min(document.size() + 1, rest.size()));
   }
-  if (!prepared) return read_tokens(path);
-  if (file.value().empty()) return error_f(ErrorCode::kBadFile, "%s: the file is empty", path.c_str());
-  return file;
+  return tokens;
 }
 
 Result<std::shared_ptr<const Model>> load_model(const std::string& path) {

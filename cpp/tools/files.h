@@ -18,10 +18,10 @@ Result<void> for_each_piece(const std::string& path, const std::function<Result<
 
 Result<std::vector<uint8_t>> read_file(const std::string& path);
 
-/// The tokens of a file as models see texts: a line <|endoftext|> is the one byte 255.  The file may be anything.
-Result<std::vector<uint8_t>> read_tokens(const std::string& path);
+/// The tokens of a text file, see text/documents.h; bytes that are not UTF-8 stay.
+Result<std::vector<uint8_t>> read_text(const std::string& path);
 
-/// The same for a text; bytes that are not UTF-8 are an error: the file is no text, or of another encoding.
+/// The same, but bytes that are not UTF-8 are an error: the file is no text, or of another encoding.
 /// A name that ends in .bin is a prepared text: its documents already end with 255 (scripts/prepare_data.py writes
 /// it).
 Result<std::vector<uint8_t>> read_text_file(const std::string& path);

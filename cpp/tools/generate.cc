@@ -34,6 +34,7 @@ constexpr Option kOptions[] = {
     {"--min-p", "P", "drop bytes less likely than P times the likeliest (0)"},
     {"--repetition-penalty", "R", "1 to 10, over the last 256 bytes (1)"},
     {"--greedy", nullptr, "always the likeliest byte"},
+    {"--raw", nullptr, "also bytes that do not continue well-formed UTF-8"},
     kThreadsOption,
 };
 
@@ -47,20 +48,18 @@ struct Settings {
   SampleOptions options;
   uint64_t max_bytes = 400;
   uint64_t samples = 1;
-  std::FILE* out = stdout;
+  Output* out = nullptr;
 };
 
 /// One continuation, written as it comes.
-Result<void> stream(Session& session, const SampleOptions& options, uint64_t max_bytes, std::FILE* out) {
-  Result<void> started = session.start(options, max_bytes);
-  if (!started.ok()) return started;
+Result<void> stream(Session& session, const SampleOptions& options, uint64_t max_bytes, Output& out) {
+  Result<void> done = session.start(options, max_bytes);
   uint8_t slice[kSlice];
-  while (session.finish_state() == Finish::kNotFinished) {
-    const size_t size = session.generate(slice);
-    if (std::fwrite(slice, 1, size, out) != size) return error_f(ErrorCode::kBadState, "the output cannot be written");
-    std::fflush(out);
+  while (done.ok() && session.finish_state() == Finish::kNotFinished) {
+    out.write_text(std::span(slice).first(session.generate(slice)));
+    done = out.flush();
   }
-  return {};
+  return done;
 }
 
 /// Continuations of one prompt, all of them a byte further at a time.
@@ -93,14 +92,15 @@ Result<void> continue_prompt(const Settings& settings, const std::string& prompt
   Session session(settings.model);
   session.feed({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
   const auto begin = [&](uint64_t seed) {
-    if (with_headings) std::fprintf(settings.out, "--- seed %llu\n", static_cast<unsigned long long>(seed));
-    std::fwrite(prompt.data(), 1, prompt.size(), settings.out);
+    if (with_headings) settings.out->print("--- seed %llu\n", static_cast<unsigned long long>(seed));
+    settings.out->write_text(prompt);
   };
   if (settings.samples == 1) {
     begin(settings.options.seed);
-    Result<void> done = stream(session, settings.options, settings.max_bytes, settings.out);
-    if (done.ok()) std::fputc('\n', settings.out);
-    return done;
+    const Result<void> done = stream(session, settings.options, settings.max_bytes, *settings.out);
+    if (!done.ok()) return done;
+    settings.out->write_text("\n");
+    return settings.out->flush();
   }
   const std::vector<uint8_t> after_prompt = session.save();
   for (uint64_t first = 0; first < settings.samples; first += kTile) {
@@ -110,25 +110,21 @@ Result<void> continue_prompt(const Settings& settings, const std::string& prompt
     if (!texts.ok()) return texts.error();
     for (size_t n = 0; n < count; ++n) {
       begin(seed + n);
-      const std::string& text = texts.value()[n];
-      if (std::fwrite(text.data(), 1, text.size(), settings.out) != text.size()) {
-        return error_f(ErrorCode::kBadState, "the output cannot be written");
-      }
-      std::fputc('\n', settings.out);
+      settings.out->write_text(texts.value()[n] + "\n");
     }
-    std::fflush(settings.out);
+    Result<void> written = settings.out->flush();
+    if (!written.ok()) return written;
   }
   return {};
 }
 
 Result<void> continue_prompt_file(const Settings& settings, const std::string& path) {
-  const Result<std::vector<uint8_t>> file = read_file(path);
+  const Result<std::vector<uint8_t>> file = read_text(path);
   if (!file.ok()) return file.error();
   std::string_view text(reinterpret_cast<const char*>(file.value().data()), file.value().size());
   while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    std::string line(text.substr(0, end));
-    if (line.ends_with('\r')) line.pop_back();
+    const size_t end = std::min(text.find_first_of("\n\xFF"), text.size());  // 255 was a line of its own
+    const std::string line(text.substr(0, end));
     text.remove_prefix(std::min(end + 1, text.size()));
     if (line.empty()) continue;
     Result<void> done = continue_prompt(settings, line, true);
@@ -145,15 +141,15 @@ Result<bool> run_interactive_command(Settings& settings, const std::string& line
   Result<void> set;
   if (name == "quit") return false;
   if (name == "temp") {
-    set = set_sample_option(settings.options, "temperature", value);
+    set = set_sample_option(settings.options, "temperature", value, "/temp");
   } else if (name == "topk") {
-    set = set_sample_option(settings.options, "top-k", value);
+    set = set_sample_option(settings.options, "top-k", value, "/topk");
   } else if (name == "topp") {
-    set = set_sample_option(settings.options, "top-p", value);
+    set = set_sample_option(settings.options, "top-p", value, "/topp");
   } else if (name == "greedy" || name == "sample") {
     settings.options.greedy = name == "greedy";
   } else if (name == "max") {
-    const Result<uint64_t> bytes = parse_integer("max", value, 1, UINT64_MAX);
+    const Result<uint64_t> bytes = parse_integer("/max", value, 1, UINT64_MAX);
     if (!bytes.ok()) return bytes.error();
     settings.max_bytes = bytes.value();
   } else {
@@ -168,6 +164,7 @@ Result<void> interact(Settings settings) {
   std::fputs(kInteractiveHelp, stderr);
   std::string line;
   while (std::fputs("> ", stderr), std::getline(std::cin, line)) {
+    if (line.ends_with('\r')) line.pop_back();
     if (line.empty()) continue;
     if (line.front() == '/') {
       const Result<bool> go_on = run_interactive_command(settings, line);
@@ -186,10 +183,11 @@ Result<void> interact(Settings settings) {
 Result<void> read_options(const Arguments& arguments, Settings& settings) {
   for (const char* name : {"--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty", "--seed"}) {
     if (!arguments.has(name)) continue;
-    Result<void> set = set_sample_option(settings.options, name + 2, arguments.text(name));
+    Result<void> set = set_sample_option(settings.options, name + 2, arguments.text(name), name);
     if (!set.ok()) return set;
   }
   settings.options.greedy = arguments.has("--greedy");
+  settings.options.raw = arguments.has("--raw");
   const Result<uint64_t> max_bytes = arguments.integer("--max-bytes", settings.max_bytes, 1, UINT64_MAX);
   if (!max_bytes.ok()) return max_bytes.error();
   settings.max_bytes = max_bytes.value();
@@ -204,12 +202,20 @@ Result<void> read_options(const Arguments& arguments, Settings& settings) {
   return {};
 }
 
-Result<void> run_generate(const Arguments& arguments) {
+Result<void> run_generate(const Arguments& arguments, Output& standard_output) {
   Settings settings;
   const Result<std::string> path = arguments.required("--model");
   if (!path.ok()) return path.error();
   Result<void> done = read_options(arguments, settings);
   if (!done.ok()) return done;
+  std::optional<Output> file;
+  if (arguments.has("--output")) {
+    const std::string inputs[] = {path.value(), arguments.text("--prompt-file")};
+    Result<Output> opened = Output::file(arguments.text("--output"), inputs);
+    if (!opened.ok()) return error_f(opened.error().code, "--output: %s", opened.error().message.c_str());
+    file.emplace(std::move(opened).value());
+  }
+  settings.out = file ? &*file : &standard_output;
   const Result<std::shared_ptr<const Model>> model = load_model(path.value());
   if (!model.ok()) return model.error();
   done = use_threads(arguments, model.value());
@@ -219,18 +225,10 @@ Result<void> run_generate(const Arguments& arguments) {
     settings.options.seed = std::random_device()();
     std::fprintf(stderr, "seed %llu\n", static_cast<unsigned long long>(settings.options.seed));
   }
-
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> output(nullptr, &std::fclose);
-  if (arguments.has("--output")) {
-    output.reset(std::fopen(arguments.text("--output").c_str(), "wb"));
-    if (output == nullptr) {
-      return error_f(ErrorCode::kBadState, "--output: %s cannot be written", arguments.text("--output").c_str());
-    }
-    settings.out = output.get();
-  }
-  if (arguments.has("--interactive")) return interact(settings);
-  if (arguments.has("--prompt-file")) return continue_prompt_file(settings, arguments.text("--prompt-file"));
-  return continue_prompt(settings, arguments.text("--prompt"), settings.samples > 1);
+  done = arguments.has("--interactive")   ? interact(settings)
+         : arguments.has("--prompt-file") ? continue_prompt_file(settings, arguments.text("--prompt-file"))
+                                          : continue_prompt(settings, arguments.text("--prompt"), settings.samples > 1);
+  return done.ok() && file ? file->finish() : done;
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 // golden.cc: the program tern_golden prints what the engine computes for a prompt, exactly, as JSON for golden files.
 #include <algorithm>
-#include <cstdio>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -15,6 +14,7 @@
 #include "tools/files.h"
 #include "tools/json.h"
 #include "tools/options.h"
+#include "tools/output.h"
 #include "tools/threads.h"
 
 namespace tern {
@@ -43,7 +43,8 @@ constexpr Option kOptions[] = {
 };
 
 constexpr const char* kOutput =
-    "\nSPEC: NAME=VALUE,... with the names greedy (true), temperature, top-k, top-p, min-p, repetition-penalty, seed\n"
+    "\nSPEC: NAME=VALUE,... with the names greedy and raw (true), temperature, top-k, top-p, min-p, "
+    "repetition-penalty, seed\n"
     "and max-bytes (64), e.g. temperature=0.8,top-k=40,seed=7 or greedy,max-bytes=100\n"
     "\noutput: one JSON object with\n"
     "  kernel, architecture, stages (of chunking, 0 in a flat model), fingerprint (16 hex digits)\n"
@@ -187,7 +188,7 @@ Result<void> write_generation(const std::shared_ptr<const Model>& model, const s
       if (!number.ok()) return number.error();
       max_bytes = number.value();
     } else {
-      Result<void> set = set_sample_option(options, name, value);
+      Result<void> set = set_sample_option(options, name, value, name);
       if (!set.ok()) return set;
     }
   }
@@ -252,7 +253,7 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   return {};
 }
 
-Result<void> evaluate_lines(std::istream& lines) {
+Result<void> evaluate_lines(std::istream& lines, Output& out) {
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
     std::string name;
@@ -264,33 +265,31 @@ Result<void> evaluate_lines(std::istream& lines) {
       return error_f(ErrorCode::kBadOption, "expected the name of an operation, found \"%s\"", name.c_str());
     std::string text;
     for (const int64_t output : *outputs) text.append(std::to_string(output)).push_back(' ');
-    std::printf("%s\n", text.c_str());
+    out.write(text + "\n");
   }
   return {};
 }
 
-int run(std::span<char* const> words) {
-  for (const char* word : words) {
-    if (std::string_view(word) == "--help") {
-      std::fputs((help_text(kUsage, kOptions) + kOutput).c_str(), stdout);
-      return 0;
-    }
+Result<void> run(std::span<char* const> words, Output& out) {
+  for (const std::string_view word : words) {
+    if (word != "--help" && word != "-h") continue;
+    out.write(help_text(kUsage, kOptions) + kOutput);
+    return {};
   }
   const Result<Arguments> arguments = Arguments::parse(words, kOptions);
+  if (!arguments.ok()) return arguments.error();
+  if (arguments.value().has("--evaluate")) return evaluate_lines(std::cin, out);
   JsonWriter json;
-  const bool evaluates = arguments.ok() && arguments.value().has("--evaluate");
-  const Result<void> written = !arguments.ok() ? Result<void>(arguments.error())
-                               : evaluates     ? evaluate_lines(std::cin)
-                                               : write_all(arguments.value(), json);
-  if (!written.ok()) {
-    std::fprintf(stderr, "tern_golden: %s\n", written.error().message.c_str());
-    return written.error().code == ErrorCode::kBadOption ? 2 : 1;
-  }
-  if (!evaluates) std::printf("%s\n", json.result().c_str());
-  return 0;
+  Result<void> done = write_all(arguments.value(), json);
+  if (done.ok()) out.write(json.result() + "\n");
+  return done;
 }
 
 }  // namespace
 }  // namespace tern
 
-int main(int argc, char** argv) { return tern::run({argv + 1, static_cast<size_t>(argc - 1)}); }
+int main(int argc, char** argv) {
+  return tern::run_program("tern_golden", [&](tern::Output& out) {
+    return tern::run({argv + std::min(argc, 1), static_cast<size_t>(std::max(argc - 1, 0))}, out);
+  });
+}

@@ -1,5 +1,4 @@
 // inspect.cc: `tern inspect` shows what is in a model file and what it becomes in memory.
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -27,27 +26,30 @@ double percent(uint64_t part, const MatrixInfo& matrix) {
   return 100.0 * static_cast<double>(part) / (static_cast<double>(matrix.rows) * static_cast<double>(matrix.cols));
 }
 
-void print_text(const ModelInfo& info) {
-  std::printf("%s (%s), %llu parameters\n", info.name.c_str(), info.architecture.c_str(),
-              static_cast<unsigned long long>(info.parameters));
-  std::printf("file %llu bytes, weights in memory %llu, state per conversation %llu, fingerprint %s\n\n",
-              static_cast<unsigned long long>(info.file_bytes), static_cast<unsigned long long>(info.packed_bytes),
-              static_cast<unsigned long long>(info.state_bytes), to_hex(info.fingerprint).c_str());
-  for (const KeyValue& item : info.config) std::printf("%-24s %s\n", item.key.c_str(), item.value.c_str());
-  std::printf("\n");
-  for (const KeyValue& item : info.metadata) std::printf("%-32s %s\n", item.key.c_str(), item.value.c_str());
+void print_text(Output& out, const ModelInfo& info) {
+  const auto line = [](const std::string& text) { return printable(text, false); };
+  out.print("%s (%s), %llu parameters\n", line(info.name).c_str(), line(info.architecture).c_str(),
+            static_cast<unsigned long long>(info.parameters));
+  out.print("file %llu bytes, weights in memory %llu, state per conversation %llu, fingerprint %s\n",
+            static_cast<unsigned long long>(info.file_bytes), static_cast<unsigned long long>(info.packed_bytes),
+            static_cast<unsigned long long>(info.state_bytes), to_hex(info.fingerprint).c_str());
+  out.print("%s\n\n",
+            info.checked ? "checked: the file's own SHA-256 is right" : "unchecked: the file has no key tern.sha256");
+  for (const KeyValue& item : info.config) out.print("%-24s %s\n", line(item.key).c_str(), line(item.value).c_str());
+  out.print("\n");
+  for (const KeyValue& item : info.metadata) out.print("%-32s %s\n", line(item.key).c_str(), line(item.value).c_str());
 
-  std::printf("\n%-28s %-6s %6s %6s %10s %7s %7s %7s\n", "ternary matrix", "type", "rows", "cols", "packed", "-1 %",
-              "0 %", "+1 %");
+  out.print("\n%-28s %-6s %6s %6s %10s %7s %7s %7s\n", "ternary matrix", "type", "rows", "cols", "packed", "-1 %",
+            "0 %", "+1 %");
   for (const MatrixInfo& m : info.matrices) {
-    std::printf("%-28s %-6s %6u %6u %10llu %7.2f %7.2f %7.2f\n", m.name.c_str(), m.type.c_str(), m.rows, m.cols,
-                static_cast<unsigned long long>(m.packed_bytes), percent(m.minus, m), percent(m.zero, m),
-                percent(m.plus, m));
+    out.print("%-28s %-6s %6u %6u %10llu %7.2f %7.2f %7.2f\n", m.name.c_str(), m.type.c_str(), m.rows, m.cols,
+              static_cast<unsigned long long>(m.packed_bytes), percent(m.minus, m), percent(m.zero, m),
+              percent(m.plus, m));
   }
-  std::printf("\n%-36s %-6s %14s %10s\n", "tensor", "type", "shape", "bytes");
+  out.print("\n%-36s %-6s %14s %10s\n", "tensor", "type", "shape", "bytes");
   for (const TensorInfo& t : info.tensors) {
-    std::printf("%-36s %-6s %14s %10llu\n", t.name.c_str(), t.type.c_str(), shape_text(t).c_str(),
-                static_cast<unsigned long long>(t.file_bytes));
+    out.print("%-36s %-6s %14s %10llu\n", t.name.c_str(), t.type.c_str(), shape_text(t).c_str(),
+              static_cast<unsigned long long>(t.file_bytes));
   }
 }
 
@@ -57,12 +59,12 @@ void write_pairs(JsonWriter& json, const std::vector<KeyValue>& pairs) {
   json.close('}');
 }
 
-void print_json(const ModelInfo& info) {
+void print_json(Output& out, const ModelInfo& info) {
   JsonWriter json;
   json.open('{').key("name").text(info.name).key("architecture").text(info.architecture);
   json.key("parameters").unsigned_integer(info.parameters).key("file_bytes").unsigned_integer(info.file_bytes);
   json.key("packed_bytes").unsigned_integer(info.packed_bytes).key("state_bytes").unsigned_integer(info.state_bytes);
-  json.key("fingerprint").text(to_hex(info.fingerprint));
+  json.key("fingerprint").text(to_hex(info.fingerprint)).key("checked").boolean(info.checked);
   json.key("config");
   write_pairs(json, info.config);
   json.key("metadata");
@@ -81,7 +83,7 @@ void print_json(const ModelInfo& info) {
     json.close(']').key("file_bytes").unsigned_integer(t.file_bytes).close('}');
   }
   json.close(']').close('}');
-  std::printf("%s\n", json.result().c_str());
+  out.print("%s\n", json.result().c_str());
 }
 
 // ---- chunks ---------------------------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ double bytes_per_chunk(const Chunking& chunking, size_t stage) {
 
 /// One bar where a chunk of stage 0 begins, one more for each further stage; a chunk that begins inside a character is
 /// marked in front of it, so that UTF-8 stays readable.
-void print_chunks(const Chunking& chunking) {
+void print_chunks(Output& out, const Chunking& chunking) {
   const std::vector<uint8_t>& text = chunking.text;
   std::string marked;
   for (size_t at = 0; at < text.size();) {
@@ -123,18 +125,24 @@ void print_chunks(const Chunking& chunking) {
     unsigned mask = 0;
     for (size_t byte = at; byte < end; ++byte) mask |= chunking.boundaries[byte];
     for (; mask != 0; mask >>= 1) marked += '|';
-    for (; at < end; ++at) marked += static_cast<char>(text[at]);
+    for (; at < end; ++at) {
+      if (text[at] == kBytes.eos) {
+        marked += "<|endoftext|>\n";
+      } else {
+        marked += static_cast<char>(text[at]);
+      }
+    }
   }
-  std::fwrite(marked.data(), 1, marked.size(), stdout);
-  std::printf("\n\n%llu bytes\n", static_cast<unsigned long long>(chunking.text.size()));
+  out.write_text(marked);
+  out.print("\n\n%llu bytes\n", static_cast<unsigned long long>(chunking.text.size()));
   for (size_t s = 0; s < chunking.chunks.size(); ++s) {
-    std::printf("stage %zu: %llu chunks, %.2f bytes per chunk (marked by %s)\n", s,
-                static_cast<unsigned long long>(chunking.chunks[s]), bytes_per_chunk(chunking, s),
-                std::string(s + 1, '|').c_str());
+    out.print("stage %zu: %llu chunks, %.2f bytes per chunk (marked by %s)\n", s,
+              static_cast<unsigned long long>(chunking.chunks[s]), bytes_per_chunk(chunking, s),
+              std::string(s + 1, '|').c_str());
   }
 }
 
-void print_chunks_json(const Chunking& chunking) {
+void print_chunks_json(Output& out, const Chunking& chunking) {
   JsonWriter json;
   json.open('{')
       .key("bytes")
@@ -147,10 +155,10 @@ void print_chunks_json(const Chunking& chunking) {
     json.key("bytes_per_chunk").real(bytes_per_chunk(chunking, s)).close('}');
   }
   json.close(']').close('}');
-  std::printf("%s\n", json.result().c_str());
+  out.print("%s\n", json.result().c_str());
 }
 
-Result<void> inspect_text(const Arguments& arguments, const std::shared_ptr<const Model>& model) {
+Result<void> inspect_text(const Arguments& arguments, const std::shared_ptr<const Model>& model, Output& out) {
   if (model->info().stages == 0) {
     return error_f(
         ErrorCode::kBadOption,
@@ -158,27 +166,27 @@ Result<void> inspect_text(const Arguments& arguments, const std::shared_ptr<cons
         "(hnetbit)",
         model->info().architecture.c_str());
   }
-  Result<std::vector<uint8_t>> text = read_file(arguments.text("--text"));
+  Result<std::vector<uint8_t>> text = read_text_file(arguments.text("--text"));
   if (!text.ok()) return text.error();
   const Chunking chunking = chunking_of(model, std::move(text).value());
   if (arguments.has("--json")) {
-    print_chunks_json(chunking);
+    print_chunks_json(out, chunking);
   } else {
-    print_chunks(chunking);
+    print_chunks(out, chunking);
   }
   return {};
 }
 
-Result<void> run_inspect(const Arguments& arguments) {
+Result<void> run_inspect(const Arguments& arguments, Output& out) {
   const Result<std::string> path = arguments.required("--model");
   if (!path.ok()) return path.error();
   const Result<std::shared_ptr<const Model>> model = load_model(path.value());
   if (!model.ok()) return model.error();
-  if (arguments.has("--text")) return inspect_text(arguments, model.value());
+  if (arguments.has("--text")) return inspect_text(arguments, model.value(), out);
   if (arguments.has("--json")) {
-    print_json(model.value()->info());
+    print_json(out, model.value()->info());
   } else {
-    print_text(model.value()->info());
+    print_text(out, model.value()->info());
   }
   return {};
 }

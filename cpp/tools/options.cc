@@ -24,7 +24,7 @@ std::string help_text(std::string_view usage, std::span<const Option> options) {
     if (left.size() < 30) left.resize(30, ' ');
     help += left + " " + option.help + "\n";
   }
-  return help + "  --help                       print this and exit\n";
+  return help + "  -h, --help                   print this and exit\n";
 }
 
 Result<Arguments> Arguments::parse(std::span<char* const> words, std::span<const Option> options) {
@@ -104,7 +104,8 @@ Result<uint32_t> parse_q16(std::string_view what, std::string_view text) {
   return static_cast<uint32_t>(rounded);
 }
 
-Result<void> set_sample_option(SampleOptions& options, std::string_view name, std::string_view value) {
+Result<void> set_sample_option(SampleOptions& options, std::string_view name, std::string_view value,
+                               std::string_view shown) {
   struct Real {
     const char* name;
     uint32_t SampleOptions::* field;
@@ -118,21 +119,24 @@ Result<void> set_sample_option(SampleOptions& options, std::string_view name, st
   const auto real = std::ranges::find_if(kReals, [&](const Real& r) { return name == r.name; });
   SampleOptions changed = options;
   if (real != std::end(kReals)) {
-    const Result<uint32_t> number = parse_q16(name, value);
+    const Result<uint32_t> number = parse_q16(shown, value);
     if (number.ok()) changed.*(real->field) = number.value();
-    if (!number.ok() || !validate(changed, kBytes).ok()) return expected(name, real->range, value);
+    if (!number.ok() || !validate(changed, kBytes).ok()) return expected(shown, real->range, value);
   } else if (name == "top-k") {
-    const Result<uint64_t> number = parse_integer(name, value, 1, 256);
+    const Result<uint64_t> number = parse_integer(shown, value, 1, 256);
     if (!number.ok()) return number.error();
     changed.top_k = static_cast<uint32_t>(number.value());
   } else if (name == "seed") {
-    const Result<uint64_t> number = parse_integer(name, value, 0, UINT64_MAX);
+    const Result<uint64_t> number = parse_integer(shown, value, 0, UINT64_MAX);
     if (!number.ok()) return number.error();
     changed.seed = number.value();
-  } else if (name == "greedy" && (value == "true" || value == "false")) {
-    changed.greedy = value == "true";
+  } else if ((name == "greedy" || name == "raw") && (value == "true" || value == "false")) {
+    (name == "raw" ? changed.raw : changed.greedy) = value == "true";
+  } else if (name == "greedy" || name == "raw") {
+    return expected(shown, "true or false", value);
   } else {
-    return expected("sampling option", "temperature, top-k, top-p, min-p, repetition-penalty, seed or greedy", name);
+    return expected("sampling option", "temperature, top-k, top-p, min-p, repetition-penalty, seed, greedy or raw",
+                    name);
   }
   options = changed;
   return {};

@@ -46,7 +46,9 @@ Result<uint32_t> parse_q16(std::string_view what, std::string_view text);
 Result<uint64_t> parse_integer(std::string_view what, std::string_view text, uint64_t low, uint64_t high);
 
 /// The sampling options that `tern generate` and its interactive commands share, by name without dashes:
-/// temperature, top-k, top-p, min-p, repetition-penalty, seed, greedy (value "true" or "false").
-Result<void> set_sample_option(SampleOptions& options, std::string_view name, std::string_view value);
+/// temperature, top-k, top-p, min-p, repetition-penalty, seed, greedy and raw (value "true" or "false").
+/// `shown`: what messages call it, for example "--seed".
+Result<void> set_sample_option(SampleOptions& options, std::string_view name, std::string_view value,
+                               std::string_view shown);
 
 }  // namespace tern

@@ -1,5 +1,5 @@
 // tern.cc: the program tern: generate, eval, inspect and tokenize.
-#include <cstdio>
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -15,37 +15,41 @@ constexpr const char* kHelp =
     "  inspect    settings, tensors, sizes, and the share of -1, 0 and +1 per matrix\n"
     "  tokenize   the tokens of a text, and back\n"
     "\n"
-    "tern COMMAND --help says more.  Exit status: 0, 1 for a file that cannot be used, 2 for a wrong option.\n";
+    "tern COMMAND --help says more, tern --version which one this is.  Exit status: 0; 1 for a file that cannot be\n"
+    "used or written; 2 for a wrong option; by a signal as usual (130 after Ctrl-C, 141 when the reader of a pipe has\n"
+    "gone).\n";
 
-int report(const Error& error) {
-  std::fprintf(stderr, "tern: %s\n", error.message.c_str());
-  return error.code == ErrorCode::kBadOption ? 2 : 1;
-}
+bool is_help(std::string_view word) { return word == "--help" || word == "-h"; }
 
-int run_command(const Command& command, std::span<char* const> words) {
-  for (const char* word : words) {
-    if (std::string_view(word) == "--help") {
-      std::fputs(help_text(command.usage, command.options).c_str(), stdout);
-      return 0;
-    }
+Result<void> run_command(const Command& command, std::span<char* const> words, Output& out) {
+  if (std::ranges::any_of(words, is_help)) {
+    out.write(help_text(command.usage, command.options));
+    return {};
   }
   const Result<Arguments> arguments = Arguments::parse(words, command.options);
-  if (!arguments.ok()) return report(arguments.error());
-  const Result<void> done = command.run(arguments.value());
-  return done.ok() ? 0 : report(done.error());
+  return arguments.ok() ? command.run(arguments.value(), out) : arguments.error();
+}
+
+Result<void> run(std::string_view name, std::span<char* const> words, Output& out) {
+  if (is_help(name) || name == "help") {
+    out.write(kHelp);
+    return {};
+  }
+  if (name == "--version") {
+    out.write("tern " TERN_VERSION "\n");
+    return {};
+  }
+  for (const Command* command : {&kGenerateCommand, &kEvalCommand, &kInspectCommand, &kTokenizeCommand}) {
+    if (name == command->name) return run_command(*command, words, out);
+  }
+  return error_f(ErrorCode::kBadOption, "expected a command (generate, eval, inspect or tokenize), found \"%s\"",
+                 std::string(name).c_str());
 }
 
 int run(int argc, char** argv) {
   const std::string_view name = argc > 1 ? argv[1] : "";
-  if (name == "--help" || name == "help") {
-    std::fputs(kHelp, stdout);
-    return 0;
-  }
-  for (const Command* command : {&kGenerateCommand, &kEvalCommand, &kInspectCommand, &kTokenizeCommand}) {
-    if (name == command->name) return run_command(*command, {argv + 2, static_cast<size_t>(argc - 2)});
-  }
-  return report(error_f(ErrorCode::kBadOption, "expected a command (generate, eval, inspect or tokenize), found \"%s\"",
-                        std::string(name).c_str()));
+  const std::span<char* const> words(argv + std::min(argc, 2), static_cast<size_t>(std::max(argc - 2, 0)));
+  return run_program("tern", [&](Output& out) { return run(name, words, out); });
 }
 
 }  // namespace

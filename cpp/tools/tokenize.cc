@@ -1,5 +1,4 @@
 // tokenize.cc: tern tokenize: the tokens of a text, a number on each line; and back.
-#include <cstdio>
 #include <string>
 
 #include "tools/commands.h"
@@ -17,7 +16,7 @@ constexpr Option kOptions[] = {
     {"--decode", nullptr, "the other way: numbers of tokens in, their bytes out"},
 };
 
-Result<void> decode(const Tokenizer& tokenizer, std::span<const uint8_t> text) {
+Result<void> decode(const Tokenizer& tokenizer, std::span<const uint8_t> text, Output& to) {
   std::string out;
   bool first = tokenizer.begins_with_space();
   std::string number;
@@ -38,11 +37,11 @@ Result<void> decode(const Tokenizer& tokenizer, std::span<const uint8_t> text) {
     out += bytes;
     number.clear();
   }
-  std::fwrite(out.data(), 1, out.size(), stdout);
+  to.write_text(out);
   return {};
 }
 
-Result<void> run_tokenize(const Arguments& arguments) {
+Result<void> run_tokenize(const Arguments& arguments, Output& out) {
   const Result<std::string> path = arguments.required("--model");
   if (!path.ok()) return path.error();
   if (arguments.has("--text") == arguments.has("--prompt")) {
@@ -59,11 +58,11 @@ Result<void> run_tokenize(const Arguments& arguments) {
     if (!file.ok()) return file.error();
     text = std::move(file.value());
   }
-  if (arguments.has("--decode")) return decode(tokenizer.value(), text);
+  if (arguments.has("--decode")) return decode(tokenizer.value(), text, out);
   const auto control = arguments.has("--control") ? Tokenizer::Control::kToken : Tokenizer::Control::kText;
   const Result<std::vector<uint32_t>> tokens = tokenizer.value().encode(text, control);
   if (!tokens.ok()) return tokens.error();
-  for (const uint32_t token : tokens.value()) std::printf("%u\n", token);
+  for (const uint32_t token : tokens.value()) out.print("%u\n", token);
   return {};
 }
 

@@ -1,7 +1,5 @@
 // trace.cc: the program tern_trace writes what every operation of every block computes for a text, for analysis.
 #include <algorithm>
-#include <cstdio>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -9,6 +7,7 @@
 #include "tools/files.h"
 #include "tools/json.h"
 #include "tools/options.h"
+#include "tools/output.h"
 
 namespace tern {
 namespace {
@@ -82,15 +81,7 @@ void write_layout(const Trace& trace, size_t positions, JsonWriter& json) {
   json.close(']').close('}');
 }
 
-Result<void> write_words(const std::string& path, std::span<const int32_t> words) {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "wb"), &std::fclose);
-  if (file == nullptr || std::fwrite(words.data(), sizeof(int32_t), words.size(), file.get()) != words.size()) {
-    return error_f(ErrorCode::kBadState, "--out: %s cannot be written", path.c_str());
-  }
-  return {};
-}
-
-Result<void> run_trace(const Arguments& arguments, JsonWriter& json) {
+Result<void> run_trace(const Arguments& arguments, Output& out) {
   const Result<std::string> model_path = arguments.required("--model");
   if (!model_path.ok()) return model_path.error();
   const Result<std::string> text_path = arguments.required("--text");
@@ -99,6 +90,9 @@ Result<void> run_trace(const Arguments& arguments, JsonWriter& json) {
   if (!out_path.ok()) return out_path.error();
   const Result<uint64_t> most = arguments.integer("--max-bytes", 512, 1, 1 << 16);
   if (!most.ok()) return most.error();
+  const std::string inputs[] = {model_path.value(), text_path.value()};
+  Result<Output> file = Output::file(out_path.value(), inputs);
+  if (!file.ok()) return error_f(file.error().code, "--out: %s", file.error().message.c_str());
   const Result<std::shared_ptr<const Model>> model = load_model(model_path.value());
   if (!model.ok()) return model.error();
   const Result<std::vector<uint8_t>> text = read_text_file(text_path.value());
@@ -108,29 +102,31 @@ Result<void> run_trace(const Arguments& arguments, JsonWriter& json) {
   Trace trace;
   Session session(model.value());
   for (size_t at = 0; at < size; ++at) session.feed(std::span(text.value()).subspan(at, 1), {.observer = &trace});
+  const std::span<const std::byte> words = std::as_bytes(trace.words());
+  file.value().write({reinterpret_cast<const char*>(words.data()), words.size()});
+  const Result<void> written = file.value().finish();
+  if (!written.ok()) return written;
+  JsonWriter json;
   write_layout(trace, size + 1, json);
-  return write_words(out_path.value(), trace.words());
+  out.write(json.result() + "\n");
+  return {};
 }
 
-int run(std::span<char* const> words) {
-  for (const char* word : words) {
-    if (std::string_view(word) == "--help") {
-      std::fputs((help_text(kUsage, kOptions) + kOutput).c_str(), stdout);
-      return 0;
-    }
+Result<void> run(std::span<char* const> words, Output& out) {
+  for (const std::string_view word : words) {
+    if (word != "--help" && word != "-h") continue;
+    out.write(help_text(kUsage, kOptions) + kOutput);
+    return {};
   }
   const Result<Arguments> arguments = Arguments::parse(words, kOptions);
-  JsonWriter json;
-  const Result<void> done = arguments.ok() ? run_trace(arguments.value(), json) : Result<void>(arguments.error());
-  if (!done.ok()) {
-    std::fprintf(stderr, "tern_trace: %s\n", done.error().message.c_str());
-    return done.error().code == ErrorCode::kBadOption ? 2 : 1;
-  }
-  std::printf("%s\n", json.result().c_str());
-  return 0;
+  return arguments.ok() ? run_trace(arguments.value(), out) : arguments.error();
 }
 
 }  // namespace
 }  // namespace tern
 
-int main(int argc, char** argv) { return tern::run({argv + 1, static_cast<size_t>(argc - 1)}); }
+int main(int argc, char** argv) {
+  return tern::run_program("tern_trace", [&](tern::Output& out) {
+    return tern::run({argv + std::min(argc, 1), static_cast<size_t>(std::max(argc - 1, 0))}, out);
+  });
+}

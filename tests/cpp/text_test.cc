@@ -276,7 +276,7 @@ TEST(Sampler, DrawsFromTheAllowedBytesAsIfThereWereNoOthers) {
 
 TEST(SamplerDeathTest, AMaskThatAllowsNothingTraps) {
   ByteMask only_bos;
-  only_bos.add(kBos);
+  only_bos.add(kBytes.bos);
   EXPECT_DEATH(Sampler(kBytes, {}).next(random_logits(1, 1), only_bos.words()), "");
 }
 
@@ -418,7 +418,7 @@ TEST(Utf8Position, AllowsExactlyTheBytesThatCanBecomeACharacter) {
     Utf8Position position;
     for (const uint8_t byte : bytes_of(prefix)) EXPECT_TRUE(position.push(byte));
     EXPECT_EQ(position.at_boundary(), prefix.empty());
-    if (prefix.empty()) next[kEos] = true;
+    if (prefix.empty()) next[kBytes.eos] = true;
     for (size_t byte = 0; byte < 256; ++byte) ASSERT_EQ(position.allowed().has(byte), next[byte]) << byte;
   }
 }

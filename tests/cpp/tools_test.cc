@@ -1,14 +1,20 @@
 // tools_test.cc: the command line: what the options mean, what the programs print, and how they fail.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
+#include "text/utf8.h"
 #include "tiny_hnet.h"
 #include "tools/json.h"
 #include "tools/options.h"
@@ -52,13 +58,13 @@ TEST(ParseInteger, KnowsItsRangeAndNeverWraps) {
 
 TEST(SetSampleOption, ChangesOneOptionOrNone) {
   SampleOptions options;
-  EXPECT_TRUE(set_sample_option(options, "temperature", "0.8").ok());
-  EXPECT_TRUE(set_sample_option(options, "top-k", "40").ok());
-  EXPECT_TRUE(set_sample_option(options, "top-p", "0.9").ok());
-  EXPECT_TRUE(set_sample_option(options, "min-p", "0.05").ok());
-  EXPECT_TRUE(set_sample_option(options, "repetition-penalty", "1.1").ok());
-  EXPECT_TRUE(set_sample_option(options, "seed", "18446744073709551615").ok());
-  EXPECT_TRUE(set_sample_option(options, "greedy", "true").ok());
+  EXPECT_TRUE(set_sample_option(options, "temperature", "0.8", "temperature").ok());
+  EXPECT_TRUE(set_sample_option(options, "top-k", "40", "top-k").ok());
+  EXPECT_TRUE(set_sample_option(options, "top-p", "0.9", "top-p").ok());
+  EXPECT_TRUE(set_sample_option(options, "min-p", "0.05", "min-p").ok());
+  EXPECT_TRUE(set_sample_option(options, "repetition-penalty", "1.1", "repetition-penalty").ok());
+  EXPECT_TRUE(set_sample_option(options, "seed", "18446744073709551615", "seed").ok());
+  EXPECT_TRUE(set_sample_option(options, "greedy", "true", "greedy").ok());
   const SampleOptions expected{.greedy = true,
                                .temperature_q16 = 52429,
                                .top_k = 40,
@@ -77,9 +83,12 @@ TEST(SetSampleOption, ChangesOneOptionOrNone) {
                                                                                     {"seed", "-1"},
                                                                                     {"greedy", "maybe"},
                                                                                     {"topk", "4"}}) {
-    const Result<void> refused = set_sample_option(options, name, value);
+    const Result<void> refused = set_sample_option(options, name, value, std::string("--") + name);
     ASSERT_FALSE(refused.ok()) << name << " " << value;
     EXPECT_EQ(refused.error().code, ErrorCode::kBadOption);
+    if (std::string(name) != "topk") {
+      EXPECT_TRUE(refused.error().message.starts_with(std::string("--") + name + ": ")) << refused.error().message;
+    }
     EXPECT_EQ(options, expected);
   }
 }
@@ -149,18 +158,36 @@ Output run(const std::string& command) {
 
 class Program : public testing::Test {
  protected:
-  static std::string path(const std::string& name) { return testing::TempDir() + "tern_tools_test_" + name; }
+  /// Tests run at the same time, each with its own files.
+  static std::string path(const std::string& name) {
+    const std::string test = testing::UnitTest::GetInstance()->current_test_info()->name();
+    return testing::TempDir() + "tern_tools_test_" + test + "_" + name;
+  }
   static void write(const std::string& name, std::span<const uint8_t> bytes) {
     std::ofstream file(path(name), std::ios::binary);
     file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   }
   void SetUp() override { write(model_name(), test::TinyModel(test::TinySpec{}).file); }
-  void TearDown() override { std::remove(path(model_name()).c_str()); }
-
-  /// Tests run at the same time, each with its own file.
-  static std::string model_name() {
-    return std::string(testing::UnitTest::GetInstance()->current_test_info()->name()) + ".gguf";
+  void TearDown() override {
+    for (const std::string& name : files()) std::filesystem::remove(path(name));
+    std::filesystem::remove(path(model_name()));
   }
+
+  static std::string read(const std::string& name) {
+    std::ifstream file(path(name), std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  /// The files of this test, without the model.
+  static std::vector<std::string> files() {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(testing::TempDir())) {
+      const std::string whole = entry.path().string();
+      if (whole.starts_with(path("")) && !whole.ends_with(model_name())) names.push_back(whole.substr(path("").size()));
+    }
+    std::ranges::sort(names);
+    return names;
+  }
+  static std::string model_name() { return "model.gguf"; }
   static std::string tern(const std::string& command) {
     return std::string(TERN_CLI) + " " + command + " --model " + path(model_name());
   }
@@ -211,7 +238,7 @@ TEST_F(Program, InteractiveUnderstandsItsCommandsAndSurvivesMistakes) {
           "4\\n/greedy\\n/sample\\n/greedy\\ntwo\\n/what\\n/quit\\nthree\\n' | " +
           tern("generate --interactive --seed 1 --max-bytes 5"));
   EXPECT_EQ(talk.status, 0);
-  EXPECT_NE(talk.out.find("temperature: expected a number above 0"), std::string::npos) << talk.out;
+  EXPECT_NE(talk.out.find("/temp: expected a number above 0"), std::string::npos) << talk.out;
   EXPECT_NE(talk.out.find("one"), std::string::npos);
   EXPECT_NE(talk.out.find("two"), std::string::npos);
   EXPECT_EQ(talk.out.find("three"), std::string::npos);
@@ -355,6 +382,244 @@ TEST_F(Program, ABrokenFileIsOneSentenceAndStatusOne) {
   EXPECT_EQ(run(tern("inspect")).status, 1);
   std::remove(path(model_name()).c_str());
   EXPECT_EQ(run(tern("inspect")).status, 1);
+}
+
+// ---- what is written is written, or said ---------------------------------------------------------------------------
+
+TEST_F(Program, AFullDiskAndAClosedOutputAreErrorsThatSayHowMuchWasWritten) {
+  write("text", test::bytes_of("some text"));
+  const std::string golden = std::string(TERN_GOLDEN) + " --prompt a --model " + path(model_name());
+  for (const std::string& command :
+       {tern("generate --seed 1"), tern("generate --seed 1 --num-samples 20"), tern("inspect"), tern("inspect --json"),
+        tern("eval --json --samples 1 --text " + path("text")), std::string(TERN_CLI) + " --help",
+        std::string(TERN_CLI) + " eval --help", std::string(TERN_CLI) + " --version", golden}) {
+    const Output full = run("{ " + command + " > /dev/full; }");
+    EXPECT_EQ(full.status, 1) << command << full.out;
+    EXPECT_NE(full.out.find("standard output: No space left on device; 0 of "), std::string::npos) << full.out;
+    const Output closed = run("{ " + command + " >&-; }");
+    EXPECT_EQ(closed.status, 1) << command;
+    EXPECT_NE(closed.out.find("standard output: Bad file descriptor"), std::string::npos) << closed.out;
+  }
+}
+
+TEST_F(Program, AFileThatCannotBeWrittenWholeDoesNotAppear) {
+  write("kept", test::bytes_of("the old text"));
+  for (const char* name : {"new", "kept"}) {
+    const Output full =
+        run("(ulimit -f 8; " + tern("generate --seed 1 --num-samples 400") + " --output " + path(name) + ")");
+    EXPECT_EQ(full.status, 1) << full.out;
+    EXPECT_NE(full.out.find("File too large; "), std::string::npos) << full.out;
+    EXPECT_NE(full.out.find(" bytes were written"), std::string::npos) << full.out;
+  }
+  EXPECT_EQ(files(), std::vector<std::string>{"kept"});
+  EXPECT_EQ(read("kept"), "the old text");
+}
+
+TEST_F(Program, AnOutputIsNotTouchedBeforeTheInputsAreGood) {
+  write("kept", test::bytes_of("the old text"));
+  write("broken", test::bytes_of("GGUF and nothing more"));
+  for (const std::string& command :
+       {std::string(TERN_CLI) + " generate --model " + path("broken"), std::string(TERN_CLI) + " generate --model none",
+        tern("generate --prompt-file " + path("none")), tern("generate --threads many")}) {
+    EXPECT_NE(run(command + " --output " + path("kept")).status, 0) << command;
+    EXPECT_EQ(read("kept"), "the old text");
+  }
+  EXPECT_EQ(files(), (std::vector<std::string>{"broken", "kept"}));
+  EXPECT_EQ(run(tern("generate --greedy --prompt hello --output " + path("kept"))).status, 0);
+  EXPECT_TRUE(read("kept").starts_with("hello"));
+}
+
+TEST_F(Program, AnInputIsNoOutputByWhateverName) {
+  const std::string model = read(model_name());
+  write("prompts", test::bytes_of("one\n"));
+  std::filesystem::create_hard_link(path(model_name()), path("hard"));
+  std::filesystem::create_symlink(path(model_name()), path("soft"));
+  for (const std::string& name : {path(model_name()), path("hard"), path("soft"), path("prompts")}) {
+    const Output refused = run(tern("generate --greedy --prompt-file " + path("prompts") + " --output " + name));
+    EXPECT_EQ(refused.status, 2) << refused.out;
+    EXPECT_NE(refused.out.find("expected a file to write, found the one that is read"), std::string::npos);
+  }
+  EXPECT_EQ(read(model_name()), model);
+  EXPECT_EQ(read("prompts"), "one\n");
+}
+
+TEST_F(Program, AnOutputMayBeALinkAPipeOrADevice) {
+  write("kept", test::bytes_of("the old text"));
+  std::filesystem::create_symlink(path("kept"), path("soft"));
+  const std::string command = tern("generate --greedy --prompt hello --max-bytes 5") + " --output ";
+  EXPECT_EQ(run(command + path("soft")).status, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(path("soft")));
+  EXPECT_TRUE(read("kept").starts_with("hello"));
+  EXPECT_EQ(run(command + "/dev/null").status, 0);
+  EXPECT_TRUE(run(command + "/dev/stdout").out.starts_with("hello"));
+  EXPECT_EQ(run(command + "/dev/full").status, 1);
+  EXPECT_EQ(run(command + testing::TempDir()).status, 1);
+}
+
+/// A program whose standard output (1) or error (2) the test reads.
+struct Child {
+  pid_t pid;
+  int from;
+};
+
+Child spawn(std::vector<std::string> words, int descriptor, bool ignore_sigpipe) {
+  int ends[2];
+  EXPECT_EQ(pipe(ends), 0);
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    signal(SIGPIPE, ignore_sigpipe ? SIG_IGN : SIG_DFL);
+    dup2(ends[1], descriptor);
+    close(ends[0]);
+    close(ends[1]);
+    execv(arguments[0], arguments.data());
+    _exit(127);
+  }
+  close(ends[1]);
+  return {pid, ends[0]};
+}
+
+int signal_that_ended(pid_t pid) {
+  int status = 0;
+  EXPECT_EQ(waitpid(pid, &status, 0), pid);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+TEST_F(Program, ASignalEndsItAsUsualAndLeavesNoUnfinishedFile) {
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    const Child child = spawn(
+        {TERN_CLI, "generate", "--model", path(model_name()), "--num-samples", "1000000", "--output", path("output")},
+        1, false);
+    while (files().empty()) usleep(1000);
+    kill(child.pid, number);
+    EXPECT_EQ(signal_that_ended(child.pid), number);
+    EXPECT_EQ(files(), std::vector<std::string>());
+    close(child.from);
+  }
+}
+
+TEST_F(Program, AReaderThatGoesAwayEndsItAsSigpipeDoes) {
+  for (const bool ignored : {false, true}) {
+    const Child child =
+        spawn({TERN_CLI, "generate", "--model", path(model_name()), "--num-samples", "1000000"}, 1, ignored);
+    char byte = 0;
+    ASSERT_EQ(::read(child.from, &byte, 1), 1);
+    close(child.from);
+    EXPECT_EQ(signal_that_ended(child.pid), SIGPIPE);
+  }
+}
+
+// ---- files that are not what they should be -------------------------------------------------------------------------
+
+#if !defined(__SANITIZE_ADDRESS__)
+TEST(ProgramMemory, GrowsWithWhatArrivedNotWithWhatAHeaderClaims) {
+  const Output refused = run("(ulimit -v 100000; " + std::string(TERN_CLI) +
+                             " inspect --model " TERN_SOURCE_DIR "/tests/data/huge-claim.gguf)");
+  EXPECT_EQ(refused.status, 1) << refused.out;
+  EXPECT_NE(refused.out.find("expected a file of 1604421248 bytes, found 5120: it is truncated"), std::string::npos)
+      << refused.out;
+}
+#endif
+
+TEST_F(Program, ADamagedModelIsRefusedAndAnUncheckedOneSaysSo) {
+  EXPECT_NE(run(tern("inspect")).out.find("unchecked: the file has no key tern.sha256"), std::string::npos);
+  test::TinyModel tiny(test::TinySpec{});
+  tiny.writer.checksum();
+  std::vector<uint8_t> file = tiny.writer.build();
+  write(model_name(), file);
+  EXPECT_NE(run(tern("inspect")).out.find("\nchecked: "), std::string::npos);
+  EXPECT_NE(run(tern("inspect --json")).out.find("\"checked\":true"), std::string::npos);
+  file[file.size() - 40] ^= 1;
+  write(model_name(), file);
+  for (const char* command : {"inspect", "generate --greedy"}) {
+    const Output damaged = run(tern(command));
+    EXPECT_EQ(damaged.status, 1);
+    EXPECT_NE(damaged.out.find("the file is damaged"), std::string::npos) << damaged.out;
+  }
+}
+
+TEST_F(Program, ControlBytesOfAFileNeverReachTheTerminal) {
+  test::TinyModel tiny(test::TinySpec{});
+  tiny.writer.text("general.description", "\x1b]0;title\x07 \xc2\x9b 31m name\r\n");
+  std::vector<uint8_t> file = tiny.writer.build();
+  const std::string key = "general.name";
+  const auto name = std::search(file.begin(), file.end(), key.begin(), key.end()) +
+                    static_cast<std::ptrdiff_t>(key.size() + 4 + 8);  // behind type and length
+  name[0] = 0x1b;
+  name[1] = ']';
+  write(model_name(), file);
+  for (const char* command : {"inspect", "inspect --json"}) {
+    const Output shown = run(tern(command));
+    EXPECT_EQ(shown.status, 0);
+    EXPECT_NE(shown.out.find(" name"), std::string::npos) << shown.out;
+    for (const char* control : {"\x1b", "\x07", "\r"}) EXPECT_EQ(shown.out.find(control), std::string::npos) << command;
+  }
+  EXPECT_EQ(run(tern("inspect")).out.find("\xc2\x9b"), std::string::npos);
+}
+
+// ---- texts ----------------------------------------------------------------------------------------------------------
+
+TEST_F(Program, EvalReadsATextTheSameWithEveryLineEndAndMark) {
+  write("lf.txt", test::bytes_of("One day a cat sat.\n<|endoftext|>\nTwo dogs ran.\n"));
+  write("crlf.txt", test::bytes_of("One day a cat sat.\r\n<|endoftext|>\r\nTwo dogs ran.\r\n"));
+  write("bom.txt", test::bytes_of("\xEF\xBB\xBFOne day a cat sat.\n<|endoftext|>\nTwo dogs ran.\n"));
+  const auto numbers = [](const std::string& text) {
+    const std::string said = run(tern("eval --json --samples 0 --text " + path(text))).out;
+    const size_t speed = said.find("\"bytes_per_second\"");  // the one number that differs
+    return speed == std::string::npos ? said : said.substr(0, speed) + said.substr(said.find(',', speed));
+  };
+  EXPECT_NE(numbers("lf.txt").find("\"bytes\":34,\"bits_per_raw_byte\":"), std::string::npos) << numbers("lf.txt");
+  EXPECT_NE(numbers("lf.txt").find("\"raw_bytes\":47,"), std::string::npos);
+  EXPECT_EQ(numbers("crlf.txt"), numbers("lf.txt"));
+  EXPECT_EQ(numbers("bom.txt"), numbers("lf.txt"));
+  write("utf16.txt", test::bytes_of("\xFF\xFEOh"));
+  EXPECT_NE(numbers("utf16.txt").find("byte order mark of UTF-16"), std::string::npos) << numbers("utf16.txt");
+}
+
+TEST_F(Program, APromptFileIsReadLikeEveryText) {
+  write("plain", test::bytes_of("Once upon\nTwo\n"));
+  write("marked", test::bytes_of("\xEF\xBB\xBFOnce upon\r\n<|endoftext|>\r\nTwo"));
+  const auto written = [](const char* name) {
+    return run(tern("generate --seed 1 --max-bytes 40 --prompt-file " + path(name))).out;
+  };
+  EXPECT_EQ(written("marked"), written("plain"));
+  EXPECT_NE(written("plain").find("\nTwo"), std::string::npos);
+}
+
+TEST_F(Program, GenerateWritesWellFormedUtf8UnlessRaw) {
+  const std::string command = tern("generate --prompt A --max-bytes 2000 --temperature 4 --seed 3");
+  const std::string text = run(command).out;
+  EXPECT_GT(valid_utf8_prefix(test::bytes_of(text)) + 4, text.size());
+  const std::string raw = run(command + " --raw").out;
+  EXPECT_LT(valid_utf8_prefix(test::bytes_of(raw)) + 4, raw.size());
+}
+
+TEST_F(Program, NothingIsMeasuredOfNoSamplesAndNoBarIsDrawnInAFile) {
+  write("text", test::bytes_of("some text"));
+  const Output eval = run(tern("eval --json --samples 0 --text " + path("text")));
+  EXPECT_NE(eval.out.find("\"samples\":0}"), std::string::npos) << eval.out;
+  EXPECT_TRUE(eval.out.starts_with("{")) << eval.out;
+  EXPECT_EQ(run(tern("eval --samples 0 --text " + path("text"))).out.find("UTF-8"), std::string::npos);
+}
+
+TEST(ProgramHelp, VersionAndShortHelpAreUnderstood) {
+  const Output version = run(std::string(TERN_CLI) + " --version");
+  EXPECT_EQ(version.status, 0);
+  EXPECT_TRUE(version.out.starts_with("tern 0.")) << version.out;
+  for (const char* command : {"", "generate ", "eval ", "inspect "}) {
+    const std::string program = std::string(TERN_CLI) + " " + command;
+    EXPECT_EQ(run(program + "-h").out, run(program + "--help").out);
+    EXPECT_EQ(run(program + "-h").status, 0);
+  }
+}
+
+TEST(ProgramHelp, MessagesNameTheOptionAsItIsWritten) {
+  for (const char* option : {"--seed", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty"}) {
+    const Output refused = run(std::string(TERN_CLI) + " generate --model none " + option + " x");
+    EXPECT_TRUE(refused.out.starts_with(std::string("tern: ") + option + ": expected ")) << refused.out;
+  }
 }
 
 TEST(ProgramHelp, IsThereForEveryCommand) {

@@ -81,7 +81,7 @@ def test_the_measures_of_a_small_text_are_what_counting_by_hand_gives():
     assert found["repetition"] == 1 / 3
     assert found["distinct_bytes"][:2] == [3 / 14, 4 / 12]  # a, b, space; "a ", " b", "b ", " a"
     assert samples.measure([b"a b c d", b"a b c d"])["repetition"] == 0, "repeated in another sample is no repetition"
-    assert samples.measure([])["repetition"] == samples.measure([])["distinct_words"][0] == 0
+    assert samples.measure([]) == {"samples": 0}
 
 
 def test_both_report_the_same_numbers_under_the_same_names(native, text):

@@ -62,7 +62,7 @@ def test_a_reader_written_from_the_spec_gives_the_logits_bits_and_bytes_of_the_e
         out = spec_reader.generate(model, prompt, options_of(made["options"]), made["options"]["maxBytes"])
         assert out.hex() == made["bytes"], made["options"]
         written += len(out)
-    assert written >= 200
+    assert written >= 100
 
     scored = bytes.fromhex(golden["score"]["text"])[:40]
     rows = spec_reader.start(model, scored)
