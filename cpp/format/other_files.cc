@@ -15,7 +15,7 @@ struct Known {
 
 using namespace std::string_view_literals;
 
-constexpr const char* kUnpack = "compressed; unpack it first, or serve it with a Content-Encoding header";
+constexpr const char* kUnpack = "a compressed file; unpack it first, or serve it with a Content-Encoding header";
 constexpr const char* kOldModel = "a model in a format older than GGUF; convert it with llama.cpp";
 
 constexpr Known kKnown[] = {
