@@ -4,7 +4,7 @@ import { attempt, largestDescendant, run } from './processes.js';
 import { parseLines } from './rows.js';
 import { serve } from './server.js';
 
-const kKernelParts = ['limits', 'products', 'dram', 'lab', 'lab_dram', 'activations'];
+const kKernelParts = ['limits', 'products', 'dram', 'lab', 'lab_dram', 'activations', 'sampler'];
 const kModelParts = ['model', 'prompts'];
 const kPatience = 900_000; // milliseconds for one job: a large model on a busy machine; a long text gets 1 more per byte
 

@@ -10,6 +10,7 @@ export const kParts = [
   'lab',
   'lab_dram',
   'activations',
+  'sampler',
   'model',
   'prompts',
   'page',
@@ -28,7 +29,7 @@ same run measured in the same engine: dot products alone, or reading memory alon
 
   --browsers LIST   of ${kBrowsers.join(', ')}; none: only native (default: both)
   --no-native       only browsers
-  --parts LIST      of ${kParts.join(', ')} (default: all but dram, lab_dram, prompts and threads)
+  --parts LIST      of ${kParts.join(', ')} (default: all but dram, lab_dram, sampler, prompts and threads)
                       page: the shipped package: time to first byte, memory, speed; threads: speeds with two
   --models LIST     files, or sizes of random models: ${kPresets.join(', ')} (default: the shipped models, 3.5M and 20M)
   --big             a random model of 1.3B, too, and matrices of 64 MB; takes minutes
@@ -87,7 +88,7 @@ export function parse(words) {
   const parts = listOf('--parts', values.parts, kParts) ?? [
     ...(quick
       ? ['limits', 'model', 'page']
-      : kParts.filter((part) => !['dram', 'lab_dram', 'prompts', 'threads'].includes(part))),
+      : kParts.filter((part) => !['dram', 'lab_dram', 'sampler', 'prompts', 'threads'].includes(part))),
     ...(big ? ['dram'] : []),
   ];
   const models = values.models?.split(',') ?? ['shipped', ...(quick ? [] : ['3.5M', '20M']), ...(big ? ['1.3B'] : [])];

@@ -102,6 +102,15 @@ function describe(line, limits) {
     }
     case 'quantize_activations':
       return [{ what: 'quantise activations', unit: 'M/s', value: line.million_values_per_s }];
+    case 'sampler':
+      return [
+        {
+          what: `draw of ${line.vocabulary}, ${line.options}: beside the product`,
+          unit: '%',
+          value: 100 * line.share,
+          higher: false,
+        },
+      ];
     case 'decode':
     case 'prefill':
     case 'prompt': {

@@ -24,6 +24,15 @@ def test_the_limits_and_the_work_between_products_are_rates(native):
     assert all(line["gb_per_s"] > 0 for line in lines[5:])
 
 
+def test_the_sampler_stands_beside_the_product_that_makes_its_logits(native):
+    lines = lines_of(native, "--parts", "sampler")
+    assert {line["bench"] for line in lines} == {"sampler"}
+    assert [line["options"].split()[0] for line in lines] == ["greedy", "temperature", "top-k", "top-p", "top-k"]
+    for line in lines:
+        assert line["vocabulary"] == 128256
+        assert line["share"] == pytest.approx(line["us"] / line["product_us"], abs=1e-4)
+
+
 def test_a_model_is_decoded_read_and_taken_apart(native, tmp_path):
     path = tmp_path / "tiny.gguf"
     random_model.write(path, Config(hidden=32, recurrent=32, intermediate=64, layers=1), "TQ2_0")

@@ -17,19 +17,20 @@
 namespace tern {
 namespace {
 
-#define TERN_BENCH_PARTS "limits, products, dram, lab, lab_dram, activations, model, prompts, stream"
+#define TERN_BENCH_PARTS "limits, products, dram, lab, lab_dram, activations, sampler, model, prompts, stream"
 
 constexpr Option kOptions[] = {
     {"--model", "FILE", "also measure decoding and prefill with this model, GGUF"},
     {"--milliseconds", "N", "time per measurement, 10 to 60000 (default 200)"},
     kThreadsOption,
-    {"--parts", "LIST", "of " TERN_BENCH_PARTS "; with commas (default: all but dram, lab_dram, prompts and stream)"},
+    {"--parts", "LIST",
+     "of " TERN_BENCH_PARTS "; with commas (default: all but dram, lab_dram, sampler, prompts and stream)"},
     {"--level", "NAME", "kernel level that the model runs with (default: the fastest)"},
     {"--stream-bytes", "N", "length of the text of part stream (default 10000000)"},
 };
 
-constexpr std::string_view kParts[] = {"limits",      "products", "dram",    "lab",   "lab_dram",
-                                       "activations", "model",    "prompts", "stream"};
+constexpr std::string_view kParts[] = {"limits",      "products", "dram",  "lab",     "lab_dram",
+                                       "activations", "sampler",  "model", "prompts", "stream"};
 constexpr std::string_view kDefaultParts = "limits,products,lab,activations,model";
 
 Result<std::vector<std::string_view>> parse_parts(std::string_view list) {
@@ -108,7 +109,8 @@ Result<void> bench(std::span<char* const> words, std::shared_ptr<const Model> mo
                                       {"dram", bench_dram},
                                       {"lab", bench_lab},
                                       {"lab_dram", bench_lab_dram},
-                                      {"activations", bench_activations}}) {
+                                      {"activations", bench_activations},
+                                      {"sampler", bench_sampler}}) {
     if (!wanted(part)) continue;
     measure(seconds);
     measure_limits();

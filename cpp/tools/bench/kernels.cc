@@ -14,8 +14,6 @@
 #endif
 
 namespace tern {
-namespace {
-
 PackedTernary random_matrix(uint32_t rows, uint32_t cols) {
   constexpr uint32_t kDifferent = 61;  // rows; then they repeat, since random numbers take longer than packing
   uint32_t random = rows ^ cols;
@@ -25,6 +23,8 @@ PackedTernary random_matrix(uint32_t rows, uint32_t cols) {
   for (uint32_t r = 0; r < rows; ++r) matrix.pack_row(r, std::span(codes).subspan(size_t{r % kDifferent} * cols, cols));
   return matrix;
 }
+
+namespace {
 
 struct Shape {
   uint32_t rows, cols;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "kernels/kernels.h"
 #include "model/model.h"
 #include "tools/json.h"
 
@@ -74,6 +75,9 @@ inline uint32_t next_random(uint32_t& state) {
   return state >> 16;
 }
 
+/// Kernel layout, every weight as likely as another.
+PackedTernary random_matrix(uint32_t rows, uint32_t cols);
+
 // ---- The parts; each prints a line per measurement, with `seconds` for each ----
 
 /// Of the machine: the kernels' instructions alone, reading memory alone.  Measured between the other parts, the best
@@ -97,6 +101,9 @@ void bench_dram(double seconds);         ///< every fast level, a matrix of 64 M
 void bench_lab(double seconds);          ///< kernels that lost, beside ours, in cache
 void bench_lab_dram(double seconds);     ///< the same from memory
 void bench_activations(double seconds);  ///< what happens between two products
+
+/// Drawing a token from a vocabulary of 128,256, beside the product that makes its logits.
+void bench_sampler(double seconds);
 
 /// What bench_model and the two below measure.
 struct BenchedModel {
