@@ -20,6 +20,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/result.h"
+#include "base/sha256.h"
 #include "kernels/dispatch.h"
 #include "session/choose_threads.h"
 #include "session/session.h"
@@ -89,6 +90,7 @@ std::string probe_json(uint32_t rounds) {
 }
 
 ModelInfo info(const LoadedModel& model) { return checked(model)->info(); }
+void hash(Sha256& sha256, uint32_t size) { sha256.push(in_buffer(size)); }
 Status push(ModelLoader& loader, uint32_t size) { return status_of(loader.push(in_buffer(size))); }
 
 Status finish(ModelLoader& loader, LoadedModel& model) {
@@ -136,6 +138,13 @@ Status open(Conversation& conversation, const LoadedModel& loaded) {
   Result<Session> session = Session::open(checked(loaded), loaded.workspace);
   if (session.ok()) conversation.session.emplace(std::move(session).value());
   return status_of(session);
+}
+
+/// Leaves the last bytes of the text in the buffer, as many as it answers, at most `size`.
+uint32_t recent(const Conversation& conversation, uint32_t size) {
+  const std::vector<Token> tokens = checked(conversation).recent(size);
+  std::ranges::transform(tokens, in_buffer(size).begin(), [](Token token) { return static_cast<uint8_t>(token); });
+  return static_cast<uint32_t>(tokens.size());
 }
 
 void reset(Conversation& conversation) { checked(conversation).reset(); }
@@ -214,7 +223,8 @@ EMSCRIPTEN_BINDINGS(tern) {
       .field("topPQ16", &SampleOptions::top_p_q16)
       .field("minPQ16", &SampleOptions::min_p_q16)
       .field("repetitionPenaltyQ16", &SampleOptions::repetition_penalty_q16)
-      .field("seed", &SampleOptions::seed);
+      .field("seed", &SampleOptions::seed)
+      .field("raw", &SampleOptions::raw);
   value_object<ModelInfo>("ModelInfo")
       .field("architecture", &ModelInfo::architecture)
       .field("name", &ModelInfo::name)
@@ -229,6 +239,7 @@ EMSCRIPTEN_BINDINGS(tern) {
       .field("metadata", &ModelInfo::metadata);
 
   class_<LoadedModel>("LoadedModel").constructor<>().function("info", &info);
+  class_<Sha256>("Sha256").constructor<>().function("push", &hash).function("hex", &Sha256::hex);
   class_<ModelLoader>("Loader")
       .constructor<>()
       .function("push", &push)
@@ -245,6 +256,7 @@ EMSCRIPTEN_BINDINGS(tern) {
       .function("score", &score)
       .function("save", &save)
       .function("restore", &restore)
+      .function("recent", &recent)
       .function("isFull", &is_full)
       .function("isInsideBatch", &is_inside_batch)
       .function("position", &position);

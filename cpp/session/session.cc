@@ -225,6 +225,14 @@ void Session::remember(std::span<const Token> tokens) {
   for (const Token token : tokens) recent_[static_cast<size_t>(at++ % kRecent)] = token;
 }
 
+std::vector<Token> Session::recent(size_t most) const {
+  std::vector<Token> tokens;
+  for (uint64_t at = position() - std::min<uint64_t>({position(), most, kRecent}); at < position(); ++at) {
+    tokens.push_back(recent_[static_cast<size_t>(at % kRecent)]);
+  }
+  return tokens;
+}
+
 // ---- Session: generation --------------------------------------------------------------------------------------------
 
 Result<void> Session::start(const SampleOptions& options, uint64_t max_tokens) {
@@ -237,9 +245,7 @@ Result<void> Session::start(const SampleOptions& options, uint64_t max_tokens) {
   workspace_->forget(state_.get());
   drawn_.reset();
   sampler_.emplace(vocabulary(), options);
-  for (uint64_t at = position() - std::min<uint64_t>(position(), kRecent); at < position(); ++at) {
-    sampler_->observe(recent_[static_cast<size_t>(at % kRecent)]);
-  }
+  for (const Token token : recent(kRecent)) sampler_->observe(token);
   raw_ = options.raw;
   tokens_left_ = max_tokens;
   finish_ = max_tokens == 0 ? Finish::kMaxBytes : Finish::kNotFinished;

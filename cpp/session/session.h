@@ -147,6 +147,8 @@ class Session {
 
   /// Tokens of text so far, fed and generated; the one that begins the text is not counted.
   uint64_t position() const { return state_->length() == 0 ? 0 : state_->length() - 1; }
+  /// The last tokens of the text, the oldest first: `most` of them, or as many as there are, at most 256.
+  std::vector<Token> recent(size_t most) const;
   /// Tokens that still fit into the text.
   uint64_t room() const { return state_->length() == 0 ? state_->capacity() - 1 : state_->room(); }
 

@@ -49,6 +49,9 @@ export async function everyCall(): Promise<void> {
 
   // @ts-expect-error a number is no model
   await load(42);
+  model.stream('x', { utf8: 'raw' });
+  // @ts-expect-error there is no such form
+  model.stream('x', { utf8: 'loose' });
   // @ts-expect-error there is no such option
   model.stream('x', { top_k: 1 });
   // @ts-expect-error a prompt is text or bytes

@@ -92,7 +92,7 @@ async function pushHeader(sizes: Sizes): Promise<{ engine: Engine; push: () => n
     'simd',
     '',
   );
-  const loader = engine.newLoader();
+  const loader = engine.newLoader(null);
   return { engine, push: () => loader.push(header(sizes)) };
 }
 
@@ -109,7 +109,7 @@ describe('a model of gigabytes', () => {
     const script: { default: ModuleFactory } = await import(new URL('tern-simd.js', kWasm).href);
     const wasm = Uint8Array.from(readFileSync(new URL('tern-simd.wasm', kWasm)));
     const engine = await Engine.fromWasm(script.default, wasm, 'simd', '');
-    const loader = engine.newLoader();
+    const loader = engine.newLoader(null);
     // 1.6 GB by its header, of which a row of the largest matrix is there.
     const file = Uint8Array.from(readFileSync(new URL('../data/huge-claim.gguf', import.meta.url)));
     expect(loader.push(file)).toBe(1604421248);

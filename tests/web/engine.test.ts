@@ -22,7 +22,7 @@ async function startBuild(path: string): Promise<Engine> {
 }
 
 function loadInto(engine: Engine, file: Uint8Array, chunkBytes = file.length): EngineModel {
-  const loader = engine.newLoader();
+  const loader = engine.newLoader(null);
   for (let at = 0; at < file.length; at += chunkBytes) loader.push(file.subarray(at, at + chunkBytes));
   const model = loader.finish();
   loader.close();

@@ -54,6 +54,7 @@ describe('options', () => {
       topPQ16: 65536,
       minPQ16: 0,
       repetitionPenaltyQ16: 65536,
+      raw: false,
     });
     expect(seed).toBeGreaterThanOrEqual(0n);
     expect(seed).toBeLessThan(1n << 32n);
@@ -103,6 +104,7 @@ describe('options', () => {
     [{ minP: 1 }, /^minP must be/],
     [{ repetitionPenalty: 0.9 }, /^repetitionPenalty must be a number from 1 to 10, found 0.9$/],
     [{ repetitionPenalty: 11 }, /^repetitionPenalty must be/],
+    [fromJavaScript('{"utf8": "loose"}'), /^utf8 must be 'valid' or 'raw', found "loose"$/],
     [{ seed: -1 }, /^seed must be/],
     [{ seed: 0.5 }, /^seed must be/],
     [{ seed: 2 ** 53 }, /^seed must be/],

@@ -114,7 +114,7 @@ describe('a character', () => {
   async function inPieces(session: Session, bytes: number): Promise<{ text: string; all: number[] }> {
     let [text, all]: [string, number[]] = ['', []];
     for (let i = 0; i < bytes; i++) {
-      const piece = await session.stream({ seed: i, maxBytes: 1, temperature: 2 }).result;
+      const piece = await session.stream({ seed: i, maxBytes: 1, temperature: 2, utf8: 'raw' }).result;
       text += piece.text;
       all = [...all, ...piece.bytes];
     }
@@ -133,7 +133,7 @@ describe('a character', () => {
 
   test('that a prompt begins is whole in the text, also in streams', async () => {
     const prompt = fox.subarray(0, 3);
-    const generation = model.stream(prompt, { seed: 1, maxBytes: 300, temperature: 2 });
+    const generation = model.stream(prompt, { seed: 1, maxBytes: 300, temperature: 2, utf8: 'raw' });
     let text = '';
     for await (const piece of generation.text) text += piece;
     const { bytes, text: ofResult } = await generation.result;
@@ -148,5 +148,48 @@ describe('a character', () => {
     await session.reset();
     const { text, bytes } = await session.stream({ seed: 3, maxBytes: 30 }).result;
     expect(text).toBe(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes, { stream: true }));
+  });
+
+  test('begun before save is there after restore', async () => {
+    await using session = model.session();
+    await session.feed('many words before, so that more than a window of them is saved'.repeat(9));
+    await session.feed(fox.subarray(0, 3));
+    await using other = model.session();
+    await other.restore(await session.save());
+    const options = { seed: 3, maxBytes: 30, temperature: 2 };
+    expect((await other.stream(options).result).text).toBe((await session.stream(options).result).text);
+  });
+});
+
+describe('the output', () => {
+  const isWellFormed = (bytes: Uint8Array): boolean => {
+    try {
+      new TextDecoder('utf-8', { fatal: true }).decode(bytes, { stream: true });
+      return true;
+    } catch {
+      return false;
+    }
+  };
+
+  test('is well-formed UTF-8 however wild it is, unless raw bytes are asked for', async () => {
+    let raw = 0;
+    for (let seed = 0; seed < 30; seed++) {
+      const options = { seed, temperature: 2, maxBytes: 60 };
+      const valid = await model.generate('Once', options);
+      expect(isWellFormed(valid.bytes)).toBe(true);
+      expect(valid.text).not.toContain('\uFFFD');
+      expect(toHex((await model.generate('Once', { ...options, utf8: 'valid' })).bytes)).toBe(toHex(valid.bytes));
+      if (!isWellFormed((await model.generate('Once', { ...options, utf8: 'raw' })).bytes)) raw++;
+    }
+    expect(raw).toBeGreaterThan(20);
+  });
+
+  test('goes on with a character that the text has begun', async () => {
+    await using session = model.session();
+    await session.feed(new TextEncoder().encode('🦊').subarray(0, 2));
+    const { bytes, text } = await session.stream({ seed: 1, maxBytes: 20 }).result;
+    expect(bytes[0]).toBeGreaterThanOrEqual(0x80);
+    expect(bytes[0]).toBeLessThan(0xc0);
+    expect(text).not.toContain('\uFFFD');
   });
 });

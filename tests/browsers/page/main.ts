@@ -60,7 +60,7 @@ const toHex = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.to
 const toFinish = (finish: string): string => finish.replaceAll('_', '-');
 
 function loadInto(engine: Engine, file: Uint8Array): EngineModel {
-  const loader = engine.newLoader();
+  const loader = engine.newLoader(null);
   for (let at = 0; at < file.length; at += 10_007) loader.push(file.subarray(at, at + 10_007));
   const model = loader.finish();
   loader.close();

@@ -8,7 +8,6 @@ import { TernError } from '../errors.js';
 import type { Connection } from '../link/connection.js';
 import { start, type Assets, type Runtime, type RuntimeInfo } from '../link/start.js';
 import type { Generation, GenerateResult } from './generation.js';
-import { Sha256Check } from './integrity.js';
 import { toLoadOrder, type CallOptions, type GenerateOptions } from './options.js';
 import { Session, type Score } from './session.js';
 import { openSource, readNext, type Fetch, type Source } from './source.js';
@@ -23,7 +22,7 @@ export interface LoadProgress {
 export interface LoadOptions extends CallOptions {
   /** What it throws, loading fails with. */
   onProgress?: (progress: LoadProgress) => void;
-  /** SHA-256 of the file, 64 hexadecimal digits. Another file is refused. */
+  /** SHA-256 of the file, 64 hexadecimal digits: another file is refused. The checksum in a file is always compared. */
   integrity?: string;
   /** Size of the file if known, so that the first progress report has a total. */
   bytes?: number;
@@ -45,7 +44,7 @@ export interface LoadOptions extends CallOptions {
 
 export interface ModelInfo extends FileInfo {
   readonly runtime: RuntimeInfo;
-  /** 'verified', or why the checksum was not compared. */
+  /** Whether the file has the checksum that was asked for; `checked` tells of the one that the file carries. */
   readonly integrity: 'verified' | 'not asked for';
   /** From the call to a model ready to write. */
   readonly loadMs: number;
@@ -55,7 +54,6 @@ export interface ModelInfo extends FileInfo {
 export async function load(source: Source, options?: LoadOptions): Promise<Model> {
   const started = performance.now();
   const { signal, fetch, onProgress, bytes, runtime, assets, threads, integrity } = toLoadOrder(options);
-  const sha256 = new Sha256Check(integrity);
   return abortable(signal, async (scope) => {
     const opening = openSource(source, { signal, fetch }).then((opened) => {
       scope.add(() => void opened.reader.cancel().catch(() => undefined));
@@ -64,7 +62,7 @@ export async function load(source: Source, options?: LoadOptions): Promise<Model
     // Both take a while and neither needs the other: the engine starts while the server answers.
     const [opened, { connection, place, keepHelpers }] = await Promise.all([
       opening,
-      start(runtime, assets, threads, scope),
+      start({ runtime, assets, threads, integrity: integrity?.toLowerCase() ?? null }, scope),
     ]);
     let [received, expected, total] = [0, 0, bytes ?? opened.bytes];
     for (;;) {
@@ -73,7 +71,6 @@ export async function load(source: Source, options?: LoadOptions): Promise<Model
       const chunk = await readNext(opened);
       if (!chunk) break;
       received += chunk.length;
-      sha256.add(chunk);
       ({ expected } = await connection.ask({ kind: 'push', bytes: chunk }).answer);
       if (expected > 0) total = expected;
     }
@@ -85,12 +82,11 @@ export async function load(source: Source, options?: LoadOptions): Promise<Model
     }
     const { file, engine, threads: used } = await connection.ask({ kind: 'finish' }).answer;
     keepHelpers(used.count - 1);
-    const checked = await sha256.finish();
     const loadMs = performance.now() - started;
     return Model.ready(connection, {
       ...file,
       runtime: { ...place, ...engine, threads: used },
-      integrity: checked,
+      integrity: integrity === undefined ? 'not asked for' : 'verified',
       loadMs,
     });
   });

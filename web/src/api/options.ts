@@ -18,6 +18,11 @@ export interface SampleOptions {
   minP?: number;
   /** 1 to 10; above 1, bytes of the last 256 become less likely. Default 1. */
   repetitionPenalty?: number;
+  /**
+   * 'valid' (default): only bytes that continue well-formed UTF-8 are drawn, so that the text has no U+FFFD; maxBytes may
+   * cut its last character. 'raw': any byte.
+   */
+  utf8?: 'valid' | 'raw';
   /** 0 to 2^64-1; the same seed gives the same bytes on every device. Default: chosen at random and reported. */
   seed?: number | bigint;
   /** Stop after this many bytes, 1 to 1,000,000,000. Default 1024. */
@@ -54,7 +59,7 @@ const kSeedLimit = 1n << 64n;
 
 /** `stages`: of the model. A flat one (0) has no boundaries to report, and asking for them is an error. */
 export function toOrder(options: GenerateOptions | undefined, stages: number): Order {
-  const known = 'greedy temperature topK topP minP repetitionPenalty seed maxBytes signal trace';
+  const known = 'greedy temperature topK topP minP repetitionPenalty utf8 seed maxBytes signal trace';
   const given = checked('', options, known);
   return {
     sampling: {
@@ -71,6 +76,7 @@ export function toOrder(options: GenerateOptions | undefined, stages: number): O
         10 * kOne,
       ),
       seed: toSeed(given.seed ?? randomSeed()),
+      raw: toRaw(given.utf8),
     },
     maxBytes: toInteger('maxBytes', given.maxBytes ?? 1024, 1, 1_000_000_000),
     traced: toTraced(given.trace, stages),
@@ -170,6 +176,11 @@ export function toInteger(name: string, value: unknown, least: number, most: num
     throw badOption(name, `a whole number from ${least} to ${most}`, value);
   }
   return value;
+}
+
+function toRaw(value: unknown): boolean {
+  if (value === undefined || value === 'valid' || value === 'raw') return value === 'raw';
+  throw badOption('utf8', "'valid' or 'raw'", value);
 }
 
 function toSeed(value: unknown): bigint {

@@ -25,7 +25,7 @@ export interface Capabilities extends KernelsReport {
 export async function probe(options?: ProbeOptions): Promise<Capabilities> {
   const { signal, runtime, assets } = toLoadOrder(options, 'signal runtime assets');
   return abortable(signal, async (scope) => {
-    const { connection, place } = await start(runtime, assets, 1, scope);
+    const { connection, place } = await start({ runtime, assets, threads: 1, integrity: null }, scope);
     const { report, engine } = await connection.ask({ kind: 'probe' }).answer;
     connection.close(new TernError('closed', 'the measurement is over'));
     return { ...report, runtime: { ...place, ...engine } };

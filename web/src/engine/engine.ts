@@ -19,7 +19,13 @@ import type {
 } from './types.js';
 import { fetchWasm } from './wasm-file.js';
 import createRelaxed from '../wasm/tern-relaxed.js';
-import createSimd, { type Conversation, type LoadedModel, type Loader, type MainModule } from '../wasm/tern-simd.js';
+import createSimd, {
+  type Conversation,
+  type LoadedModel,
+  type Loader,
+  type MainModule,
+  type Sha256,
+} from '../wasm/tern-simd.js';
 import createThreads from '../wasm/tern-threads.js';
 
 /** Has the workers of further threads made; resolves when all are at work, rejects if one cannot start. */
@@ -184,8 +190,9 @@ export class Engine {
     return view(this.#module, 0).buffer.byteLength;
   }
 
-  newLoader(): EngineLoader {
-    return new EngineLoader(this.#module);
+  /** `integrity`: the SHA-256 that the file shall have, or null. */
+  newLoader(integrity: string | null): EngineLoader {
+    return new EngineLoader(this.#module, integrity);
   }
 }
 
@@ -193,9 +200,13 @@ export class Engine {
 export class EngineLoader {
   readonly #module: MainModule;
   readonly #loader: Loader;
+  readonly #integrity: string | null;
+  readonly #sha256: Sha256;
 
-  constructor(module: MainModule) {
+  constructor(module: MainModule, integrity: string | null) {
     this.#module = module;
+    this.#integrity = integrity;
+    this.#sha256 = guarded(() => new module.Sha256());
     this.#loader = guarded(() => new module.Loader());
   }
 
@@ -203,7 +214,9 @@ export class EngineLoader {
   push(bytes: Uint8Array): number {
     return guarded(() => {
       for (let at = 0; at < bytes.length; at += kSliceBytes) {
-        check(this.#loader.push(put(this.#module, bytes.subarray(at, at + kSliceBytes))));
+        const size = put(this.#module, bytes.subarray(at, at + kSliceBytes));
+        if (this.#integrity !== null) this.#sha256.push(size);
+        check(this.#loader.push(size));
       }
       return Number(this.#loader.bytesExpected());
     });
@@ -211,6 +224,13 @@ export class EngineLoader {
 
   finish(): EngineModel {
     return guarded(() => {
+      const found = text(this.#sha256.hex());
+      if (this.#integrity !== null && found !== this.#integrity) {
+        throw new TernError(
+          'integrity',
+          `expected a file with SHA-256 ${this.#integrity}, found ${found}: it was changed or damaged on the way`,
+        );
+      }
       const model = new this.#module.LoadedModel();
       try {
         check(this.#loader.finish(model));
@@ -223,6 +243,7 @@ export class EngineLoader {
   }
 
   close(): void {
+    this.#sha256.delete();
     this.#loader.delete();
   }
 }
@@ -245,6 +266,7 @@ export class EngineModel {
       packedBytes: Number(info.packedBytes),
       stateBytes: Number(info.stateBytes),
       fingerprint: BigInt.asUintN(64, info.fingerprint).toString(16).padStart(16, '0'),
+      checked: info.checked,
       config: toRecord(info.config),
       metadata: toRecord(info.metadata),
     };
@@ -268,7 +290,6 @@ export class EngineModel {
 export class EngineSession {
   readonly #module: MainModule;
   readonly #session: Conversation;
-  #end = new Uint8Array(0); // of the text, as much as a character takes
 
   constructor(module: MainModule, model: LoadedModel) {
     this.#module = module;
@@ -287,12 +308,14 @@ export class EngineSession {
 
   /** The bytes at the end of the text that begin a character and do not finish it. */
   get begunCharacter(): Uint8Array<ArrayBuffer> {
-    return begunCharacter(this.#end);
+    return guarded(() => {
+      view(this.#module, 3);
+      return begunCharacter(view(this.#module, this.#session.recent(3)));
+    });
   }
 
   reset(): void {
     guarded(() => this.#session.reset());
-    this.#end = new Uint8Array(0);
   }
 
   /** How many bytes were read: all, or as many as about `budget` multiply-adds are enough for; the rest comes next. */
@@ -310,7 +333,6 @@ export class EngineSession {
     if (masks.length === 0 && bytes.length > 0 && this.#session.isFull()) {
       throw new TernError('bad-state', 'the context is full: reset the session or open one with more room');
     }
-    this.#remember(bytes.subarray(0, masks.length));
     return masks;
   }
 
@@ -332,7 +354,6 @@ export class EngineSession {
       const boundaries = withBoundaries ? both.slice(count, count + produced) : null;
       return { bytes: both.slice(0, produced), boundaries };
     });
-    this.#remember(written.bytes);
     return written;
   }
 
@@ -345,7 +366,6 @@ export class EngineSession {
     return guarded(() => {
       const { status, score } = this.#session.score(put(this.#module, bytes), toBudget(budget));
       check(status);
-      this.#remember(bytes.subarray(0, Number(score.bytes)));
       return {
         bytes: Number(score.bytes),
         bits: Number(score.bitsQ32) / 2 ** 32,
@@ -365,15 +385,10 @@ export class EngineSession {
 
   restore(bytes: Uint8Array): void {
     guarded(() => check(this.#session.restore(put(this.#module, bytes))));
-    this.#end = new Uint8Array(0);
   }
 
   close(): void {
     this.#session.delete();
-  }
-
-  #remember(bytes: Uint8Array): void {
-    this.#end = Uint8Array.of(...this.#end, ...bytes.subarray(-3)).slice(-3);
   }
 }
 

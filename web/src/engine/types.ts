@@ -62,6 +62,8 @@ export interface FileInfo {
   readonly stateBytes: number;
   /** 64 bits over the whole file, as 16 hexadecimal digits. */
   readonly fingerprint: string;
+  /** The file carries a checksum of itself, which was right. */
+  readonly checked: boolean;
   readonly config: Readonly<Record<string, string>>;
   readonly metadata: Readonly<Record<string, string>>;
 }
@@ -75,6 +77,8 @@ export interface Sampling {
   readonly minPQ16: number;
   readonly repetitionPenaltyQ16: number;
   readonly seed: bigint;
+  /** Also bytes that do not continue well-formed UTF-8. */
+  readonly raw: boolean;
 }
 
 export type Finish = 'max-bytes' | 'end-of-text' | 'context-full' | 'stopped';

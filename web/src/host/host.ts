@@ -150,14 +150,14 @@ export class Host {
     }
   }
 
-  async #start(id: number, { kind, wasmFolder, threads }: CallOf<'start'>): Promise<AnswerOf<'start'>> {
+  async #start(id: number, { kind, wasmFolder, threads, integrity }: CallOf<'start'>): Promise<AnswerOf<'start'>> {
     const startHelpers = async (starts: readonly HelperStart[]): Promise<void> => {
       this.#part(id, { kind: 'helpers', starts });
       await this.#helpers.promise;
     };
     const engine = await Engine.start(wasmFolder, threads, startHelpers);
     this.#engine = engine;
-    this.#loader = engine.newLoader();
+    this.#loader = engine.newLoader(integrity);
     this.#tuned = this.#tune(engine);
     return { kind, engine: engine.info };
   }

@@ -21,8 +21,11 @@ type Bytes = Uint8Array<ArrayBuffer>;
 interface Calls {
   /** Whether there is anybody. */
   hello: [asked: object, answered: object];
-  /** Starts the engine. `wasmFolder`: where the .wasm files are, if moved. */
-  start: [{ readonly wasmFolder: string | null; readonly threads: Threads }, { readonly engine: EngineInfo }];
+  /** Starts the engine. `wasmFolder`: where the .wasm files are, if moved; `integrity`: SHA-256 of the file, if known. */
+  start: [
+    { readonly wasmFolder: string | null; readonly threads: Threads; readonly integrity: string | null },
+    { readonly engine: EngineInfo },
+  ];
   /** That the workers which `start` wants are at work; `failure`: or why there are none. */
   helpers: [{ readonly failure: string }, object];
   probe: [object, { readonly report: KernelsReport; readonly engine: EngineInfo }];

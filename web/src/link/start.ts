@@ -37,11 +37,21 @@ export interface Started {
   readonly keepHelpers: (count: number) => void;
 }
 
+/** What load() was asked for, as far as it concerns the engine. */
+export interface Wanted {
+  readonly runtime: Runtime;
+  readonly assets: Assets;
+  readonly threads: Threads;
+  /** SHA-256 of the file to come, in lower case, if it is to be compared. */
+  readonly integrity: string | null;
+}
+
 /** How long a worker may take to say that its script runs. */
 export const kHelloMs = 10_000;
 
 /** An engine that has passed its tests. What was started so far ends with the scope. */
-export async function start(runtime: Runtime, assets: Assets, threads: Threads, scope: Scope): Promise<Started> {
+export async function start(wanted: Wanted, scope: Scope): Promise<Started> {
+  const { runtime, assets, threads, integrity } = wanted;
   const worker = assets.worker === undefined ? null : absolute('assets.worker', assets.worker);
   const wasmFolder = assets.wasm === undefined ? null : folder(absolute('assets.wasm', assets.wasm));
   const [connection, threadReason] = await connect(runtime, worker, scope);
@@ -60,7 +70,7 @@ export async function start(runtime: Runtime, assets: Assets, threads: Threads, 
     connection.ask({ kind: 'helpers', failure });
   };
   const { engine } = await connection.ask(
-    { kind: 'start', wasmFolder, threads },
+    { kind: 'start', wasmFolder, threads, integrity },
     { onPart: (part) => part.kind === 'helpers' && void startHelpers(part.starts) },
   ).answer;
   if (engine.variant !== 'threads') keepHelpers(0);
