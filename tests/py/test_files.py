@@ -27,7 +27,7 @@ def without_encoding(source: str) -> list[int]:
         parts = (part for word in (*call.args, *words.values()) for part in ast.walk(word))
         modes = [part.value for part in parts if isinstance(part, ast.Constant) and part.value in MODES]
         text = {
-            "open": owner not in ("lzma", "bz2", "archive", "os") and not any("b" in mode for mode in modes),
+            "open": owner not in ("lzma", "bz2", "archive", "os", "tarfile") and not any("b" in mode for mode in modes),
             "read_text": isinstance(call.func, ast.Attribute) and owner not in ("files", "data"),
             "write_text": isinstance(call.func, ast.Attribute) and owner != "files",
         }.get(

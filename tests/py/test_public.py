@@ -32,7 +32,7 @@ def through_a_file(kind, tensors, path):
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["hgrn_bit", "bitmamba"])
 def test_a_converted_checkpoint_gives_the_logits_of_the_public_code(tmp_path, name):
-    stored = json.loads((FOLDER / f"{name}.json").read_text())
+    stored = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     if name == "hgrn_bit":
         kind = published.of_config_json(stored["config"])
         tensors = weights.open_file(FOLDER / "hgrn_bit.safetensors")

@@ -64,11 +64,11 @@ def vocabulary(request, tmp_path_factory):
         text = json_of_gguf(path)
         folder = ROOT / "build" / "smollm2"  # where the package's test looks for it
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokenizer.json").write_text(text)
+        (folder / "tokenizer.json").write_text(text, encoding="utf-8")
         tokenizer = Tokenizer.from_str(text)
-        (folder / "expected.json").write_text(json.dumps(expected(tokenizer)))
+        (folder / "expected.json").write_text(json.dumps(expected(tokenizer)), encoding="utf-8")
     else:
-        text = (FOLDER / request.param / "tokenizer.json").read_text()
+        text = (FOLDER / request.param / "tokenizer.json").read_text(encoding="utf-8")
         tokenizer = Tokenizer.from_str(text)
     keys = tokenizer_keys.keys_of(text, END, {})
     return tokenizer, model_with(keys, tmp_path_factory.mktemp(request.param) / "model.gguf")
@@ -101,7 +101,7 @@ def test_tern_makes_the_tokens_of_the_library(vocabulary, tmp_path):
 def test_tern_takes_tokens_back_to_the_bytes_of_the_text(vocabulary, tmp_path):
     tokenizer, model = vocabulary
     raw = mixed()
-    (tmp_path / "tokens.txt").write_text("\n".join(map(str, tokens_of(tokenizer, raw))))
+    (tmp_path / "tokens.txt").write_text("\n".join(map(str, tokens_of(tokenizer, raw))), encoding="utf-8")
     done = tokenize(model, "--text", tmp_path / "tokens.txt", "--decode")
     text = as_text(raw)
     vocabulary = tokenizer.get_vocab()
@@ -138,14 +138,14 @@ def test_texts_of_every_length_up_to_a_line_have_the_same_tokens_in_both(vocabul
 
 
 def test_the_expected_tokens_of_the_package_are_those_of_the_library():
-    stored = json.loads((FOLDER / "expected.json").read_text())
+    stored = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
     for style in STYLES:
         assert stored[style] == expected(Tokenizer.from_file(str(FOLDER / style / "tokenizer.json")))
 
 
 def test_a_token_out_of_range_or_a_model_of_bytes_is_an_error(vocabulary, tmp_path):
     _, model = vocabulary
-    (tmp_path / "tokens.txt").write_text("3\n1000000\n")
+    (tmp_path / "tokens.txt").write_text("3\n1000000\n", encoding="utf-8")
     done = tokenize(model, "--text", tmp_path / "tokens.txt", "--decode")
     assert done.returncode == 2 and b"a token" in done.stderr
     done = tokenize(ROOT / "tests" / "golden" / "tiny_gate.gguf", "--prompt", "a")
@@ -156,7 +156,7 @@ def test_a_token_out_of_range_or_a_model_of_bytes_is_an_error(vocabulary, tmp_pa
 
 
 def edited(style: str, change) -> str:
-    whole = json.loads((FOLDER / style / "tokenizer.json").read_text())
+    whole = json.loads((FOLDER / style / "tokenizer.json").read_text(encoding="utf-8"))
     change(whole)
     return json.dumps(whole)
 
@@ -216,13 +216,13 @@ def test_a_tokenizer_that_would_make_other_tokens_is_refused_by_name(style, chan
 
 
 def test_the_tokens_that_begin_and_end_a_text_are_found_or_asked_for():
-    text = (FOLDER / "llama" / "tokenizer.json").read_text()
+    text = (FOLDER / "llama" / "tokenizer.json").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="which token is bos"):
         tokenizer_keys.keys_of(text, {}, {})
     keys = tokenizer_keys.keys_of(text, {}, {"bos_token": "<s>", "eos_token": {"content": "</s>"}})
     assert (keys["tokenizer.ggml.bos_token_id"], keys["tokenizer.ggml.eos_token_id"]) == (1, 2)
     assert keys["tokenizer.ggml.add_bos_token"] is True
-    gpt2 = tokenizer_keys.keys_of((FOLDER / "gpt2" / "tokenizer.json").read_text(), {}, {})
+    gpt2 = tokenizer_keys.keys_of((FOLDER / "gpt2" / "tokenizer.json").read_text(encoding="utf-8"), {}, {})
     assert (gpt2["tokenizer.ggml.bos_token_id"], gpt2["tokenizer.ggml.add_bos_token"]) == (0, False)
     with pytest.raises(ValueError, match="which token is eos"):
         tokenizer_keys.keys_of(text, {"bos_token_id": 1, "eos_token_id": 1024}, {})
@@ -230,7 +230,7 @@ def test_the_tokens_that_begin_and_end_a_text_are_found_or_asked_for():
 
 def test_what_is_no_tokenizer_is_refused_with_its_path(tmp_path):
     for content in ("[]", "{}", "{", '{"model": {"type": "BPE", "vocab": 3, "merges": ["a b"]}}', '{"model": []}'):
-        (tmp_path / "tokenizer.json").write_text(content)
+        (tmp_path / "tokenizer.json").write_text(content, encoding="utf-8")
         with pytest.raises(ValueError, match=re.escape(str(tmp_path / "tokenizer.json"))):
             tokenizer_keys.read_folder(tmp_path, END)
 

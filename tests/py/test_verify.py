@@ -77,9 +77,9 @@ def recorded(path, text):
 def test_recorded_answers_are_found_again_and_wrong_ones_are_named(converted, capsys, tmp_path, stories):
     model, _ = converted["bitmamba"]
     text = stories[:2000].decode()
-    (tmp_path / "stories.txt").write_text(text)
+    (tmp_path / "stories.txt").write_text(text, encoding="utf-8")
     entry = recorded(model, text)
-    (tmp_path / "answers.json").write_text(json.dumps([entry]))
+    (tmp_path / "answers.json").write_text(json.dumps([entry]), encoding="utf-8")
     words = (model, "--answers", tmp_path / "answers.json", "--text", f"stories={tmp_path / 'stories.txt'}")
     status, said = verify(capsys, *words)
     assert status == 0, said
@@ -88,7 +88,7 @@ def test_recorded_answers_are_found_again_and_wrong_ones_are_named(converted, ca
     entry["answers"][0]["tokens"][0] += 1
     entry["answers"][1]["continuation"][-1] ^= 1
     entry["answers"][2]["expected"] *= 1.01
-    (tmp_path / "answers.json").write_text(json.dumps([entry]))
+    (tmp_path / "answers.json").write_text(json.dumps([entry]), encoding="utf-8")
     status, said = verify(capsys, *words)
     assert status == 1 and "3 differ" in said
     for what in ("tokens of", "greedy after", "perplexity on stories"):
@@ -170,7 +170,7 @@ def test_what_is_no_converted_checkpoint_is_refused(converted, capsys, tmp_path)
     ):
         status, said = verify(capsys, *words)
         assert status == 1 and fault in said
-    (tmp_path / "answers.json").write_text('[{"match": {"a": 1}, "answers": [{"kind": "taste"}]}]')
+    (tmp_path / "answers.json").write_text('[{"match": {"a": 1}, "answers": [{"kind": "taste"}]}]', encoding="utf-8")
     status, said = verify(capsys, converted["hgrnbit"][0], "--answers", tmp_path / "answers.json")
     assert status == 1 and "expected answers of the kinds tokens, greedy, perplexity, found taste" in said
 

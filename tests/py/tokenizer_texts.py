@@ -106,7 +106,7 @@ def make_sample() -> bytes:
 def main() -> None:
     (FOLDER / "mixed.bin").write_bytes(make_sample())
     found = {style: expected(Tokenizer.from_file(str(FOLDER / style / "tokenizer.json"))) for style in STYLES}
-    (FOLDER / "expected.json").write_text(json.dumps(found, indent=2) + "\n")
+    (FOLDER / "expected.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
