@@ -5,7 +5,6 @@ from pathlib import Path
 
 from torch import nn
 
-from lm.file import gguf_file
 from lm.file.checkpoint import load_model
 
 
@@ -15,6 +14,8 @@ def load_any(path: Path) -> tuple[nn.Module, int]:
         raise FileNotFoundError(f"{path}: no such file; expected a checkpoint of scripts/train.py or a .gguf file")
     try:
         if path.suffix == ".gguf":
+            from lm.file import gguf_file  # needs the package gguf, which a machine that only trains need not have
+
             seen = gguf_file.read(path)[0].get("general.training_bytes", 0)
             return gguf_file.load(path), int(seen)
         model, content = load_model(path)
