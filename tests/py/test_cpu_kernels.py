@@ -15,6 +15,9 @@ CONFIGS = {
     "convolution and bounds": Config(
         hidden=64, recurrent=96, intermediate=80, layers=2, conv_kernel=4, decay_span=100.0
     ),
+    "learned bounds and a wide state": Config(
+        hidden=32, recurrent=160, intermediate=48, layers=2, conv_kernel=3, lower_bounds=True
+    ),
     "no convolution": Config(hidden=48, recurrent=48, intermediate=64, layers=2, conv_kernel=0),
 }
 
@@ -189,12 +192,11 @@ def test_a_fused_norm_and_head_have_the_output_and_the_gradients_of_the_plain_on
 @pytest.mark.parametrize(
     "config",
     [
-        Config(hidden=64, recurrent=64, intermediate=64, layers=1, lower_bounds=True),
         Config(hidden=64, recurrent=64, intermediate=64, layers=1, gate_norm="state"),
         Config(hidden=64, recurrent=64, intermediate=64, layers=1, sigmoid="piecewise_linear"),
         Config(hidden=40, recurrent=64, intermediate=64, layers=1),
     ],
-    ids=["lower-bounds", "state-norm", "piecewise", "width-40"],
+    ids=["state-norm", "piecewise", "width-40"],
 )
 def test_what_the_fused_block_cannot_do_is_left_to_pytorch_with_a_reason(config):
     model = random_model(config, seed=0)

@@ -43,7 +43,7 @@ class Parameters(ctypes.Structure):
 
 
 class Gradients(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("attn_norm", "conv", "gate_norm", "ffn_norm")] + [
+    _fields_ = [(name, ctypes.c_void_p) for name in ("attn_norm", "conv", "keep", "gate_norm", "ffn_norm")] + [
         ("in_norm", POINTERS),
         ("matrix", POINTERS),
     ]
@@ -123,7 +123,7 @@ class FusedBlock(torch.autograd.Function):
         h, *weights = ctx.saved_tensors
         g_out = g_out.contiguous()
         g_in = torch.empty_like(g_out)
-        vectors = [torch.zeros_like(w) for w in (weights[0], ctx.held[2], weights[2], weights[3])]
+        vectors = [torch.zeros_like(w) for w in (weights[0], ctx.held[2], ctx.held[1], weights[2], weights[3])]
         norms = [torch.zeros_like(w) for w in weights[4:10]]
         matrices = [torch.zeros(w.shape) for w in weights[10:]]
         grads = Gradients(*(v.data_ptr() for v in vectors))
@@ -140,7 +140,8 @@ class FusedBlock(torch.autograd.Function):
         )
         FusedBlock.spare.append(ctx.saved)
         vectors[1] = vectors[1].t().reshape(weights[1].shape)
-        return (g_in, None, None, None, None, None, None, *vectors, *norms, *matrices)
+        keep = vectors.pop(2)
+        return (g_in, keep, None, None, None, None, None, *vectors, *norms, *matrices)
 
 
 def pointers(*tensors: Tensor):
@@ -225,8 +226,8 @@ def obstacle(block: Block) -> str | None:
         return "the fused ones are for the CPU"
     if not c.ternary:
         return "the fused ones know ternary weights only"
-    if c.lower_bounds or c.gate_norm != "gate" or c.sigmoid != "table":
-        return "the fused ones know neither learned lower bounds, nor gate_norm=state, nor piecewise sigmoid"
+    if c.gate_norm != "gate" or c.sigmoid != "table":
+        return "the fused ones know neither gate_norm=state nor piecewise sigmoid"
     if any(width % 16 for width in (c.hidden, c.recurrent, c.intermediate)):
         return "the fused ones need widths that are multiples of 16"
     return None

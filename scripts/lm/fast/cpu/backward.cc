@@ -29,6 +29,7 @@ struct Worker {
     const size_t cols = std::max({H, E, I}), rows = std::max({H, E, 2 * I});
     grads.attn_norm = carve.floats(H);
     grads.conv = carve.floats(K * H);
+    grads.keep = carve.floats(E);
     grads.gate_norm = carve.floats(E);
     grads.ffn_norm = carve.floats(H);
     for (int m = 0; m < kMatrices; ++m) grads.in_norm[m] = carve.floats(size_t(shape.cols[m]));
@@ -151,8 +152,8 @@ struct Backward {
     const size_t at = size_t(t) * size_t(E);
     const float *i = s.i + at, *z = s.z + at, *g = s.g + at, *before = s.s + at, *now = before + E;
     const float *gate_norm = p.gate_norm, *norm = p.in_norm[kO], *keep = p.keep;
-    float *dw = k.grads.in_norm[kO], *d_gate = k.grads.gate_norm, *value = k.row[0], *slope = k.row[1],
-          *carry = k.carry;
+    float *dw = k.grads.in_norm[kO], *d_gate = k.grads.gate_norm, *d_keep = k.grads.keep, *value = k.row[0],
+          *slope = k.row[1], *carry = k.carry;
     const float rg = s.inverse_rms[kOfGate][t], ro = s.inverse_rms[kBeforeO][t];
     Lanes dot{};
     for (int c = 0; c < E; c += kLanes) {
@@ -175,7 +176,9 @@ struct Backward {
       dot += g_gate * weight * load(g + c);
       const Lanes open = sigmoid(-load(z + c)), share = load(keep + c) * open;
       const Silu u = silu(load(i + c));
-      to_f.put(c, (load(before + c) - u.value) * total * share * (1.0f - open));
+      const Lanes back = (load(before + c) - u.value) * total;  // minus the gradient of the share that is replaced
+      add_to(d_keep + c, -back * open);
+      to_f.put(c, back * share * (1.0f - open));
       to_i.put(c, total * share * u.slope);
       store(carry + c, total * (1.0f - share));
     }
@@ -316,6 +319,7 @@ void block_backward(const BlockParameters* p, int B, const int32_t* lengths, con
       const Shape shape(*p);
       add(grads->attn_norm, worker.grads.attn_norm, H);
       if (p->K) add(grads->conv, worker.grads.conv, size_t(p->K) * H);
+      add(grads->keep, worker.grads.keep, size_t(p->E));
       add(grads->gate_norm, worker.grads.gate_norm, size_t(p->E));
       add(grads->ffn_norm, worker.grads.ffn_norm, H);
       for (int m = 0; m < kMatrices; ++m) {

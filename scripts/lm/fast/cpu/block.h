@@ -28,7 +28,7 @@ struct BlockParameters {
 
 /// Gradients of the parameters, summed over the batch; shapes as above.
 struct BlockGradients {
-  float *attn_norm, *conv, *gate_norm, *ffn_norm;
+  float *attn_norm, *conv, *keep, *gate_norm, *ffn_norm;
   float* in_norm[6];
   float* matrix[6];
 };

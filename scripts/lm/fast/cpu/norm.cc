@@ -1,9 +1,9 @@
 // RMSNorm by itself, forward and backward, and the memory of the threads.
 
-#include "linear.h"
-
 #include <cstdlib>
 #include <memory>
+
+#include "linear.h"
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
