@@ -18,7 +18,7 @@ from lm.measure import plots
 from lm.measure.evaluation import evaluate_in_engine
 from lm.text import command, files
 from lm.text.data import read_text
-from lm.text.tables import markdown
+from lm.text.tables import between, markdown
 
 
 def count_parameters(tensors: dict) -> int:
@@ -75,9 +75,7 @@ def table(manifest: dict) -> str:
 
 
 def write_table(readme: Path, manifest: dict) -> None:
-    text = files.read_text(readme)
-    begin, end = text.index(TABLE_BEGIN) + len(TABLE_BEGIN), text.index(TABLE_END)
-    files.write_text(readme, text[:begin] + table(manifest) + text[end:])
+    files.write_text(readme, between(files.read_text(readme), TABLE_BEGIN, TABLE_END, table(manifest)))
 
 
 def publish(model: Path, text: Path, default: bool) -> dict:

@@ -20,7 +20,7 @@ from lm.file import checkpoint
 from lm.text.encoding import encode
 
 SAMPLE = 'One day, a little girl named Lily went to the park. She saw a big dog and said, "Hello!"\n'
-BESIDE_THE_EDGE = 0.02  # share of half the scale that no spread master is in, so that float32 rounds all as intended
+BESIDE_THE_EDGE = 0.01  # share of half the scale that no spread master is in, so that float32 rounds all as intended
 LONGEST_TAIL = 5.0  # of the exponential distribution's mean
 CHUNKS_BEGIN_AT = 0.25  # size of what comes from the chunks beside what comes around them, before training
 
@@ -88,7 +88,9 @@ def spread(codes: Tensor, scale: float, generator: torch.Generator) -> Tensor:
     """Masters that weight_codes turns into the same codes [rows, cols] and scale, spread as training spreads them.
 
     The zeros evenly up to where they would be rounded to one, the others from there on with an exponential tail as long as
-    the scale, the mean of |w|, wants it. Masters that are all alike would all change their code in the same step.
+    the scale, the mean of |w|, wants it. (In units of the scale, median and 95 % of the sizes: 0.25 and 0.48, 1.14 and 3.1;
+    after 1.5 MB of training they were 0.27 and 0.48, 1.15 and 3.0.) Masters that are all alike would all change their code
+    in the same step.
     """
     edge, zero = 0.5 * scale, codes == 0
     place = torch.rand(codes.shape, generator=generator, dtype=torch.float64)
