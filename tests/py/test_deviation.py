@@ -10,7 +10,6 @@ import torch
 from conftest import ROOT
 from lm.file import gguf_file
 from lm.measure import deviation
-from lm.measure.operations import run_model
 from lm.text.encoding import BOS
 from make_golden import run_engine
 
@@ -45,11 +44,13 @@ def test_what_did_not_run_is_left_out_of_the_trace():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_operation_by_operation_is_the_forward_pass(name):
+def test_the_hook_is_shown_every_operation_that_the_engine_names_and_changes_nothing(name):
     model = gguf_file.load(GOLDEN / f"{name}.gguf")
     trace, boundaries = deviation.engine_trace(GOLDEN / f"{name}.gguf", TEXT, 12)
     tokens, seen = torch.tensor([BOS, *TEXT.read_bytes()[:12]]), []
-    logits = run_model(model, tokens, boundaries, lambda part, name, value: seen.append((part, name)) or value)
+    logits = deviation.run_model(
+        model, tokens, boundaries, lambda part, name, value: seen.append((part, name)) or value
+    )
     assert torch.allclose(logits, model(tokens[None])[0][0], rtol=1e-4, atol=1e-4)
     first = "blk.0" if name in FLAT else "stage.0.enc.0"
     in_trace = {(part, o) for part, operations in trace.items() for o in operations if o != "in" or part == first}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lm.arch.keys import check_keys
 from lm.arch.losses import Lesson, byte_loss
+from lm.arch.observed import enter, see
 from lm.arch.scan import scan
 from lm.arch.ternary import BitLinear, Embedding, RMSNorm
 
@@ -87,15 +88,14 @@ class Mix(nn.Module):
             window = torch.cat((tail, a), 1)  # [B, K-1+T, D]
             last = lengths[:, None] + torch.arange(tail.shape[1], device=a.device)  # [B, K-1]
             tail = window.gather(1, last[:, :, None].expand_as(tail))
-            a = self.silu(self.conv(window.transpose(1, 2)).transpose(1, 2))
-        k = keep * gate_sigmoid(-self.f_proj(a), self.c.sigmoid)  # 1 - forget gate, [B,T,E]
+            a = see("conv", self.silu(self.conv(window.transpose(1, 2)).transpose(1, 2)))
+        i, f, g = see("i", self.i_proj(a)), see("f", self.f_proj(a)), see("g", self.g_proj(a))
+        k = keep * gate_sigmoid(-f, self.c.sigmoid)  # 1 - forget gate, [B,T,E]
         k = k * valid[:, :, None]  # past the end of a row its state stays
-        u = self.silu(self.i_proj(a))
-        g = self.g_proj(a)
-        s = scan(k, u, state)  # [B,T,E]
+        s = see("state", scan(k, self.silu(i), state))  # [B,T,E]
         state = s[:, -1]
         o = self.g_norm(g) * self.silu(s) if self.c.gate_norm == "gate" else self.g_norm(s) * self.silu(g)
-        return self.o_proj(o), state, tail
+        return see("mixed", self.o_proj(see("o", o))), state, tail
 
 
 class MLP(nn.Module):
@@ -106,8 +106,8 @@ class MLP(nn.Module):
         self.down_proj = BitLinear(c.intermediate, c.hidden, c.eps, c.ternary)
 
     def forward(self, y: Tensor) -> Tensor:
-        gate, up = self.gate_proj(y).chunk(2, -1)
-        return self.down_proj(gate * gate_sigmoid(gate, self.c.sigmoid) * up)
+        gate, up = see("gate_up", self.gate_proj(y)).chunk(2, -1)
+        return see("down", self.down_proj(see("mlp", gate * gate_sigmoid(gate, self.c.sigmoid) * up)))
 
 
 class Block(nn.Module):
@@ -127,9 +127,9 @@ class Block(nn.Module):
         """
         rows, time = h.shape[:2]
         ends = torch.full((rows,), time, device=h.device) if lengths is None else lengths.to(h.device)
-        mixed, state, tail = self.attn(self.attn_norm(h), keep, state, tail, ends)
-        h = h + mixed
-        out = h + self.mlp(self.mlp_norm(h))
+        mixed, state, tail = self.attn(see("attn_norm", self.attn_norm(h)), keep, state, tail, ends)
+        h = see("h1", h + mixed)
+        out = see("out", h + self.mlp(see("ffn_norm", self.mlp_norm(h))))
         if lengths is not None:
             out = out * (torch.arange(time, device=h.device) < ends[:, None])[:, :, None]
         return out, state, tail
@@ -168,8 +168,10 @@ class HGRNBit(nn.Module):
 
     def hidden(self, tokens: Tensor, states: list) -> tuple[list[Tensor], list]:
         """tokens [B,T] -> the residual stream after the embedding and after every block, and the new states."""
-        hs, after = [self.embeddings(tokens)], []
-        for layer, keep, (state, tail) in zip(self.layers, self.keep_table(), states):
+        enter("blk.0")
+        hs, after = [see("in", self.embeddings(tokens))], []
+        for n, (layer, keep, (state, tail)) in enumerate(zip(self.layers, self.keep_table(), states)):
+            enter(f"blk.{n}")
             h, state, tail = self.block_forward(layer, hs[-1], keep, state, tail)
             hs.append(h)
             after.append((state, tail))
@@ -178,7 +180,8 @@ class HGRNBit(nn.Module):
     def forward(self, tokens: Tensor, states: list | None = None) -> tuple[Tensor, list]:
         """tokens [B,T] -> logits [B,T,V] for the *next* token of each position, and the states after the last."""
         hs, states = self.hidden(tokens, self.initial_states(tokens.shape[0]) if states is None else states)
-        return self.lm_head(self.norm(hs[-1])), states
+        enter("head")
+        return see("logits", self.lm_head(see("norm", self.norm(hs[-1])))), states
 
     def step(self, token: Tensor, states: list) -> tuple[Tensor, list]:
         """One token [B] -> logits [B,V] and states: streaming inference."""

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from lm.arch import hgrnbit
 from lm.arch.keys import check_keys
 from lm.arch.losses import Lesson, byte_loss
+from lm.arch.observed import enter, observed, see
 from lm.arch.ternary import BitLinear, Embedding, RMSNorm, embedding_codes, quantize_activation, straight_through
 
 PROBABILITY_MARGIN = 1e-4  # the smoothing keeps at least this share of both the old and the new chunk
@@ -222,36 +223,49 @@ class HNetBit(nn.Module):
         """One entry per level: Stage.initial_state, and the states of the blocks for the innermost level."""
         return [stage.initial_state(batch) for stage in self.stages] + [self.main.initial_states(batch)]
 
-    def run(self, stack: Stack, x: Tensor, lengths: Tensor | None, states: list) -> tuple[Tensor, list]:
-        """x [B,T,D], of which row b has lengths[b] (None: T) positions -> norm(blocks(x)), states after the last."""
+    def run(
+        self, stack: Stack, x: Tensor, lengths: Tensor | None, states: list, name: str, then: str
+    ) -> tuple[Tensor, list]:
+        """x [B,T,D], of which row b has lengths[b] (None: T) positions -> norm(blocks(x)), states after the last.
+
+        name: what the blocks' own names begin with; then: of the part that the norm belongs to.
+        """
         after = []
-        for layer, keep, (state, tail) in zip(stack.layers, stack.keep, states):
+        for n, (layer, keep, (state, tail)) in enumerate(zip(stack.layers, stack.keep, states)):
+            enter(f"{name}{n}")
             x, state, tail = self.block_forward(layer, x, keep, state, tail, lengths)
             after.append((state, tail))
-        return stack.norm(x), after
+        enter(then)
+        return see("norm", stack.norm(x)), after
 
     def level(self, s: int, x: Tensor, lengths: Tensor | None, states: list, notes: list) -> tuple[Tensor, list]:
         """Level s and everything inside it.  x [B,T,D], states from level s on -> [B,T,D], new states."""
         if s == len(self.stages):
-            x, after = self.run(self.main, x, lengths, states[0])
+            x, after = self.run(self.main, x, lengths, states[0], "main.", "main_norm")
             return x, [after]
         stage, (encoder, q_last, z_last, started, decoder) = self.stages[s], states[0]
-        e, encoder = self.run(stage.encoder, x, lengths, encoder)
+        name = f"stage.{s}."
+        e, encoder = self.run(stage.encoder, x, lengths, encoder, f"{name}enc.", f"{name}router")
         codes = quantize_activation(e)
 
         position = torch.arange(x.shape[1], device=x.device)
         lengths = started.new_full(started.shape, x.shape[1], dtype=torch.long) if lengths is None else lengths
         valid, start = position < lengths[:, None], ~started[:, None] & (position == 0)  # [B,T] each
-        q = torch.cat((q_last[:, None], stage.router_q(codes)), 1)  # [B,1+T,R]: q[:, t] is of the position before t
-        p, boundary = boundary_probability(q[:, :-1], stage.router_k(codes))
-        p, boundary = p.masked_fill(start, 1.0), (boundary | start) & valid
+        q = torch.cat((q_last[:, None], see("q", stage.router_q(codes))), 1)  # [B,1+T,R]: q[:, t] is of position t-1
+        p, boundary = boundary_probability(q[:, :-1], see("k", stage.router_k(codes)))
+        residual = see("residual", stage.residual(codes))
+        p, boundary = p.masked_fill(start, 1.0), see("boundary", (boundary | start) & valid)
+        if observed():  # what is used of p: where a chunk begins, and as `smooth` uses it
+            limited = p.clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN) * boundary
+            p = see("p", limited[..., None])[..., 0]
 
         index, count, so_far = chunks(boundary)
         y, inner = self.level(s + 1, stage.widen(rows_at(e, index)), count, states[1:], notes)
         z = smooth(y[..., : x.shape[2]], p.gather(1, index), count, z_last)
         selected = torch.where(boundary, p, 1 - p)[..., None]
-        h = rows_at(z, so_far) * (1 + selected - selected.detach()) + stage.residual(codes)
-        out, decoder = self.run(stage.decoder, h, lengths, decoder)
+        enter(f"{name}chunks")
+        h = see("h", see("z", rows_at(z, so_far)) * (1 + selected - selected.detach()) + residual)
+        out, decoder = self.run(stage.decoder, h, lengths, decoder, f"{name}dec.", f"{name}out")
 
         notes.insert(0, {"encoded": e, "p": p, "boundary": boundary, "valid": valid, "z": z, "decoded": out})
         q_last = rows_at(q, lengths[:, None])[:, 0]
@@ -261,8 +275,10 @@ class HNetBit(nn.Module):
         """`forward`, and per stage what happened inside: tensors [B,T,...] over the positions of that stage."""
         notes: list[dict] = []
         states = self.initial_states(tokens.shape[0]) if states is None else states
-        x, states = self.level(0, self.embeddings(tokens), None, states, notes)
-        return self.lm_head(x), states, notes
+        enter("stage.0.enc.0")
+        x, states = self.level(0, see("in", self.embeddings(tokens)), None, states, notes)
+        enter("head")
+        return see("logits", self.lm_head(x)), states, notes
 
     def forward(self, tokens: Tensor, states: list | None = None) -> tuple[Tensor, list]:
         """tokens [B,T] -> logits [B,T,V] for the *next* token of each position, and the states after the last."""
@@ -277,10 +293,11 @@ class HNetBit(nn.Module):
     def step_level(self, s: int, x: Tensor, states: list) -> tuple[Tensor, list]:
         """x [B,D] at one position of level s -> [B,D], new states."""
         if s == len(self.stages):
-            x, after = self.run(self.main, x[:, None], None, states[0])
+            x, after = self.run(self.main, x[:, None], None, states[0], "main.", "main_norm")
             return x[:, 0], [after]
         stage, (encoder, q_last, z, started, decoder), inner = self.stages[s], states[0], states[1:]
-        e, encoder = self.run(stage.encoder, x[:, None], None, encoder)
+        name = f"stage.{s}."
+        e, encoder = self.run(stage.encoder, x[:, None], None, encoder, f"{name}enc.", f"{name}router")
         e = e[:, 0]
         codes = quantize_activation(e)
         p, boundary = boundary_probability(q_last, stage.router_k(codes))
@@ -291,7 +308,8 @@ class HNetBit(nn.Module):
             inner = map_states(lambda v, new: v.index_copy(0, rows, new), inner, after)
             P = p[rows, None].clamp(PROBABILITY_MARGIN, 1 - PROBABILITY_MARGIN)
             z = z.index_copy(0, rows, P * y[:, : z.shape[1]] + (1 - P) * z[rows])
-        out, decoder = self.run(stage.decoder, (z + stage.residual(codes))[:, None], None, decoder)
+        h = (z + stage.residual(codes))[:, None]
+        out, decoder = self.run(stage.decoder, h, None, decoder, f"{name}dec.", f"{name}out")
         return out[:, 0], [(encoder, stage.router_q(codes), z, torch.ones_like(started), decoder), *inner]
 
     def loss(

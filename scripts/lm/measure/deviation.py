@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lm import ROOT
+from lm.arch.observed import Feed, observing
 from lm.file import gguf_file
-from lm.measure.operations import Feed, run_model
 from lm.text.data import read_text
 from lm.text.encoding import BOS
 from lm.text.tables import markdown
@@ -88,6 +88,22 @@ def engine_trace(model: Path, text: Path, size: int) -> tuple[Trace, list[Tensor
             ran = ran.clone()
             ran[ran.clone()] = boundaries[s]
     return trace, boundaries
+
+
+@torch.no_grad()
+def run_model(model: nn.Module, tokens: Tensor, boundaries: list[Tensor], feed: Feed) -> Tensor:
+    """tokens [T] -> logits [T, V]. boundaries: per stage over its rows, where its chunks begin; none for a flat model.
+
+    feed is shown values without their batch, [rows, width].
+    """
+
+    def rows(part: str, operation: str, value: Tensor) -> Tensor:
+        if operation == "boundary":
+            return boundaries[int(part.split(".")[1])][None]
+        return feed(part, operation, value[0])[None]
+
+    with observing(rows):
+        return model(tokens[None])[0][0]
 
 
 def bits_per_byte(logits: Tensor, tokens: Tensor) -> float:
