@@ -253,9 +253,9 @@ def test_a_written_file_carries_its_checksum_and_damage_is_noticed(small_file):
 
 def test_the_engine_agrees_with_the_checksum(small_file, native):
     run = [NATIVE / "tern", "inspect", "--model", small_file]
-    assert "\nchecked: " in subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    assert "\nchecked: " in subprocess.run(run, capture_output=True, encoding="utf-8", check=True).stdout
     small_file.write_bytes(small_file.read_bytes() + bytes(1))
-    done = subprocess.run(run, capture_output=True, text=True)
+    done = subprocess.run(run, capture_output=True, encoding="utf-8")
     assert done.returncode == 1 and "is damaged" in done.stderr
 
 
