@@ -111,7 +111,7 @@ def test_a_folder_without_a_usable_log_is_named(tmp_path, content, said):
 
 def test_the_committed_picture_of_the_models_is_of_the_committed_numbers():
     shown = (ROOT / "models" / plots.MODELS_PICTURE).read_text(encoding="utf-8")
-    assert shown == plots.draw_models(*plots.read_points(ROOT / "models")), "run scripts/plots.py"
+    assert shown == plots.draw_models(*plots.read_points(ROOT / "models")), "run scripts/plot.py models"
     texts = set(re.findall(r"<text[^>]*>([^<]*)</text>", shown))
     manifest = json.loads((ROOT / "models" / "manifest.json").read_text(encoding="utf-8"))
     for entry in manifest["models"]:
