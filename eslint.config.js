@@ -20,6 +20,18 @@ export default ts.config(
     },
   },
   {
+    files: ['web/src/**/*.ts', 'web/demo/**/*.ts', 'tests/browsers/**/*.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: "VariableDeclaration[kind='await using']",
+          message: 'WebKit has no Symbol.asyncDispose yet: close in finally',
+        },
+      ],
+    },
+  },
+  {
     files: ['web/src/**/*.ts'],
     ignores: ['web/src/engine/engine.ts'],
     rules: { '@typescript-eslint/consistent-type-assertions': ['error', { assertionStyle: 'never' }] },

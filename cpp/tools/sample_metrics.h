@@ -1,4 +1,5 @@
-// sample_metrics.h: how varied and how repetitive generated texts are; scripts/lm/measure/samples.py computes the same numbers.
+// sample_metrics.h: how varied and how repetitive generated texts are; scripts/lm/measure/samples.py computes the same
+// numbers.
 #pragma once
 
 #include <array>

@@ -1,4 +1,5 @@
-// toy_test.cc: the architecture toy against its definition, and what it alone has: full texts, states saved up to their length.
+// toy_test.cc: the architecture toy against its definition, and what it alone has: full texts, states saved up to their
+// length.
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>

@@ -53,7 +53,7 @@ inline Act convolution_at(std::span<const NormWeight> taps, size_t width, const 
   void convolution(std::span<const NormWeight> taps, const Act* window, size_t stride, Sigmoid kind,                \
                    std::span<Act> y);                                                                               \
   void recurrence(std::span<const Act> i, std::span<const Act> z, std::span<const Gate> keep, Sigmoid kind,         \
-                  std::span<Cell> s, std::span<Cell> after);                                                      \
+                  std::span<Cell> s, std::span<Cell> after);                                                        \
   }
 
 TERN_ROWS(scalar)

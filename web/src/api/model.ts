@@ -119,8 +119,12 @@ export class Model implements AsyncDisposable {
 
   /** What the text costs the model: how well it predicts each byte from those before it. */
   async score(text: Input, options?: CallOptions): Promise<Score> {
-    await using session = this.session();
-    return await session.score(text, options);
+    const session = this.session();
+    try {
+      return await session.score(text, options);
+    } finally {
+      await session.close();
+    }
   }
 
   /** A conversation that is kept: feed, stream, feed again, save. Close it when done. */
