@@ -424,7 +424,7 @@ TEST(Utf8Position, AllowsExactlyTheBytesThatCanBecomeACharacter) {
 }
 
 TEST(Utf8Position, BeginsAgainAfterIllFormedBytes) {
-  for (const char* ill : {"\x80", "\xff", "\xc3(", "\xf0\x9f\xff", "\xed\xa0\x80", "\xe2\x82\xc3\xa9"}) {
+  for (const std::string ill : {"\x80", "\xff", "\xc3(", "\xf0\x9f\xff", "\xed\xa0\x80", "\xe2\x82\xc3\xa9"}) {
     Utf8Position position;
     bool well_formed = true;
     for (const uint8_t byte : bytes_of(ill)) well_formed = position.push(byte) && well_formed;
