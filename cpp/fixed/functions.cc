@@ -31,15 +31,6 @@ Act silu(Act x, Sigmoid kind) {  // within |x|, so that it fits
   return {static_cast<int32_t>(round_shift(int64_t{x.raw} * sigmoid(x, kind).raw, Gate::kFractionBits))};
 }
 
-uint32_t exp2_negative(uint32_t x_q24) {
-  constexpr int kStepBits = 24 - 8;  // step 1/256
-  const uint32_t octaves = x_q24 >> 24;
-  const uint32_t index = (x_q24 >> kStepBits) & 0xFF;
-  const uint32_t fraction = x_q24 & ((1u << kStepBits) - 1);
-  const int64_t result = tables::interpolate(tables::kExp2Negative, index, fraction, kStepBits);
-  return octaves > 32 ? 0 : static_cast<uint32_t>(round_shift(result, static_cast<int>(octaves)));
-}
-
 Bits log2_of(uint64_t n) {
   TERN_CHECK(n != 0);
   constexpr int kStepBits = 63 - 10;  // step 1/1024 of the octave

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "fixed/fixed.h"
+#include "fixed/tables.h"
 
 namespace tern {
 
@@ -29,7 +30,14 @@ Act silu(Act x, Sigmoid kind);
 
 /// 2^-x for x in Q8.24 (0 .. 256), result Q0.31: 2^31 for 0, 0 from about 32 on.
 /// Table of 256 steps per octave, linear interpolation: error below 1e-6 of the result plus 2^-31.
-uint32_t exp2_negative(uint32_t x_q24);
+inline uint32_t exp2_negative(uint32_t x_q24) {
+  constexpr int kStepBits = 24 - 8;  // step 1/256
+  const uint32_t octaves = x_q24 >> 24;
+  const uint32_t index = (x_q24 >> kStepBits) & 0xFF;
+  const uint32_t fraction = x_q24 & ((1u << kStepBits) - 1);
+  const int64_t result = tables::interpolate(tables::kExp2Negative, index, fraction, kStepBits);
+  return octaves > 32 ? 0 : static_cast<uint32_t>(round_shift(result, static_cast<int>(octaves)));
+}
 
 /// log2(n) in Q32.32 for n >= 1.  Table of 1024 steps per octave, linear interpolation: error below 1.8e-7.
 Bits log2_of(uint64_t n);

@@ -60,8 +60,11 @@ class Sampler {
  private:
   static constexpr size_t kWindow = 256;
 
-  // Top-k, then top-p: sets the weights of all other tokens to 0.
-  void keep_likeliest(std::span<const uint64_t> allowed);
+  Token likeliest(std::span<const uint64_t> allowed) const;
+  size_t keep_top_k(std::span<const uint64_t> allowed);
+  void keep_top_p(std::span<uint32_t> weights);
+  size_t draw(std::span<const uint32_t> weights);
+  uint64_t key(size_t i) const;
   bool may_draw(Token token, std::span<const uint64_t> allowed) const {
     return token != vocabulary_.bos && (allowed.empty() || (allowed[token / 64] >> (token % 64) & 1) != 0);
   }
@@ -69,11 +72,13 @@ class Sampler {
   Vocabulary vocabulary_;
   SampleOptions options_;
   Pcg32 random_;
-  std::vector<Token> window_;      // [observed, at most kWindow], a ring when full
-  size_t oldest_ = 0;              // position in the ring that is overwritten next
-  std::vector<int32_t> logits_;    // [size] after the penalty
-  std::vector<uint32_t> weights_;  // [size]
-  std::vector<uint64_t> keys_;     // [size - 1] to order tokens by; empty where nothing is cut
+  std::vector<Token> window_;  // [observed, at most kWindow], a ring when full
+  size_t oldest_ = 0;          // position in the ring that is overwritten next
+  // Of the tokens that top-k left: all of the vocabulary, or those in tokens_, rising.
+  std::vector<Token> tokens_;      // [top-k]; empty where all are left
+  std::vector<int32_t> logits_;    // [size] after the penalty; those that are left come first
+  std::vector<uint32_t> weights_;  // [top-k or size]
+  std::vector<uint64_t> keys_;     // ascending keys are falling logits, and rising tokens where logits are equal
 };
 
 }  // namespace tern

@@ -19,16 +19,25 @@ uint32_t distance(int32_t largest, int32_t logit) {
 /// weight(distance to the largest logit), as softmax_weights() has it.
 class Weight {
  public:
-  explicit Weight(uint32_t temperature_q16)
-      : to_octaves_q24_(Scale::from_integer(kLog2E_q31, -31) / Scale::from_integer(temperature_q16, -16), 24 - 16) {}
+  explicit Weight(uint32_t temperature_q16) {
+    const Rescale to_octaves_q24(Scale::from_integer(kLog2E_q31, -31) / Scale::from_integer(temperature_q16, -16),
+                                 24 - 16);
+    mantissa_ = static_cast<uint64_t>(to_octaves_q24.mantissa);
+    shift_ = to_octaves_q24.shift;
+    // The least distance of 33 octaves, where the weight is 0: at most there, nothing has to saturate.
+    constexpr uint64_t kNothing = uint64_t{33} << 24;
+    if (shift_ < 34) most_ = static_cast<uint32_t>(std::min<uint64_t>((kNothing << shift_) / mantissa_ + 1, most_));
+  }
 
   uint32_t operator()(uint32_t below) const {
-    const uint32_t within = std::min<uint32_t>(below, std::numeric_limits<int32_t>::max());
-    return exp2_negative(static_cast<uint32_t>(to_octaves_q24_(static_cast<int32_t>(within))));
+    const uint64_t octaves = std::min(below, most_) * mantissa_ + (uint64_t{1} << shift_ >> 1);
+    return exp2_negative(static_cast<uint32_t>(octaves >> shift_));
   }
 
  private:
-  Rescale to_octaves_q24_;  // saturates at 128 octaves, where the weight is 0
+  uint64_t mantissa_;
+  int shift_;
+  uint32_t most_ = std::numeric_limits<int32_t>::max();
 };
 
 }  // namespace

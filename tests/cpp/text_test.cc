@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -323,6 +324,77 @@ TEST(Sampler, DrawsFromAnyVocabulary) {
   }
   EXPECT_FALSE(validate({.top_k = 100004}, vocabulary).ok());
   EXPECT_TRUE(validate({.top_k = 100003}, vocabulary).ok());
+}
+
+// Section 9 of models/SPEC.md, as it stands there: the tokens are sorted, whatever their number.
+Token drawn_by_the_book(std::vector<int32_t> logits, const Vocabulary& vocabulary, const std::vector<bool>& allowed,
+                        const SampleOptions& options, Pcg32& random) {
+  const auto may_draw = [&](Token token) { return token != vocabulary.bos && allowed[token]; };
+  std::vector<Token> order;
+  for (Token token = 0; token < vocabulary.size; ++token) {
+    if (may_draw(token)) order.push_back(token);
+    if (!may_draw(token)) logits[token] = std::numeric_limits<int32_t>::min();
+  }
+  std::ranges::stable_sort(order, [&](Token a, Token b) { return logits[a] > logits[b]; });
+  if (options.greedy) return order.front();
+  std::vector<uint32_t> weights(vocabulary.size);
+  softmax_weights(logits, options.temperature_q16, weights);
+  order.resize(std::min<size_t>(order.size(), options.top_k));
+  unsigned __int128 total = 0, sum = 0;
+  for (const Token token : order) total += weights[token];
+  size_t kept = 0;
+  while ((sum << 16) < total * options.top_p_q16) sum += weights[order[kept++]];
+  const uint64_t least = uint64_t{weights[order.front()]} * options.min_p_q16;
+  order.resize(kept);
+  std::erase_if(order, [&](Token token) { return uint64_t{weights[token]} << 16 < least; });
+  std::ranges::sort(order);
+  total = 0;
+  for (const Token token : order) total += weights[token];
+  const uint64_t high = random.next();
+  auto left = static_cast<uint64_t>((high << 32 | random.next()) * total >> 64);
+  for (const Token token : order) {
+    if (left < weights[token]) return token;
+    left -= weights[token];
+  }
+  return vocabulary.size;
+}
+
+TEST(Sampler, DrawsByTheBookWhateverTheLogitsAreLike) {
+  std::mt19937 random(11);
+  const auto below = [&](uint32_t n) { return static_cast<uint32_t>(random() % n); };
+  for (int round = 0; round < 600; ++round) {
+    const uint32_t size = std::array{2u, 3u, 64u, 256u, 1000u, 5000u}[below(6)];
+    const Vocabulary vocabulary{size, below(size), 0};
+    std::vector<int32_t> logits(size);
+    const uint32_t kind = below(5);
+    for (uint32_t i = 0; i < size; ++i) {
+      const auto rising = static_cast<int32_t>(i * 100), any = static_cast<int32_t>(random());
+      const int32_t kinds[] = {any >> 10, any >> 13, any >> 30 << 16, any % 3 * (INT32_MAX / 2),
+                               kind % 2 == 0 ? rising : -rising};
+      logits[i] = any % 50 == 0 && kind == 3 ? INT32_MIN : kinds[kind];
+    }
+    std::vector<bool> allowed(size, true);
+    std::vector<uint64_t> mask((size + 63) / 64, ~uint64_t{0});
+    const bool masked = below(3) == 0 && size > 3;
+    for (uint32_t i = 0; i < size && masked; ++i) {
+      if (i == (vocabulary.bos + 1) % size || below(2) == 0) continue;
+      allowed[i] = false;
+      mask[i / 64] &= ~(uint64_t{1} << i % 64);
+    }
+    SampleOptions options{.greedy = below(8) == 0, .seed = random()};
+    options.temperature_q16 = std::array{65536u, 1u, 52429u, 131072u, 6553600u}[below(5)];
+    if (below(2) == 0) options.top_k = 1 + below(std::array{size, std::min(size, 50u)}[below(2)]);
+    if (below(2) == 0) options.top_p_q16 = std::array{1u, 62259u, 1 + below(65536)}[below(3)];
+    if (below(3) == 0) options.min_p_q16 = below(kOne);
+    Sampler sampler(vocabulary, options);
+    Pcg32 same(options.seed);
+    for (int draw = 0; draw < 4; ++draw) {
+      ASSERT_EQ(sampler.next(logits, masked ? std::span<const uint64_t>(mask) : std::span<const uint64_t>()),
+                drawn_by_the_book(logits, vocabulary, allowed, options, same))
+          << "round " << round << ": size " << size << ", kind " << kind << ", top-k " << options.top_k << ", top-p "
+          << options.top_p_q16 << ", min-p " << options.min_p_q16 << ", masked " << masked;
+    }
+  }
 }
 
 TEST(SampleOptions, OutOfRangeValuesAreRefusedWithWhatWasExpected) {
