@@ -167,13 +167,13 @@ Result<void> ModelBuilder::on_header(const GgufHeader& header) {
   model_->layout_ = plan_->layout();
   if (model_->layout_.per_position == 0) info.context = 0;
   info.state_bytes = sizeof(int32_t) * model_->layout_.words(info.context);
-  memory_bytes_ = plan_->memory_bytes() + info.state_bytes + model_->workspace_bytes();
-  if (memory_bytes_ > most_memory()) {
+  const uint64_t needed = plan_->memory_bytes() + info.state_bytes + model_->workspace_bytes();
+  if (needed > most_memory()) {
     return error_f(
         ErrorCode::kOutOfMemory,
         "the model needs %llu bytes, here the engine can have %llu: expected a smaller model (a conversation "
         "takes %llu of them)",
-        static_cast<unsigned long long>(memory_bytes_), static_cast<unsigned long long>(most_memory()),
+        static_cast<unsigned long long>(needed), static_cast<unsigned long long>(most_memory()),
         static_cast<unsigned long long>(info.state_bytes));
   }
   return {};

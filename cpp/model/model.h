@@ -57,16 +57,12 @@ class ModelBuilder : public GgufSink {
     return plan_->on_row(tensor, row, bytes);
   }
 
-  /// Memory that the weights and one conversation take; 0 before the header.
-  uint64_t memory_bytes() const { return memory_bytes_; }
-
   /// After the last row: the model, ready to run.  Call once.
   std::shared_ptr<const Model> finish(uint64_t fingerprint, uint64_t file_bytes, bool checked);
 
  private:
   std::shared_ptr<Model> model_ = std::make_shared<Model>();
   std::optional<TensorPlan> plan_;
-  uint64_t memory_bytes_ = 0;
 };
 
 }  // namespace tern

@@ -41,8 +41,6 @@ Result<std::shared_ptr<const Model>> ModelLoader::finish() {
 
 uint64_t ModelLoader::bytes_expected() const { return impl_->reader.bytes_expected(); }
 
-uint64_t ModelLoader::memory_needed() const { return bytes_expected() == 0 ? 0 : impl_->builder.memory_bytes(); }
-
 namespace {
 
 Error too_costly() { return error_f(ErrorCode::kBadState, "expected a cost below 2^32 bits: score shorter slices"); }

@@ -34,9 +34,6 @@ class ModelLoader {
   /// Size the whole file must have; 0 until the header is complete.
   uint64_t bytes_expected() const;
 
-  /// Memory that the weights and a conversation will take; 0 until the header is complete.
-  uint64_t memory_needed() const;
-
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
