@@ -257,9 +257,16 @@ TEST(HnetFile, AMissingTensorOfAStageIsNamed) {
 }
 
 TEST(HnetFile, ATensorThatTheStagesHaveNoUseForIsNamed) {
-  TinyHnet tiny(test::two_stages());  // levels 0 and 1 are equally wide
-  tiny.writer.tensor("stage.0.pad", GgmlType::kF32, {1}, {0, 0, 0, 0});
-  expect_parts(refusal(tiny.writer.build()), {"stage.0.pad", "only tensors that the architecture has"});
+  const std::pair<const char*, uint64_t> tensors[] = {
+      {"stage.0.pad", 1},  // levels 0 and 1 are equally wide
+      {"stage.0.router_q.bias", 24},
+      {"stage.1.router_k.bias", 9},
+  };
+  for (const auto& [name, size] : tensors) {
+    TinyHnet tiny(test::two_stages());
+    tiny.writer.tensor(name, GgmlType::kF32, {size}, std::vector<uint8_t>(4 * size));
+    expect_parts(refusal(tiny.writer.build()), {name, "only tensors that the architecture has"});
+  }
 }
 
 TEST(HnetFile, WrongShapesAndTypesAreNamed) {

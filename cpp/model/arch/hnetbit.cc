@@ -107,9 +107,9 @@ class HnetBit : public Network {
       stage.memory.list(plan, stage.router, d);
       stage.encoder_norm.list(plan, at + "enc_norm.weight", d, stage.block.epsilon);
       stage.decoder_norm.list(plan, at + "dec_norm.weight", d, stage.block.epsilon);
-      stage.router_q.list(plan, at + "router_q", stage.router, d);
-      stage.router_k.list(plan, at + "router_k", stage.router, d);
-      stage.residual.list(plan, at + "residual", d, d);
+      stage.router_q.list(plan, at + "router_q", stage.router, d, DenseLinear::Bias::kNone);
+      stage.router_k.list(plan, at + "router_k", stage.router, d, DenseLinear::Bias::kNone);
+      stage.residual.list(plan, at + "residual", d, d, DenseLinear::Bias::kOptional);
       if (widened > 0) plan.vector(at + "pad", widened, &stage.pad);
       stage.ones.assign(d, NormWeight{1 << NormWeight::kFractionBits});
     }

@@ -7,11 +7,11 @@
 
 namespace tern {
 
-void DenseLinear::list(TensorPlan& plan, const std::string& name, uint32_t rows_, uint32_t cols_) {
+void DenseLinear::list(TensorPlan& plan, const std::string& name, uint32_t rows_, uint32_t cols_, Bias may_be) {
   rows = rows_;
   cols = cols_;
   plan.dense(name, rows, cols, &weight, &scale);
-  if (plan.is_in_file(name + ".bias")) plan.vector(name + ".bias", rows, &bias);
+  if (may_be == Bias::kOptional && plan.is_in_file(name + ".bias")) plan.vector(name + ".bias", rows, &bias);
 }
 
 void quantize(Workspace& w, MatrixView<const Act> x, std::span<const NormWeight> ones) {

@@ -18,8 +18,10 @@ struct DenseLinear {
   std::vector<Scale> scale;  // [rows]
   std::vector<Act> bias;     // [rows], or empty: 0
 
-  /// NAME.weight and NAME.scale, and NAME.bias where the file has one.
-  void list(TensorPlan& plan, const std::string& name, uint32_t rows, uint32_t cols);
+  enum class Bias { kNone, kOptional };
+
+  /// NAME.weight and NAME.scale, and NAME.bias where it may be and the file has one.
+  void list(TensorPlan& plan, const std::string& name, uint32_t rows, uint32_t cols, Bias may_be);
 };
 
 /// x [T][cols] as int8 codes, for the layers that come next.  ones [cols]: the weights of no norm.
