@@ -27,15 +27,19 @@ uint32_t choose_threads(const std::shared_ptr<const Model>& model, uint32_t most
     constexpr uint32_t kRounds = 3, kPatience = 60000;  // rounds, and microseconds after which one has to do
     constexpr uint8_t kByte = 'a';
     Session session(model);
+    const auto step = [&] {
+      if (session.room() == 0) session.reset();
+      session.feed(std::span(&kByte, 1));
+    };
     const uint32_t begin = microseconds();
     for (uint32_t round = 0; round < kRounds && (round == 0 || microseconds() - begin < kPatience); ++round) {
       for (Candidate& candidate : candidates) {  // in turn, so that a busy moment does not fall on one of them alone
         set_threads(candidate.threads);
-        session.feed(std::span(&kByte, 1));  // the threads are awake, and each has its weights in its cache
+        step();  // the threads are awake, and each has its weights in its cache
         uint64_t steps = 0;
         uint32_t passed = 0;
         for (const uint32_t start = microseconds(); passed < kEnough; passed = microseconds() - start) {
-          session.feed(std::span(&kByte, 1));
+          step();
           ++steps;
         }
         candidate.nanoseconds = std::min(candidate.nanoseconds, uint64_t{passed} * 1000 / steps);

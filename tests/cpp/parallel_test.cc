@@ -17,6 +17,7 @@
 #include "kernels/kernels.h"
 #include "session/choose_threads.h"
 #include "tiny_hnet.h"
+#include "tiny_toy.h"
 #include "tools/files.h"
 
 namespace tern {
@@ -268,6 +269,27 @@ TEST(ChooseThreads, TakesTheCountThatIsFastestAndOnlyWhatHelps) {
   EXPECT_EQ(choose_threads(model, 8, [] { return g_now += threads() == 1 ? 1000u : 950u; }), 1u);
   EXPECT_EQ(threads(), 1u);
   EXPECT_EQ(choose_threads(model, 1, [] { return g_now += 1000; }), 1u);
+}
+
+uint32_t g_products, g_idle;  // since the clock was read; readings without any
+
+void counted_matvec(const TernaryView& w, const int8_t* x, int32_t sum_x, int32_t* y) {
+  ++g_products;
+  kernel_levels()[0].matvec(w, x, sum_x, y);
+}
+
+TEST(ChooseThreads, MeasuresStepsAlsoWhereATextIsFullAfterOne) {
+  const auto model = test::load_or_fail(test::ToyModel({.context = 2}).file);
+  const KernelLevel counted{"counted", kernel_levels()[0].is_exact, counted_matvec, nullptr};
+  const KernelLevel* const level = std::exchange(dispatch().level, &counted);
+  g_products = g_idle = 0;
+  choose_threads(model, 2, [] {
+    g_idle += std::exchange(g_products, 0) == 0;
+    return g_now += 100;
+  });
+  dispatch().level = level;
+  set_threads(1);
+  EXPECT_LT(g_idle, 20u);  // the clock is read once more at the beginning of each measurement
 }
 
 }  // namespace
