@@ -62,13 +62,15 @@ struct Evaluation {
 Result<void> score_text(Session& session, std::span<const uint8_t> text, Evaluation& evaluation) {
   const auto start = std::chrono::steady_clock::now();
   for (size_t at = 0; at < text.size(); at += kSlice) {
-    const Result<Score> slice = session.score(text.subspan(at, std::min(kSlice, text.size() - at)));
+    const size_t size = std::min(kSlice, text.size() - at);
+    const Result<Score> slice = session.score(text.subspan(at, size));
     if (!slice.ok()) return slice.error();
+    if (slice.value().bytes < size) return context_full(at + slice.value().bytes, text.size());
     evaluation.score.bytes += slice.value().bytes;
     evaluation.score.bits_q32 += slice.value().bits_q32;
     evaluation.score.top1 += slice.value().top1;
     evaluation.score.top5 += slice.value().top5;
-    draw_progress(std::min(at + kSlice, text.size()), text.size());
+    draw_progress(at + size, text.size());
   }
   evaluation.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return {};
@@ -80,7 +82,8 @@ Result<std::vector<std::vector<uint8_t>>> generate_samples(Session& session, uin
   for (uint64_t n = 0; n < count; ++n) {
     const std::string_view prompt = kPrompts[n % std::size(kPrompts)];
     session.reset();
-    session.feed({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+    const Result<void> fed = feed_whole(session, {reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+    if (!fed.ok()) return fed.error();
     SampleOptions options;
     options.seed = n;
     options.raw = true;

@@ -8,7 +8,6 @@
 #include <string_view>
 
 #include "base/vocabulary.h"
-#include "session/session.h"
 #include "text/documents.h"
 #include "text/utf8.h"
 
@@ -89,6 +88,17 @@ Result<std::shared_ptr<const Model>> load_model(const std::string& path) {
   Result<std::shared_ptr<const Model>> model = loader.finish();
   if (model.ok()) return model;
   return error_f(model.error().code, "%s: %s", path.c_str(), model.error().message.c_str());
+}
+
+Error context_full(uint64_t taken, uint64_t tokens) {
+  return error_f(ErrorCode::kBadState, "context full after %llu of %llu tokens: expected a shorter text",
+                 static_cast<unsigned long long>(taken), static_cast<unsigned long long>(tokens));
+}
+
+Result<void> feed_whole(Session& session, std::span<const uint8_t> text, Observer* observer) {
+  const size_t taken = session.feed(text, {.observer = observer});
+  if (taken < text.size()) return context_full(taken, text.size());
+  return {};
 }
 
 }  // namespace tern

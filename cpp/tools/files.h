@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "model/model.h"
+#include "session/session.h"
 
 namespace tern {
 
@@ -28,5 +28,11 @@ Result<std::vector<uint8_t>> read_text_file(const std::string& path);
 
 /// Streams the file into a model.  Errors begin with the path.
 Result<std::shared_ptr<const Model>> load_model(const std::string& path);
+
+/// Says how much of a text its model's context takes.
+Error context_full(uint64_t taken, uint64_t tokens);
+
+/// session.feed(text), where a text of which only a part fits is an error.
+Result<void> feed_whole(Session& session, std::span<const uint8_t> text, Observer* observer = nullptr);
 
 }  // namespace tern

@@ -51,14 +51,23 @@ struct Settings {
   Output* out = nullptr;
 };
 
+/// A continuation that the context has cut short says so, beside the text.
+void note_end(const Session& session, uint64_t written, uint64_t max_bytes) {
+  if (session.finish_state() != Finish::kContextFull) return;
+  std::fprintf(stderr, "tern: context full after %llu of %llu bytes\n", static_cast<unsigned long long>(written),
+               static_cast<unsigned long long>(max_bytes));
+}
+
 /// One continuation, written as it comes.
 Result<void> stream(Session& session, const SampleOptions& options, uint64_t max_bytes, Output& out) {
   Result<void> done = session.start(options, max_bytes);
   uint8_t slice[kSlice];
+  const uint64_t begin = session.position();
   while (done.ok() && session.finish_state() == Finish::kNotFinished) {
     out.write_text(std::span(slice).first(session.generate(slice)));
     done = out.flush();
   }
+  note_end(session, session.position() - begin, max_bytes);
   return done;
 }
 
@@ -84,13 +93,15 @@ Result<std::vector<std::string>> generate_together(const Settings& settings, std
       if (bytes[n]) texts[n] += static_cast<char>(*bytes[n]);
     }
   } while (std::ranges::any_of(all, [](Session* s) { return s->finish_state() == Finish::kNotFinished; }));
+  for (size_t n = 0; n < count; ++n) note_end(*all[n], texts[n].size(), settings.max_bytes);
   return texts;
 }
 
 /// The prompt and its continuations; with several, each under a heading line.
 Result<void> continue_prompt(const Settings& settings, const std::string& prompt, bool with_headings) {
   Session session(settings.model);
-  session.feed({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+  Result<void> fed = feed_whole(session, {reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+  if (!fed.ok()) return fed;
   const auto begin = [&](uint64_t seed) {
     if (with_headings) settings.out->print("--- seed %llu\n", static_cast<unsigned long long>(seed));
     settings.out->write_text(prompt);
@@ -173,7 +184,8 @@ Result<void> interact(Settings settings) {
       continue;
     }
     Result<void> done = continue_prompt(settings, line, settings.samples > 1);
-    if (!done.ok()) return done;
+    if (!done.ok() && done.error().code != ErrorCode::kBadState) return done;
+    if (!done.ok()) std::fprintf(stderr, "%s\n", done.error().message.c_str());
     settings.options.seed += settings.samples;  // the same prompt again gives another text
   }
   std::fputc('\n', stderr);

@@ -54,7 +54,7 @@ constexpr const char* kOutput =
     "  logits_fnv1a   16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each byte\n"
     "  score          {bytes, bits_q32 (decimal text), top1, top5} of the prompt\n"
     "  boundaries     masks of BOS and the prompt, 2 hex digits each: bit s = a chunk of stage s begins (0 if flat)\n"
-    "  generations    [{options, hex, boundaries, finish: max_bytes | end_of_text}]\n"
+    "  generations    [{options, hex, boundaries, finish: max_bytes | end_of_text | context_full}]\n"
     "  trace, all_logits   if asked for\n"
     "exit status 1 if step by step, whole-prompt and sliced runs differ in any bit\n";
 
@@ -173,6 +173,10 @@ bool slicing_is_exact(const std::shared_ptr<const Model>& model, const std::vect
   return true;
 }
 
+const char* name_of(Finish finish) {
+  return finish == Finish::kEndOfText ? "end_of_text" : finish == Finish::kContextFull ? "context_full" : "max_bytes";
+}
+
 Result<void> write_generation(const std::shared_ptr<const Model>& model, const std::vector<uint8_t>& prompt,
                               const std::string& spec, JsonWriter& json) {
   SampleOptions options;
@@ -202,7 +206,7 @@ Result<void> write_generation(const std::shared_ptr<const Model>& model, const s
   out.resize(session.generate(out, {.observer = &masks}));
   boundaries.resize(out.size());
   json.open('{').key("options").text(spec).key("hex").text(to_hex(out)).key("boundaries").text(to_hex(boundaries));
-  json.key("finish").text(session.finish_state() == Finish::kEndOfText ? "end_of_text" : "max_bytes").close('}');
+  json.key("finish").text(name_of(session.finish_state())).close('}');
   return {};
 }
 
@@ -215,6 +219,9 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   if (!read.ok()) return read.error();
   const std::shared_ptr<const Model>& model = loaded.value();
   const std::vector<uint8_t>& prompt = read.value();
+  if (const uint64_t most = model->info().context; most > 0 && prompt.size() >= most) {
+    return context_full(most - 1, prompt.size());
+  }
   const Result<void> threads = use_threads(arguments, model);
   if (!threads.ok()) return threads;
 

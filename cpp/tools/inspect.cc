@@ -95,12 +95,13 @@ struct Chunking {
   std::vector<uint64_t> chunks;     // per stage: how many begin
 };
 
-Chunking chunking_of(const std::shared_ptr<const Model>& model, std::vector<uint8_t> text) {
+Result<Chunking> chunking_of(const std::shared_ptr<const Model>& model, std::vector<uint8_t> text) {
   Chunking chunking{std::move(text), {}, std::vector<uint64_t>(model->info().stages)};
   chunking.boundaries.resize(chunking.text.size());
   Session session(model);
   ChunkMasks masks(chunking.boundaries, 1);
-  session.feed(chunking.text, {.observer = &masks});
+  const Result<void> fed = feed_whole(session, chunking.text, &masks);
+  if (!fed.ok()) return fed.error();
   for (const uint8_t mask : chunking.boundaries) {
     for (size_t s = 0; s < chunking.chunks.size(); ++s) {
       if ((mask >> s & 1) != 0) ++chunking.chunks[s];
@@ -168,12 +169,9 @@ Result<void> inspect_text(const Arguments& arguments, const std::shared_ptr<cons
   }
   Result<std::vector<uint8_t>> text = read_text_file(arguments.text("--text"));
   if (!text.ok()) return text.error();
-  const Chunking chunking = chunking_of(model, std::move(text).value());
-  if (arguments.has("--json")) {
-    print_chunks_json(out, chunking);
-  } else {
-    print_chunks(out, chunking);
-  }
+  const Result<Chunking> chunking = chunking_of(model, std::move(text).value());
+  if (!chunking.ok()) return chunking.error();
+  (arguments.has("--json") ? print_chunks_json : print_chunks)(out, chunking.value());
   return {};
 }
 

@@ -101,7 +101,9 @@ Result<void> run_trace(const Arguments& arguments, Output& out) {
   const auto size = static_cast<size_t>(std::min<uint64_t>(most.value(), text.value().size()));
   Trace trace;
   Session session(model.value());
-  for (size_t at = 0; at < size; ++at) session.feed(std::span(text.value()).subspan(at, 1), {.observer = &trace});
+  for (size_t at = 0; at < size; ++at) {
+    if (session.feed(std::span(text.value()).subspan(at, 1), {.observer = &trace}) == 0) return context_full(at, size);
+  }
   const std::span<const std::byte> words = std::as_bytes(trace.words());
   file.value().write({reinterpret_cast<const char*>(words.data()), words.size()});
   const Result<void> written = file.value().finish();

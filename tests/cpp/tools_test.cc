@@ -16,6 +16,7 @@
 
 #include "text/utf8.h"
 #include "tiny_hnet.h"
+#include "tiny_toy.h"
 #include "tools/json.h"
 #include "tools/options.h"
 #include "tools/sample_metrics.h"
@@ -242,6 +243,37 @@ TEST_F(Program, InteractiveUnderstandsItsCommandsAndSurvivesMistakes) {
   EXPECT_NE(talk.out.find("one"), std::string::npos);
   EXPECT_NE(talk.out.find("two"), std::string::npos);
   EXPECT_EQ(talk.out.find("three"), std::string::npos);
+}
+
+TEST_F(Program, ATextLongerThanTheContextIsRefusedAndAGenerationThatFillsItSaysSo) {
+  write(model_name(), test::ToyModel({.context = 50}).file);
+  write("long", std::vector<uint8_t>(60, 'a'));
+  const std::string long_prompt = " --prompt-file " + path("long");
+  const std::string golden = std::string(TERN_GOLDEN) + " --model " + path(model_name());
+  for (const std::string& command :
+       {tern("generate --greedy" + long_prompt), tern("generate --num-samples 2" + long_prompt),
+        tern("eval --text " + path("long")), tern("eval --json --text " + path("long")), golden + long_prompt,
+        std::string(TERN_TRACE) + " --model " + path(model_name()) + " --text " + path("long") + " --out " +
+            path("trace")}) {
+    const Output refused = run(command);
+    EXPECT_EQ(refused.status, 1) << command;
+    EXPECT_NE(refused.out.find("context full after 49 of 60 tokens"), std::string::npos) << command << refused.out;
+  }
+  const Output eval = run(tern("eval --max-bytes 49 --samples 1 --text " + path("long")));
+  EXPECT_EQ(eval.status, 0) << eval.out;
+
+  const std::string prompt = " --prompt " + std::string(45, 'a');
+  for (const char* samples : {"1", "3"}) {
+    const Output filled = run(tern("generate --greedy --max-bytes 20 --num-samples " + std::string(samples) + prompt));
+    EXPECT_EQ(filled.status, 0);
+    EXPECT_NE(filled.out.find("context full after 4 of 20 bytes"), std::string::npos) << filled.out;
+  }
+  const Output exact = run(golden + prompt + " --generate greedy,max-bytes=5");
+  EXPECT_NE(exact.out.find("\"finish\":\"context_full\""), std::string::npos) << exact.out;
+  EXPECT_EQ(run(golden + prompt + "aaaa").status, 0);
+  EXPECT_NE(
+      run("printf '%060d\nshort\n' 0 | " + tern("generate --interactive --greedy --max-bytes 5")).out.find("short"),
+      std::string::npos);
 }
 
 TEST_F(Program, EvalReportsTheAgreedNumbers) {
