@@ -66,7 +66,7 @@ Sampler::Sampler(const Vocabulary& vocabulary, const SampleOptions& options)
   const bool all = options.top_k >= vocabulary.size;
   weights_.resize(all ? vocabulary.size : options.top_k);
   tokens_.resize(all ? 0 : options.top_k);
-  if (!all || options.top_p_q16 < kOne) keys_.reserve(std::min<uint64_t>(2 * uint64_t{options.top_k}, vocabulary.size));
+  if (!all || options.top_p_q16 < kOne) keys_.reserve(std::min(2 * size_t{options.top_k}, size_t{vocabulary.size}));
 }
 
 void Sampler::observe(Token token) {
