@@ -115,6 +115,62 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
     });
   }
 
+  test('a file of the reader takes over, chosen or dropped; one that is no model changes nothing', async () => {
+    await visitDemo('chromium', {}, async (page) => {
+      await rest(page);
+      await page.page.fill('#seed', '5');
+      const facts = await page.evaluate(text('facts'));
+      const told = await page.evaluate(text('written'));
+      const action = await page.evaluate(text('main-action'));
+      await page.page.setInputFiles('#own-file', here('../README.md'));
+      await page.waitFor(`${text('note')}.startsWith('README.md was not opened')`);
+      assert.match(await page.evaluate(text('note')), /expected|no GGUF|not a/);
+      assert.equal(await page.evaluate(text('facts')), facts);
+      assert.equal(await page.evaluate(text('written')), told);
+      assert.equal(await page.evaluate(text('main-action')), action);
+
+      await page.page.setInputFiles('#own-file', here('../golden/tiny_gate.gguf'));
+      await page.waitFor(`${text('facts')} !== ${JSON.stringify(facts)}`);
+      await rest(page);
+      const own = await page.evaluate(text('written'));
+      assert.notEqual(own, told);
+      await choose(
+        page,
+        models.find((model) => model.default),
+      );
+      assert.notEqual(await page.evaluate(text('written')), own);
+
+      const bytes = readFileSync(here('../golden/tiny_gate.gguf')).toString('base64');
+      await page.evaluate(`(() => {
+        const files = new DataTransfer();
+        const bytes = Uint8Array.from(atob('${bytes}'), (character) => character.charCodeAt(0));
+        files.items.add(new File([bytes], 'dropped.gguf'));
+        for (const type of ['dragover', 'drop']) {
+          document.body.dispatchEvent(
+            new DragEvent(type, { dataTransfer: files, bubbles: true, cancelable: true }),
+          );
+        }
+      })()`);
+      await page.waitFor(`${text('written')}.startsWith(${JSON.stringify(own.slice(0, 100))})`);
+      await rest(page);
+    });
+  });
+
+  test('the address names a model of this origin, and of no other', async () => {
+    await visitDemo('chromium', {}, async (page) => {
+      await rest(page);
+      const { origin } = new URL(page.page.url());
+      await page.goto(`${origin}/?model=models/${hierarchical.file}`);
+      await rest(page);
+      assert.ok((await page.evaluate(text('facts'))).includes(hierarchical.name));
+      await page.goto(`${origin}/?model=https://example.org/model.gguf`);
+      await page.waitFor(`${phase} === 'broken'`);
+      assert.match(await page.evaluate(text('problem-text')), /expected a file at http.*open the file here/);
+      await page.page.setInputFiles('#own-file', here('../golden/tiny_gate.gguf'));
+      await rest(page);
+    });
+  });
+
   test('a shared story is told again by the model that told it', async () => {
     await visitDemo('chromium', { viewport: sizes.desk }, async (page) => {
       await rest(page);

@@ -6,7 +6,7 @@ import type { PublishedModel } from './published.js';
 
 export type Fact = readonly [name: string, value: string];
 
-export function factsOf(model: ModelInfo, published: PublishedModel): Fact[] {
+export function factsOf(model: ModelInfo, published: PublishedModel | null): Fact[] {
   const { runtime } = model;
   const engine = runtime.variant === 'relaxed' ? 'relaxed SIMD' : `SIMD128 (${runtime.reason})`;
   const thread = runtime.thread === 'worker' ? 'a worker' : `this page (${runtime.threadReason})`;
@@ -15,18 +15,18 @@ export function factsOf(model: ModelInfo, published: PublishedModel): Fact[] {
     ['About', model.metadata['general.description'] ?? ''],
     ['Parameters', `${compact(model.parameters)}, each −1, 0 or +1 but for norms and embedding`],
     ['Architecture', `${model.architecture}, ${describeConfig(model)}`],
-    ['Download', megabytes(published.bytes)],
+    ['File size', megabytes(model.fileBytes)],
     ['In memory', `${megabytes(model.packedBytes)}, and ${kilobytes(model.stateBytes)} per conversation, however long`],
-    ['Trained on', `${published.trained_on}, ${megabytes(published.bytes_seen)} seen`],
-    ['Quality', `${published.bits_per_byte.toFixed(3)} bits per byte on ${published.evaluated_on}`],
-    ['Licence', published.license],
+    ['Trained on', published && `${published.trained_on}, ${megabytes(published.bytes_seen)} seen`],
+    ['Quality', published && `${published.bits_per_byte.toFixed(3)} bits per byte on ${published.evaluated_on}`],
+    ['Licence', published?.license ?? model.metadata['general.license'] ?? ''],
     [
       'File',
       `${model.integrity === 'verified' ? 'SHA-256 verified' : `SHA-256 ${model.integrity}`}, ${model.fingerprint}`,
     ],
     ['Runs in', `${thread}, with ${engine}`],
     ['Ready after', `${Math.round(model.loadMs)} ms`],
-  ].filter((fact): fact is [string, string] => fact[1] !== '');
+  ].filter((fact): fact is [string, string] => Boolean(fact[1]));
 }
 
 export function showFacts(list: HTMLElement, facts: readonly Fact[]): void {

@@ -2,9 +2,10 @@
 // SPDX-License-Identifier: MIT
 
 import published from 'virtual:published-models';
-import { TernError, load, type Model } from 'ternlm';
+import { TernError, load, type LoadProgress, type Model } from 'ternlm';
 import { factsOf, megabytes, showFacts } from './card.js';
-import { button, element, select, text } from './dom.js';
+import { connectFiles, ofAddress, ofDefault, ofFile, ofName, type Choice } from './choice.js';
+import { button, element, input, select, text } from './dom.js';
 import { connectRequests } from './requests.js';
 import { atReadingPace, connectMarks, connectSettings, keepSeed, readSettings, showSettings } from './settings.js';
 import { checksumOf, fromLink, toLink, type Shared } from './share.js';
@@ -27,43 +28,67 @@ const composer = element('composer', HTMLFormElement);
 let model: Model | null = null;
 let story: Story | null = null;
 let loading = new AbortController();
-let chosen = published.find((entry) => entry.default) ?? published[0];
+let chosen = ofDefault();
 
 async function begin(): Promise<void> {
   const shared = fromLink(location.href);
-  chosen = published.find((entry) => entry.file === shared?.file) ?? chosen;
-  const file = chosen;
   view.showPhase('loading');
-  if (!file) {
-    view.showProblem(
-      'No model here yet',
-      'The page was built without a model. Publish one and build it again.',
-      'Look again',
-    );
-    return;
+  try {
+    chosen = ofName(shared?.file) ?? ofAddress(location.href) ?? chosen;
+    if (!chosen) {
+      const explanation =
+        'The page was built without a model. Publish one and build it again, or open a file of yours.';
+      return view.showProblem('No model here yet', explanation, 'Look again');
+    }
+    const loaded = await fetchModel(chosen);
+    if (loaded) use(chosen, loaded, shared);
+  } catch (error) {
+    view.showProblem(...explain(error));
   }
-  select('model-choice').value = file.file;
-  view.showDownload(0, file.bytes);
+}
+
+/** Null: meanwhile another one was asked for. */
+async function fetchModel({ source, expected }: Choice): Promise<Model | null> {
+  view.showDownload(0, expected.bytes ?? null);
   loading.abort(); // another one may be on its way
   loading = new AbortController();
   const { signal } = loading;
   try {
-    model = await load(new URL(`models/${file.file}`, document.baseURI), {
-      integrity: file.sha256,
-      bytes: file.bytes,
-      onProgress: ({ received, total }) => view.showDownload(received, total),
-      signal,
-    });
+    const onProgress = ({ received, total }: LoadProgress): void => view.showDownload(received, total);
+    return await load(source, { ...expected, onProgress, signal });
   } catch (error) {
-    if (!signal.aborted) view.showProblem(...explain(error));
-    return;
+    if (signal.aborted) return null;
+    throw error;
   }
-  showFacts(text('facts'), factsOf(model.info, file));
-  view.showChunkMeter(model.info.stages);
+}
+
+function use(choice: Choice, loaded: Model, shared: Shared | null): void {
+  [chosen, model] = [choice, loaded];
+  select('model-choice').value = choice.published?.file ?? '';
+  showFacts(text('facts'), factsOf(loaded.info, choice.published));
+  view.showChunkMeter(loaded.info.stages);
   view.announce('The model is ready.');
   connectRequests((count) => (text('requests').textContent = String(count)));
   if (shared) void replay(shared);
   else tell();
+}
+
+/** A file of the reader's own takes over when it has loaded; one that does not load changes nothing. */
+async function openFile(file: File): Promise<void> {
+  const choice = ofFile(file);
+  story?.pause();
+  view.showPhase('loading');
+  try {
+    const loaded = await fetchModel(choice);
+    if (!loaded) return;
+    await leave();
+    forgetAddress();
+    use(choice, loaded, null);
+  } catch (error) {
+    if (!model) return view.showProblem(...explain(error));
+    view.showPhase(story?.finished ? 'finished' : 'paused');
+    view.showNote(`${file.name} was not opened: ${error instanceof Error ? error.message : String(error)}.`);
+  }
 }
 
 /** A new story from what the page's controls say. */
@@ -153,11 +178,15 @@ function explain(error: unknown): [title: string, explanation: string, retry: st
   }
 }
 
-async function restart(): Promise<void> {
+async function leave(): Promise<void> {
   story?.discard();
   story = null;
   await model?.close();
   model = null;
+}
+
+async function restart(): Promise<void> {
+  await leave();
   await begin();
 }
 
@@ -169,10 +198,14 @@ function act(): void {
   else write(story);
 }
 
-/** A story by another model; a link's story was told by its own. */
+/** A link's story, and its model, were told by its own. */
+function forgetAddress(): void {
+  history.replaceState(null, '', location.pathname);
+}
+
 async function choose(file: string): Promise<void> {
-  chosen = published.find((entry) => entry.file === file);
-  history.replaceState(null, '', location.pathname + location.search);
+  chosen = ofName(file) ?? chosen;
+  forgetAddress();
   await restart();
 }
 
@@ -180,6 +213,7 @@ function connect(): void {
   connectSettings();
   connectMarks(view.showMarks);
   text('model-field').hidden = published.length < 2;
+  connectFiles(button('open-file'), input('own-file'), (file) => void openFile(file));
   select('model-choice').append(
     ...published.map(({ file, name, bytes }) => new Option(`${name} · ${megabytes(bytes)}`, file)),
   );
