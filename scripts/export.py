@@ -34,7 +34,7 @@ def main() -> None:
         training_text=arguments.training_text,
         training_bytes=int(checkpoint["bytes_seen"]),
     )
-    gguf_file.write(arguments.out, model, card, arguments.type)
+    gguf_file.write(arguments.out, model, card, arguments.type, model.codec.keys)
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes, {checkpoint['bytes_seen']:,} bytes of text seen")
 
 

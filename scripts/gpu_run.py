@@ -56,6 +56,8 @@ def pack(arguments: argparse.Namespace) -> None:
     run, out = Run.read(arguments.config, arguments.set), arguments.out
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: name a new folder")
+    if run.data.tokenizer:
+        raise ValueError("data.tokenizer: a lent machine has no tokenizers; expected a model of bytes")
     names = {}
     for path in (*run.data.train, *run.data.early, run.data.valid):
         names.setdefault(path, f"text/{len(names)}-{Path(path).name.split('.')[0]}.bin")

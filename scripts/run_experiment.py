@@ -52,7 +52,7 @@ def export(checkpoint: Path, out: Path, arguments: argparse.Namespace) -> dict:
         training_text=arguments.training_text,
         training_bytes=int(content["bytes_seen"]),
     )
-    gguf_file.write(out, model, card, arguments.type)
+    gguf_file.write(out, model, card, arguments.type, model.codec.keys)
     facts = {"file": out.name, "bytes": out.stat().st_size, "checkpoint": checkpoint.name}
     return facts | {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -121,6 +121,7 @@ def experiment(arguments: argparse.Namespace) -> Path:
     if arguments.engine:
         float_bits, fixed_bits = (r["bits_per_byte"] for r in report["evaluation"][1:])
         report["fixed_against_float"] = fixed_bits / float_bits - 1
+    if arguments.engine and not run.data.tokenizer:  # tern_trace reads bytes
         held_out = folder / "held_out.bin"
         files.write_bytes(held_out, tokens.tobytes())
         report["deviation"] = deviation.analyse(model, held_out, TRACED_BYTES)

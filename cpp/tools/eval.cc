@@ -121,6 +121,7 @@ void print_json(Output& out, const Evaluation& e, double top1, double top5) {
   JsonWriter json;
   json.open('{').key("bits_per_byte").real(e.bits_per_byte()).key("perplexity").real(std::exp2(e.bits_per_byte()));
   json.key("top1").real(top1).key("top5").real(top5).key("bytes").unsigned_integer(e.score.bytes);
+  json.key("tokens").unsigned_integer(e.score.bytes);
   json.key("bits_per_raw_byte").real(e.bits_per_raw_byte()).key("raw_bytes").unsigned_integer(e.raw_bytes);
   json.key("bytes_per_second").real(e.bytes_per_second());
   json.key("bits_q32").text(std::to_string(e.score.bits_q32));

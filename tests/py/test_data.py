@@ -72,7 +72,7 @@ def test_documents_of_several_texts_can_be_read_in_any_order_from_any_byte(tmp_p
     (tmp_path / "a.txt").write_bytes(b"one\n<|endoftext|>\ntwo, not ended")
     (tmp_path / "b.bin").write_bytes(b"three\n\xfffour\n\xff")
     found = Documents([str(tmp_path / "a.txt"), str(tmp_path / "b.bin")])
-    assert (len(found), found.drawn_bytes(np.ones(2))) == (4, 32)
+    assert (len(found), found.drawn_tokens(np.ones(2))) == (4, 32)
     reordered = found.in_order(np.array([3, 0, 2, 1]))
     whole = b"four\n\xffone\n\xffthree\n\xfftwo, not ended"
     for begin in range(32):

@@ -18,7 +18,7 @@ from lm.file.models import load_any
 from lm.measure import samples
 from lm.measure.evaluation import comparison, sheet
 from lm.measure.score import score
-from lm.text.encoding import encode
+from lm.text.encoding import BOS, encode
 from make_golden import random_model
 
 TINY = ROOT / "tests" / "golden" / "tiny_gate.gguf"
@@ -119,7 +119,7 @@ def test_samples_are_the_same_every_time_end_at_a_document_end_and_never_hold_bo
 
         def step(self, token, position):
             logits = torch.zeros(len(token), 256)
-            logits[:, samples.BOS] = 2000
+            logits[:, BOS] = 2000
             logits[:, [97, 98, 255][min(position, 2)]] = 1000
             return logits, position + 1
 
@@ -132,8 +132,8 @@ def test_samples_follow_the_models_distribution():
     model = gguf_file.load(TINY)
     drawn = samples.generate(model, [b"On", b"Once"], length=6, temperature=1e-4)
     for prompt, sample in zip((b"On", b"Once"), drawn):
-        logits, _ = model(torch.tensor([[samples.BOS, *prompt, *sample]]))
-        logits[:, :, samples.BOS] = -torch.inf
+        logits, _ = model(torch.tensor([[BOS, *prompt, *sample]]))
+        logits[:, :, BOS] = -torch.inf
         assert bytes(logits[0, len(prompt) : -1].argmax(-1).tolist()) == sample
 
 

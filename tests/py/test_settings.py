@@ -110,7 +110,7 @@ def test_a_run_that_goes_on_may_change_how_long_it_is_and_what_is_watched(tmp_pa
     run = settings(tmp_path)
     other = replace(run, train=replace(run.train, total_bytes=10**6, valid_every=7, keep_every=5))
     refuse_changes(run.to_dict(), other.to_dict(), "last.pt")
-    known = {f"train.{key}" for key in vars(Train(total_bytes=1))} | {"data.valid"}
+    known = {f"train.{key}" for key in vars(Train(total_bytes=1))} | {"data.valid", "data.tokenizer"}
     assert known >= CHANGEABLE, "a key that may change is misspelt"
 
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lm.arch.hgrnbit import Block, Config
 from lm.arch.ternary import BitLinear, RMSNorm, straight_through, weight_codes
+from lm.text import files
 
 SOURCES = sorted(Path(__file__).with_name("cpu").iterdir())
 FLAGS = [
@@ -59,7 +60,7 @@ def load_library() -> ctypes.CDLL:
     key = hashlib.sha256(
         ("".join(x.read_text(encoding="utf-8") for x in SOURCES) + " ".join(FLAGS) + cpu).encode()
     ).hexdigest()[:16]
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ternlm"
+    cache = files.cache()
     target = cache / f"cpu_kernels-{key}.so"
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)

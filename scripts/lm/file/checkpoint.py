@@ -8,7 +8,7 @@ from torch import nn
 
 from lm import arch
 from lm.file import pickled
-from lm.text.encoding import BOS, EOS
+from lm.text import codec
 from lm.text.files import replacing
 
 
@@ -43,12 +43,13 @@ def load(path: str | Path) -> dict:
 
 @torch.no_grad()
 def read_ends_as_beginnings(model: nn.Module) -> None:
-    """Gives EOS as an input the meaning of BOS, so that a text with several documents can be fed as it is.
+    """Gives what ends a document the meaning of what begins one, so that a text with several can be fed as it is.
 
-    Training never has EOS as an input (see data.inputs_and_targets): its row of the embedding is untrained.
+    Training never has the end as an input (see data.inputs_and_targets): its row of the embedding is untrained.
     """
-    if model.config.vocab_size > EOS:
-        model.embeddings.weight[EOS] = model.embeddings.weight[BOS]
+    found = codec.of_model(model)
+    if model.config.vocab_size > found.end:
+        model.embeddings.weight[found.end] = model.embeddings.weight[found.begin]
 
 
 def load_model(path: str | Path) -> tuple[nn.Module, dict]:
@@ -56,5 +57,6 @@ def load_model(path: str | Path) -> tuple[nn.Module, dict]:
     content = load(path)
     model = arch.build(arch.config_from_dict(content["config"]["model"]))
     model.load_state_dict(content["model"])
+    model.codec = codec.of_keys(content.get("tokenizer"))
     read_ends_as_beginnings(model)
     return model.eval(), content

@@ -17,6 +17,7 @@ from torch import nn
 from lm import arch
 from lm.arch.ternary import embedding_codes, weight_codes
 from lm.file import checksum, gguf_layout
+from lm.text import codec
 
 ALIGNMENT = 32
 BLOCK = 256  # weights per TQ1_0 / TQ2_0 block
@@ -229,6 +230,7 @@ def load(path: Path) -> nn.Module:
     empty = {name: value for name, value in model.state_dict().items() if value.numel() == 0}  # a pad of no width
     model.load_state_dict(parameters | empty)
     gguf_layout.set_keep_of_blocks(model, keep)
+    model.codec = codec.of_keys(keys)
     return model.eval()
 
 

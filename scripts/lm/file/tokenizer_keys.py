@@ -11,19 +11,12 @@ import json
 from pathlib import Path
 
 from lm.text import files
+from lm.text.codec import BYTE, CONTROL, SPACE, TEXT, Pieces, byte_characters
 
-SPACE = "▁"
 # what ByteLevel splits at by itself (GPT-2, its encoder.py)
 GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-TEXT, UNKNOWN, CONTROL, ADDED, BYTE = 1, 2, 3, 4, 6
+UNKNOWN, ADDED = 2, 4
 BYTES = [f"<0x{n:02X}>" for n in range(256)]
-
-
-def byte_characters() -> list[str]:
-    """[256] the character that stands for a byte in pieces of bytes."""
-    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = iter(range(256, 512))
-    return [chr(n) if n in shown else chr(next(hidden)) for n in range(256)]
 
 
 def read_folder(folder: Path, config: dict) -> dict:
@@ -41,6 +34,17 @@ def read_folder(folder: Path, config: dict) -> dict:
         raise ValueError(f"{path}: {fault}") from None
     except (KeyError, TypeError, AttributeError, IndexError) as fault:
         raise ValueError(f"{path}: not a tokenizer.json: {fault!r}") from None
+
+
+def codec_of_training(path: Path) -> Pieces:
+    """What data.tokenizer names, a tokenizer.json or its folder. ValueError: none there, or not usable in training."""
+    folder = path.parent if path.name == "tokenizer.json" else path
+    keys = read_folder(folder, {})
+    if keys["tokenizer.ggml.model"] != "gpt2":
+        raise ValueError(
+            f"{path}: pieces of characters; training wants pieces of bytes (make_tokenizer.py --style gpt2)"
+        )
+    return Pieces(keys | {"tokenizer.ggml.add_bos_token": True})  # every text begins with it in training
 
 
 def keys_of(text: str, config: dict, settings: dict) -> dict:

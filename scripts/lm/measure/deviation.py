@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from lm import ROOT
 from lm.arch.observed import Feed, observing
 from lm.file import gguf_file
+from lm.text import codec
 from lm.text.data import read_text
 from lm.text.encoding import BOS
 from lm.text.tables import markdown
@@ -131,6 +132,8 @@ def analyse(path: Path, text: Path, size: int, engine_weights: bool = False) -> 
     model = gguf_file.load(path)
     if engine_weights:
         round_weights(model)
+    if codec.of_model(model) is not codec.BYTES:
+        raise ValueError(f"{path}: expected a model of bytes, which tern_trace traces, found one of pieces")
     tokens = torch.tensor([BOS, *read_text(text)[:size].tolist()])
     alone: dict[tuple[str, str], Tensor] = {}
     apart: dict[tuple[str, str], Tensor] = {}

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from lm.text.encoding import BOS, EOS
+from lm.text import codec
+from lm.text.encoding import EOS
 
 PROMPTS = (b"", b"Once upon a time", b"The ", b"One day")  # sample n continues prompt n mod 4, as in cpp/tools/eval.cc
 LENGTH = 512  # most bytes of a sample
@@ -22,28 +23,32 @@ MAX_GRAM = 4
 
 @torch.no_grad()
 def generate(model: nn.Module, prompts: Sequence[bytes], length: int = LENGTH, temperature: float = 1.0) -> list[bytes]:
-    """What the model writes after each prompt, at most `length` bytes; the byte that ends a text is not part of it.
+    """What the model writes after each prompt, at most `length` bytes; the token that ends a text is not part of it.
 
     Text n is drawn with PyTorch's generator and seed n: the same on every run, but not the bytes that the engine draws.
     """
+    reads = codec.of_model(model)
+    prompts = [reads.encode(np.frombuffer(prompt, np.uint8)).tolist() for prompt in prompts]
     device = next(model.parameters()).device
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(prompts))]
     texts, ended = [bytearray() for _ in prompts], [False] * len(prompts)
-    token = torch.full((len(prompts),), BOS, device=device)
+    token = torch.full((len(prompts),), reads.begin, device=device)
     states, position = model.initial_states(len(prompts)), 0
     while not all(ended):
         logits, states = model.step(token, states)
         scaled = logits.float().cpu() / temperature
-        scaled[:, BOS] = -torch.inf
+        if reads.begin != reads.end:
+            scaled[:, reads.begin] = -torch.inf
         for n, prompt in enumerate(prompts):
             if position < len(prompt):
                 token[n] = prompt[position]
                 continue
-            byte = int(torch.multinomial(scaled[n].softmax(0), 1, generator=generators[n]))
-            ended[n] = ended[n] or byte == EOS or len(texts[n]) == length
+            drawn = int(torch.multinomial(scaled[n].softmax(0), 1, generator=generators[n]))
+            piece = reads.piece(drawn)
+            ended[n] = ended[n] or drawn == reads.end or len(texts[n]) + len(piece) > length
             if not ended[n]:
-                texts[n].append(byte)
-                token[n] = byte
+                texts[n] += piece
+                token[n] = drawn
         position += 1
     return [bytes(text) for text in texts]
 

@@ -10,21 +10,24 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lm.text.encoding import BOS, raw_bytes
+from lm.text import codec
+from lm.text.encoding import raw_bytes
 
 
 @torch.no_grad()
-def score(model: nn.Module, tokens: np.ndarray, part: int = 2048, progress=iter) -> dict[str, float]:
-    """Every byte is predicted from all bytes before it, BOS first; the state is never reset between documents.
+def score(model: nn.Module, text: np.ndarray, part: int = 2048, progress=iter) -> dict[str, float]:
+    """Every token is predicted from all tokens before it, BOS first; the state is never reset between documents.
 
-    tokens: uint8, see lm/text/encoding.py. part: bytes per forward pass; the result does not depend on it.
+    text: uint8, see lm/text/encoding.py. part: tokens per forward pass; the result does not depend on it.
     -> bits_per_byte, bits_per_raw_byte and raw_bytes (a document end counts as the 14 bytes of its line), perplexity (per
-    byte), top1 and top5 (share of bytes among the most probable), bytes, bytes_per_second.
+    byte), top1 and top5 (share of tokens among the most probable), bytes, tokens, bytes_per_second.
     """
-    if tokens.size == 0:
+    if text.size == 0:
         raise ValueError("the text to score is empty")
+    reads = codec.of_model(model)
+    tokens = reads.encode(text)
     device, began = next(model.parameters()).device, time.perf_counter()
-    stream = torch.from_numpy(np.concatenate(([BOS], tokens)).astype(np.int64))
+    stream = torch.from_numpy(np.concatenate(([reads.begin], tokens)).astype(np.int64))
     states, nats, top1, top5 = None, 0.0, 0, 0
     for start in progress(range(0, tokens.size, part)):
         inputs = stream[start : min(start + part, tokens.size)].to(device)
@@ -34,14 +37,15 @@ def score(model: nn.Module, tokens: np.ndarray, part: int = 2048, progress=iter)
         best = logits[0].topk(5).indices == targets[:, None]
         top1 += int(best[:, 0].sum())
         top5 += int(best.sum())
-    bits = nats / math.log(2) / tokens.size
+    bits = nats / math.log(2) / text.size
     return {
         "bits_per_byte": bits,
-        "bits_per_raw_byte": bits * tokens.size / raw_bytes(tokens),
-        "raw_bytes": raw_bytes(tokens),
+        "bits_per_raw_byte": bits * text.size / raw_bytes(text),
+        "raw_bytes": raw_bytes(text),
         "perplexity": 2**bits,
         "top1": top1 / tokens.size,
         "top5": top5 / tokens.size,
-        "bytes": int(tokens.size),
-        "bytes_per_second": tokens.size / max(time.perf_counter() - began, 1e-9),
+        "bytes": int(text.size),
+        "tokens": int(tokens.size),
+        "bytes_per_second": text.size / max(time.perf_counter() - began, 1e-9),
     }

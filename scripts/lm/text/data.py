@@ -1,5 +1,6 @@
-"""Text as bytes: `<|endoftext|>` lines become byte 255, and a batch is rows of consecutive bytes of shuffled documents."""
+"""Text as bytes, `<|endoftext|>` lines as byte 255, or as the tokens of a codec; a batch is rows of shuffled documents."""
 
+import hashlib
 import lzma
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from lm.text.encoding import BOS, EOS, encode
+from lm.text import files
+from lm.text.codec import BYTES, Bytes, Pieces
+from lm.text.encoding import EOS, encode
 
-CHUNK = 1 << 24  # bytes of a text that are looked at together
+CHUNK = 1 << 24  # tokens of a text that are looked at together
+PART = 1 << 22  # bytes of a text that are made tokens together
 
 
 def read_text(path: str | Path) -> np.ndarray:
@@ -35,15 +40,47 @@ def read_text(path: str | Path) -> np.ndarray:
     return tokens
 
 
+def read_tokens(path: str | Path, codec: Bytes | Pieces) -> np.ndarray:
+    """The tokens of a text. Pieces are found once, kept in the cache of this user, and memory-mapped."""
+    text = read_text(path)
+    if codec is BYTES:
+        return text
+    key = hashlib.sha256(codec.source.encode())
+    for at in range(0, text.size, PART):
+        key.update(text[at : at + PART])
+    cached = files.cache() / f"tokens-{key.hexdigest()[:32]}.bin"
+    if not cached.exists():
+        bar = tqdm(total=text.size, unit="B", unit_scale=True, desc=Path(path).name, disable=None)
+        with files.replacing(cached) as partial, open(partial, "wb") as file, bar:
+            for part in whole_documents(text):
+                file.write(codec.encode(part).tobytes())
+                bar.update(part.size)
+    return np.memmap(cached, dtype=codec.type, mode="r")
+
+
+def whole_documents(text: np.ndarray) -> Iterator[np.ndarray]:
+    """A text in parts of at least PART bytes that end where a document does."""
+    begin = 0
+    while begin < text.size:
+        stop = begin + PART
+        ends = np.flatnonzero(text[stop - 1 : stop + PART] == EOS)
+        while not ends.size and stop < text.size:
+            stop += PART
+            ends = np.flatnonzero(text[stop - 1 : stop + PART] == EOS)
+        stop = stop + int(ends[0]) if ends.size else text.size
+        yield text[begin:stop]
+        begin = stop
+
+
 class Documents:
     """The documents of several texts, numbered; a text may be larger than the memory."""
 
-    def __init__(self, paths: list[str]):
-        self.texts = [read_text(path) for path in paths]
+    def __init__(self, paths: list[str], codec: Bytes | Pieces = BYTES):
+        self.texts = [read_tokens(path, codec) for path in paths]
         tables = []
         for number, text in enumerate(self.texts):
             parts = range(0, len(text), CHUNK)
-            ends = np.concatenate([np.flatnonzero(text[k : k + CHUNK] == EOS) + k + 1 for k in parts])
+            ends = np.concatenate([np.flatnonzero(text[k : k + CHUNK] == codec.end) + k + 1 for k in parts])
             if len(ends) == 0 or ends[-1] != len(text):
                 ends = np.append(ends, len(text))
             begins = np.concatenate(([0], ends[:-1]))
@@ -59,7 +96,7 @@ class Documents:
     def drawn(self, weights: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
         """Numbers of documents [n] in order: those of text k weights[k] times, the fraction by documents drawn at random.
 
-        They have at least the bytes of `drawn_bytes`, and at most one document of each text more.
+        They have at least the tokens of `drawn_tokens`, and at most one document of each text more.
         """
         chosen, random = [], np.random.default_rng(seed)
         for text, weight in enumerate(weights):
@@ -72,19 +109,19 @@ class Documents:
                 chosen.append(shuffled[: int(np.searchsorted(read, fraction * len(self.texts[text]))) + 1])
         return np.sort(np.concatenate(chosen))
 
-    def drawn_bytes(self, weights: np.ndarray) -> int:
+    def drawn_tokens(self, weights: np.ndarray) -> int:
         return sum(int(weight * len(text)) for weight, text in zip(weights, self.texts))
 
 
 class InOrder:
-    """Documents one after the other, as if they were one array of bytes."""
+    """Documents one after the other, as if they were one array of tokens."""
 
     def __init__(self, documents: Documents, table: np.ndarray):
         self.texts, self.table = documents.texts, table
         self.ends = np.cumsum(table[:, 2] - table[:, 1])
 
     def __getitem__(self, wanted: slice) -> np.ndarray:
-        """The bytes from wanted.start to wanted.stop, copied."""
+        """The tokens from wanted.start to wanted.stop, copied."""
         pieces, at, document = [], wanted.start, int(np.searchsorted(self.ends, wanted.start, "right"))
         while at < wanted.stop:
             text, begin, end = self.table[document]
@@ -95,14 +132,14 @@ class InOrder:
         return np.concatenate(pieces)
 
 
-def inputs_and_targets(window: np.ndarray) -> tuple[Tensor, Tensor]:
-    """[B, T+1] bytes -> inputs [B,T] and targets [B,T] one byte later.  The only shift in the project.
+def inputs_and_targets(window: np.ndarray, codec: Bytes | Pieces = BYTES) -> tuple[Tensor, Tensor]:
+    """[B, T+1] tokens -> inputs [B,T] and targets [B,T] one token later.  The only shift in the project.
 
-    The byte that ends a document is a target as EOS and an input as BOS: one symbol, "between documents".
+    What ends a document is a target as `end` and an input as `begin`: one symbol, "between documents".
     """
     tokens = torch.from_numpy(window.astype(np.int64))
     inputs = tokens[:, :-1].clone()
-    inputs[inputs == EOS] = BOS
+    inputs[inputs == codec.end] = codec.begin
     return inputs, tokens[:, 1:].contiguous()
 
 
@@ -113,18 +150,26 @@ class Stream:
     """
 
     def __init__(
-        self, paths: list[str], batch: int, length: int, seed: int, weights: Mapping[str, float] | None = None
+        self,
+        paths: list[str],
+        batch: int,
+        length: int,
+        seed: int,
+        weights: Mapping[str, float] | None = None,
+        codec: Bytes | Pieces = BYTES,
     ):
         if not paths:
             raise ValueError("data.train is empty: name at least one text file")
-        self.documents = Documents(paths)
+        self.documents, self.codec = Documents(paths, codec), codec
         self.batch, self.length, self.seed = batch, length, seed
         self.weights = np.array([(weights or {}).get(path, 1.0) for path in paths])
-        epoch_bytes = self.documents.drawn_bytes(self.weights)
-        self.row = epoch_bytes // batch  # bytes of a row in an epoch
+        epoch_tokens = self.documents.drawn_tokens(self.weights)
+        self.row = epoch_tokens // batch  # tokens of a row in an epoch
         self.steps_per_epoch = (self.row - 1) // length
         if self.steps_per_epoch < 1:
-            raise ValueError(f"{', '.join(paths)}: {epoch_bytes} bytes are too few for one batch of {batch} x {length}")
+            raise ValueError(
+                f"{', '.join(paths)}: {epoch_tokens} tokens are too few for one batch of {batch} x {length}"
+            )
 
     def batches(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, targets) from the given step on, so that a resumed run reads what an uninterrupted one would."""
@@ -135,5 +180,5 @@ class Stream:
             begins = np.arange(self.batch) * self.row
             for k in range(first, self.steps_per_epoch):
                 window = [shuffled[int(b) + k * self.length : int(b) + (k + 1) * self.length + 1] for b in begins]
-                yield inputs_and_targets(np.stack(window))
+                yield inputs_and_targets(np.stack(window), self.codec)
                 step += 1

@@ -6,6 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def cache() -> Path:
+    """The folder of this user for what is made once and can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ternlm"
+
+
 @contextmanager
 def naming(path: Path, shown: Path | None = None, kept: str = "") -> Iterator[None]:
     """The system's fault in writing `path` gets its name (or the `shown` one), how much of it there is, and what was kept."""

@@ -17,6 +17,8 @@ from lm import arch
 from lm.arch import hgrnbit
 from lm.arch.ternary import BitLinear, weight_codes
 from lm.file import checkpoint
+from lm.text import codec
+from lm.text.codec import Bytes, Pieces
 from lm.text.encoding import encode
 
 SAMPLE = 'One day, a little girl named Lily went to the park. She saw a big dog and said, "Hello!"\n'
@@ -36,6 +38,7 @@ class Source:
     config: object
     weights: dict[str, Tensor]  # a state_dict
     seen: int  # bytes of text
+    codec: Bytes | Pieces  # what its tokens are
 
 
 # Settings that a model file does not have: it has the bounds of the forget gates themselves, and no rates or losses.
@@ -51,7 +54,7 @@ def read(path: str | Path, wanted: object) -> Source:
     if path.suffix != ".gguf":
         content = checkpoint.load(path)
         config = arch.config_from_dict(content["config"]["model"])
-        return Source(path, config, content["model"], content["bytes_seen"])
+        return Source(path, config, content["model"], content["bytes_seen"], codec.of_keys(content.get("tokenizer")))
     from lm.file import gguf_file, gguf_layout  # need the package gguf, which a machine that only trains need not have
 
     keys, _ = gguf_file.read(path)
@@ -71,7 +74,15 @@ def read(path: str | Path, wanted: object) -> Source:
     for linear in (module for module in loaded.modules() if isinstance(module, BitLinear)):
         linear.weight.data.copy_(spread(*weight_codes(linear.weight), generator))
     weights = {**model.state_dict(), **loaded.state_dict()}
-    return Source(path, config, weights, int(keys.get("general.training_bytes", 0)))
+    return Source(path, config, weights, int(keys.get("general.training_bytes", 0)), loaded.codec)
+
+
+def read_for(model: nn.Module, path: str | Path) -> Source:
+    """The same, for a model whose tokens have to be the same."""
+    source = read(path, model.config)
+    if source.codec.source != codec.of_model(model).source:
+        raise ValueError(f"{path} has another tokenizer than data.tokenizer: its tokens are others")
+    return source
 
 
 def learned_bounds(bounds: dict[str, Tensor]) -> Tensor:
@@ -113,7 +124,7 @@ def grow(model: nn.Module, path: str | Path) -> int:
     Early in training a shallow model learns more per second, and the deeper one takes over what it learned
     (stacking: arXiv 2405.15319).
     """
-    source, deep = read(path, model.config), model.config
+    source, deep = read_for(model, path), model.config
     if not {source.config.architecture, deep.architecture} <= {"hgrnbit"}:
         names = f"{source.config.architecture} to {deep.architecture}"
         raise ValueError(f"{path}: only hgrnbit grows by repeating blocks, not {names}; start from its weights instead")
@@ -138,7 +149,7 @@ def initialize(model: nn.Module, path: str | Path) -> int:
 
     Its settings have to be the model's, or its model a flat one whose blocks fit (see `obstacle`).
     """
-    source = read(path, model.config)
+    source = read_for(model, path)
     if source.config.architecture == "hgrnbit" and model.config.architecture == "hnetbit":
         reason = obstacle(model.config, source.config)
         if reason:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from lm import arch
 from lm.fast import cpu_kernels
 from lm.file import checkpoint
-from lm.text import files
+from lm.file.tokenizer_keys import codec_of_training
+from lm.text import codec, files
 from lm.text.data import Stream
 from lm.train import beginnings, states
 from lm.train.distributed import World
@@ -49,6 +50,15 @@ class Position:
     teacher_states: list | None = None  # likewise, of the teacher
 
 
+def codec_of(run: Run) -> codec.Bytes | codec.Pieces:
+    """What the run's tokens are. ValueError when the model has another number of them."""
+    found = codec_of_training(Path(run.data.tokenizer)) if run.data.tokenizer else codec.BYTES
+    if found.size != run.model.vocab_size:
+        what = f"{run.data.tokenizer} has {found.size} pieces" if run.data.tokenizer else "256 bytes are its tokens"
+        raise ValueError(f"model.vocab_size is {run.model.vocab_size}, but {what}: set it to {found.size}")
+    return found
+
+
 class LossOf(nn.Module):
     """`model.loss` as a forward pass, which is what DistributedDataParallel wraps."""
 
@@ -64,7 +74,9 @@ class Trainer:
     def __init__(self, run: Run, out: Path, world: World):
         torch.manual_seed(run.train.seed)
         self.run, self.out, self.world, self.at = run, out, world, Position()
+        self.codec = codec_of(run)
         self.model = arch.build(run.model).to(world.device)
+        self.model.codec = self.codec
         self.optimizers = make_optimizers(self.model, run.train)
         self.first, self.rows = world.share(run.train.batch)
         if self.rows % run.train.accumulate:
@@ -82,7 +94,12 @@ class Trainer:
 
         t = self.run.train
         how = (t.teacher_weight, t.teacher_temperature)
-        return Teacher(t.teacher, self.run.model, self.world.device, *how, parts=t.accumulate)
+        teacher = Teacher(t.teacher, self.run.model, self.world.device, *how, parts=t.accumulate)
+        if codec.of_model(teacher.model).source != self.codec.source:
+            raise ValueError(
+                f"train.teacher {t.teacher} has another tokenizer than data.tokenizer: its tokens are others"
+            )
+        return teacher
 
     def describe(self) -> None:
         """Prints what is trained, how and from which code, and writes it to run.json."""
@@ -101,6 +118,8 @@ class Trainer:
     def restore(self, path: Path) -> None:
         saved = checkpoint.load(path)
         refuse_changes(Run.from_dict(saved["config"]).to_dict(), self.run.to_dict(), path)
+        if codec.of_keys(saved.get("tokenizer")).source != self.codec.source:
+            raise ValueError(f"{path} has another tokenizer than data.tokenizer: its tokens are others")
         self.model.load_state_dict(saved["model"])
         for optimizer, state in zip(self.optimizers, saved["optimizers"]):  # none in pieces without them
             optimizer.load_state_dict(state)
@@ -126,6 +145,7 @@ class Trainer:
         return {
             "config": self.run.to_dict(),
             "model": self.model.state_dict(),
+            "tokenizer": self.codec.keys,
             "optimizers": [o.state_dict() for o in self.optimizers],
             "position": vars(self.at),
             "bytes_seen": self.at.bytes_before + self.at.bytes_seen,
@@ -145,7 +165,7 @@ class Trainer:
         return self.at.bytes_seen > self.run.train.total_bytes - self.run.train.decay
 
     def batches(self):
-        """(inputs, targets) of this process's rows for ever, from where the run is.
+        """(inputs, targets) of this process's rows, and the bytes of the whole batch, for ever, from where the run is.
 
         The early files end where the decay begins.
         """
@@ -153,12 +173,13 @@ class Trainer:
         while True:
             late = self.decaying() or not data.early
             files = [*data.train] if late else [*data.train, *data.early]
-            stream = Stream(files, t.batch, t.length, t.seed + late, data.weights)
+            stream = Stream(files, t.batch, t.length, t.seed + late, data.weights, self.codec)
             for inputs, targets in stream.batches(self.at.step - self.at.phase_begun):
                 if not late and self.decaying():
                     self.at.phase_begun = self.at.step
                     break
-                yield tuple(x[self.first : self.first + self.rows].to(self.world.device) for x in (inputs, targets))
+                own = (x[self.first : self.first + self.rows].to(self.world.device) for x in (inputs, targets))
+                yield *own, self.codec.bytes_in(targets.numpy())
 
     def autocast(self):
         if self.run.train.precision == "float32":
@@ -166,7 +187,7 @@ class Trainer:
         return torch.autocast(self.world.device.split(":")[0], dtype=torch.bfloat16)
 
     def gradients(self, inputs: Tensor, targets: Tensor) -> tuple[float, dict]:
-        """Leaves the batch's gradient in the parameters -> (mean nats per byte, the model's statistics of its last part)."""
+        """Leaves the batch's gradient in the parameters -> (mean nats per token, the model's statistics of its last part)."""
         parts, nats, statistics = len(self.parts), torch.zeros((), device=self.world.device), {}
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -181,8 +202,8 @@ class Trainer:
             nats += statistics.pop("nats") / parts
         return float(self.world.mean(nats)), {name: float(value) for name, value in statistics.items()}
 
-    def update(self, inputs: Tensor, targets: Tensor) -> dict:
-        """One step of the optimizers -> its row of log.csv, as far as it is known."""
+    def update(self, inputs: Tensor, targets: Tensor, size: int) -> dict:
+        """One step of the optimizers on a batch of so many bytes -> its row of log.csv, as far as it is known."""
         t = self.run.train
         factor = schedule(self.at.bytes_seen, t)
         nats, statistics = self.gradients(inputs, targets)
@@ -198,8 +219,9 @@ class Trainer:
                 group["lr"] = group["initial_lr"] * factor
             optimizer.step()
         self.at.step += 1
-        self.at.bytes_seen += t.batch * t.length
-        row = {"step": self.at.step, "bytes_seen": self.at.bytes_seen, "train_bits": f"{nats / math.log(2):.5f}"}
+        self.at.bytes_seen += size
+        bits = nats / math.log(2) * t.batch * t.length / size
+        row = {"step": self.at.step, "bytes_seen": self.at.bytes_seen, "train_bits": f"{bits:.5f}"}
         row |= {"gradient_norm": f"{norm:.4f}", "lr_factor": f"{factor:.5f}"}
         return row | {name: f"{value:.5g}" for name, value in statistics.items()}
 

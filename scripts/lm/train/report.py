@@ -34,7 +34,7 @@ class Report:
         self.counted = every > 0 and (self.trainer.at.step + 1) % every == 0
         if self.counted:
             self.ternary.remember()
-        self.step_began = time.time()
+        self.step_began, self.bytes_before = time.time(), self.trainer.at.bytes_seen
 
     def after_step(self, row: dict, validate: bool) -> bool:
         """Completes and writes the row of log.csv; whether the held-out text has never been predicted as well."""
@@ -42,7 +42,7 @@ class Report:
         t, at, now = trainer.run.train, trainer.at, time.time()
         if self.watch is None:  # only now it is known which statistics the model has
             self.watch = Watch(trainer.out, trainer.run, at.step - 1, tuple(row)[5:])
-        rate = t.batch * t.length / (now - self.step_began)
+        rate = (at.bytes_seen - self.bytes_before) / (now - self.step_began)
         row |= {"bytes_per_second": f"{rate:.0f}", "seconds": f"{now - self.began:.1f}"}
         self.recent.append(float(row["train_bits"]))
         bits = sum(self.recent) / len(self.recent)

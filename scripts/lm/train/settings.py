@@ -15,6 +15,9 @@ from lm.text import files
 class Data:
     train: list[str]  # text files, see data.read_text
     valid: str  # held-out text file
+    tokenizer: str = (
+        ""  # a tokenizer.json or its folder: tokens are its pieces, model.vocab_size of them, and not bytes
+    )
     early: list[str] = ()  # more text files, left out while the learning rate falls (noisier text)
     weights: dict[str, float] = field(
         default_factory=dict
@@ -32,9 +35,9 @@ class Data:
 
 @dataclass(frozen=True)
 class Train:
-    total_bytes: int
+    total_bytes: int  # of text, whatever the tokens are
     batch: int = 32  # rows of a step, over all processes
-    length: int = 512  # bytes per row and step; the state is carried from step to step
+    length: int = 512  # tokens per row and step; the state is carried from step to step
     accumulate: int = 1  # the rows of a process go through the model in this many parts: less memory, same gradient
     lr: float = 3e-3  # AdamW: embedding, head, norms, convolution
     matrix_optimizer: str = "muon"  # the ternary matrices: "muon" (with matrix_lr) or "adamw" (with lr)
@@ -112,7 +115,15 @@ RETIRED = ("byte_dropout", "hidden_dropout")  # of [train], in older checkpoints
 
 # A run that goes on may change these: they change what is still to come, or only what is watched and where it runs.
 CHANGEABLE = {
-    *("data.valid", "train.total_bytes", "train.decay_bytes", "train.accumulate", "train.device", "train.precision"),
+    *(
+        "data.valid",
+        "data.tokenizer",
+        "train.total_bytes",
+        "train.decay_bytes",
+        "train.accumulate",
+        "train.device",
+        "train.precision",
+    ),
     *("train.wandb",),
     *("train.valid_bytes", "train.valid_every", "train.sample_every", "train.ternary_every"),
     *("train.save_every", "train.keep_every"),
