@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 
 import pytest
@@ -68,3 +69,23 @@ def test_options_that_cannot_be_measured_are_explained(words, status, message):
     assert done.returncode == status
     assert done.stderr.startswith("tern_bench: ")
     assert re.search(message, done.stderr)
+
+
+@pytest.mark.parametrize(("to", "fault"), [("/dev/full", "No space left on device"), ("&-", "Bad file descriptor")])
+@pytest.mark.parametrize("words", ["--help", "--parts activations,products --milliseconds 10"])
+def test_a_line_that_could_not_be_written_is_said_and_nothing_more_is_measured(words, to, fault):
+    command = f'exec "$0" {words} >{to}'
+    done = subprocess.run(["sh", "-c", command, NATIVE / "tern_bench"], stderr=subprocess.PIPE, encoding="utf-8")
+    assert done.returncode == 1
+    size = len(subprocess.run([NATIVE / "tern_bench", "--help"], capture_output=True).stdout)
+    written = (
+        rf"0 of {size if words == '--help' else '[0-9]{2,3}'} bytes were written"  # one line, not those of products
+    )
+    assert re.fullmatch(f"tern_bench: standard output: {fault}; {written}\n", done.stderr)
+
+
+def test_a_reader_that_goes_away_ends_the_measuring():
+    words = [NATIVE / "tern_bench", "--parts", "activations", "--milliseconds", "10"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, restore_signals=True) as process:
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == (b"", -signal.SIGPIPE)

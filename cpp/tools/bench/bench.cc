@@ -2,7 +2,6 @@
 #include "tools/bench/bench.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,7 +61,7 @@ Result<void> choose_level(const Arguments& arguments) {
   return error_f(ErrorCode::kBadOption, "--level: expected one that `tern_bench` lists, found \"%s\"", name.c_str());
 }
 
-Result<void> bench(std::span<char* const> words, std::shared_ptr<const Model> model) {
+Result<void> bench(std::span<char* const> words, std::shared_ptr<const Model> model, Output& out) {
   const Result<Arguments> parsed = Arguments::parse(words, kOptions);
   if (!parsed.ok()) return parsed.error();
   const Arguments& arguments = parsed.value();
@@ -77,7 +76,7 @@ Result<void> bench(std::span<char* const> words, std::shared_ptr<const Model> mo
   const auto wanted = [&](std::string_view part) {
     return std::ranges::find(parts.value(), part) != parts.value().end();
   };
-  const double seconds = static_cast<double>(milliseconds.value()) / 1e3;
+  const Meter meter{static_cast<double>(milliseconds.value()) / 1e3, out};
 
   // Models first: a wrong path is found out at once, and the memory is not yet that of other parts.
   const std::string path = arguments.text("--model");
@@ -91,19 +90,20 @@ Result<void> bench(std::span<char* const> words, std::shared_ptr<const Model> mo
     if (const Result<void> started = use_threads(arguments, model); !started.ok()) return started;
 #endif
     const BenchedModel benched{path, model};
-    bench_memory(benched);
-    if (wanted("model")) bench_model(seconds, benched);
-    if (wanted("prompts")) bench_prompts(seconds, benched);
-    if (wanted("stream")) bench_stream(stream_bytes.value(), benched);
+    bench_memory(meter, benched);
+    if (const Result<void> written = out.flush(); !written.ok()) return written;  // before it takes minutes
+    if (wanted("model")) bench_model(meter, benched);
+    if (wanted("prompts")) bench_prompts(meter, benched);
+    if (wanted("stream")) bench_stream(meter, stream_bytes.value(), benched);
   }
   Limits limits;
   const auto measure_limits = [&] {
-    if (wanted("limits")) limits.measure(seconds);
+    if (wanted("limits")) limits.measure(meter.seconds);
   };
   measure_limits();
   struct KernelPart {
     std::string_view name;
-    void (*measure)(double seconds);
+    void (*measure)(const Meter&);
   };
   for (const auto& [part, measure] : {KernelPart{"products", bench_products},
                                       {"dram", bench_dram},
@@ -112,27 +112,23 @@ Result<void> bench(std::span<char* const> words, std::shared_ptr<const Model> mo
                                       {"activations", bench_activations},
                                       {"sampler", bench_sampler}}) {
     if (!wanted(part)) continue;
-    measure(seconds);
+    if (const Result<void> written = out.flush(); !written.ok()) return written;
+    measure(meter);
     measure_limits();
   }
-  limits.print();
+  limits.print(meter);
   return {};
 }
 
 }  // namespace
 
-int run_bench(int argc, char** argv, std::shared_ptr<const Model> model) {
-  const std::span<char* const> words(argv + 1, static_cast<size_t>(argc - 1));
-  for (const char* word : words) {
-    if (std::string_view(word) == "--help") {
-      std::fputs(help_text("tern_bench [options]", kOptions).c_str(), stdout);
-      return 0;
-    }
+Result<void> run_bench(std::span<char* const> words, std::shared_ptr<const Model> model, Output& out) {
+  for (const std::string_view word : words) {
+    if (word != "--help" && word != "-h") continue;
+    out.write(help_text("tern_bench [options]", kOptions));
+    return {};
   }
-  const Result<void> done = bench(words, std::move(model));
-  if (done.ok()) return 0;
-  std::fprintf(stderr, "tern_bench: %s\n", done.error().message.c_str());
-  return done.error().code == ErrorCode::kBadOption ? 2 : 1;
+  return bench(words, std::move(model), out);
 }
 
 }  // namespace tern

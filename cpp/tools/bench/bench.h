@@ -2,14 +2,16 @@
 #pragma once
 
 #include <memory>
+#include <span>
 
+#include "base/result.h"
 #include "model/model.h"
+#include "tools/output.h"
 
 namespace tern {
 
-/// Prints one JSON line per measurement.  Arguments: those of `tern_bench --help`; argv[0] is ignored.
+/// Writes one JSON line per measurement.  words: those of `tern_bench --help`.
 /// model: measured in place of the file that --model names, which then is only a name; or null.
-/// Returns the exit status: 0, or after an error message on stderr 1 for a file and 2 for an option.
-int run_bench(int argc, char** argv, std::shared_ptr<const Model> model = nullptr);
+Result<void> run_bench(std::span<char* const> words, std::shared_ptr<const Model> model, Output& out);
 
 }  // namespace tern

@@ -30,7 +30,7 @@ struct Shape {
   uint32_t rows, cols;
 };
 
-void bench_product(double seconds, const KernelLevel& level, const PackedTernary& matrix, size_t tokens) {
+void bench_product(const Meter& meter, const KernelLevel& level, const PackedTernary& matrix, size_t tokens) {
   const Shape shape{matrix.rows(), matrix.cols()};
   uint32_t random = 1;
   std::vector<int8_t> x(tokens * shape.cols);
@@ -40,7 +40,7 @@ void bench_product(double seconds, const KernelLevel& level, const PackedTernary
   const MatrixView<const int8_t> x_view(x.data(), tokens, shape.cols);
   const MatrixView<int32_t> y_view(y.data(), tokens, shape.rows);
   const double macs = static_cast<double>(shape.rows) * shape.cols * static_cast<double>(tokens);
-  const double rate = best_rate(seconds, macs, [&] {
+  const double rate = best_rate(meter.seconds, macs, [&] {
     if (tokens == 1) {
       level.matvec(matrix.view(), x.data(), 0, y.data());
     } else {
@@ -52,7 +52,7 @@ void bench_product(double seconds, const KernelLevel& level, const PackedTernary
   line.open('{').key("bench").text(tokens == 1 ? "ternary_matvec" : "ternary_matmul").key("level").text(level.name);
   line.key("rows").unsigned_integer(shape.rows).key("cols").unsigned_integer(shape.cols);
   line.key("tokens").unsigned_integer(tokens).key("gmac_per_s").real(rate / 1e9);
-  print(line);
+  meter.print(line);
 }
 
 #if TERN_SIMD >= 1
@@ -160,7 +160,7 @@ void Limits::measure(double seconds) {
 #endif
 }
 
-void Limits::print() const {
+void Limits::print(const Meter& meter) const {
   for (const Limit& limit : limits_) {
     JsonWriter line;
     line.open('{')
@@ -170,37 +170,37 @@ void Limits::print() const {
         .text(limit.name)
         .key(limit.unit)
         .real(limit.rate / 1e9);
-    tern::print(line);
+    meter.print(line);
   }
 }
 
-void bench_products(double seconds) {
+void bench_products(const Meter& meter) {
   constexpr size_t kTokens = 32;
   for (const Shape shape : {Shape{512, 512}, {2048, 512}, {512, 1536}, {2048, 2048}, {8192, 4096}}) {
     const PackedTernary matrix = random_matrix(shape.rows, shape.cols);
     for (const KernelLevel& level : kernel_levels()) {
       // The definition is slow whatever the shape.
       if (!level.is_exact() || (is_definition(level) && shape.rows > 512)) continue;
-      bench_product(seconds, level, matrix, 1);
-      bench_product(seconds, level, matrix, kTokens);
+      bench_product(meter, level, matrix, 1);
+      bench_product(meter, level, matrix, kTokens);
     }
   }
   // The matrices of BitNet b1.58 2B4T: query and output, key and value, gate and up, down.
   for (const Shape shape : {Shape{2560, 2560}, {640, 2560}, {6912, 2560}, {2560, 6912}}) {
     const PackedTernary matrix = random_matrix(shape.rows, shape.cols);
-    bench_product(seconds, *dispatch().level, matrix, 1);
-    bench_product(seconds, *dispatch().level, matrix, kTokens);
+    bench_product(meter, *dispatch().level, matrix, 1);
+    bench_product(meter, *dispatch().level, matrix, kTokens);
   }
 }
 
-void bench_dram(double seconds) {
+void bench_dram(const Meter& meter) {
   const PackedTernary matrix = random_matrix(16384, 16384);
   for (const KernelLevel& level : kernel_levels()) {
-    if (level.is_exact() && !is_definition(level)) bench_product(seconds, level, matrix, 1);
+    if (level.is_exact() && !is_definition(level)) bench_product(meter, level, matrix, 1);
   }
 }
 
-void bench_activations(double seconds) {
+void bench_activations(const Meter& meter) {
   constexpr uint32_t cols = 512;
   uint32_t random = 1;
   std::vector<Act> x(cols);
@@ -208,14 +208,14 @@ void bench_activations(double seconds) {
   for (Act& a : x) a.raw = static_cast<int32_t>(next_random(random)) - 32768;
   for (NormWeight& a : w) a.raw = static_cast<int32_t>(next_random(random)) + 32768;
   std::vector<int8_t> codes(padded_cols(cols));
-  const double rate = best_rate(seconds, cols, [&] {
+  const double rate = best_rate(meter.seconds, cols, [&] {
     const Scale rms = root_mean_square(x, Scale::from_integer(1, -20));
     g_sink = static_cast<uint64_t>(quantize_activations(x, w, rms, codes).sum);
   });
   JsonWriter line;
   line.open('{').key("bench").text("quantize_activations").key("cols").unsigned_integer(cols);
   line.key("million_values_per_s").real(rate / 1e6);
-  print(line);
+  meter.print(line);
 }
 
 namespace {
@@ -251,7 +251,7 @@ Copies<Matrix> copies_of(const PackedTernary& from, size_t count) {
 }
 
 // Ours and all others on one matrix, or on copies of it; each is checked.
-void bench_lab_shape(double seconds, const Shape shape, size_t count) {
+void bench_lab_shape(const Meter& meter, const Shape shape, size_t count) {
   const PackedTernary matrix = random_matrix(shape.rows, shape.cols);
   uint32_t random = 1;
   int32_t sum = 0;
@@ -261,7 +261,7 @@ void bench_lab_shape(double seconds, const Shape shape, size_t count) {
   kernel_levels()[0].matvec(matrix.view(), x.data(), sum, expected.data());
 
   const auto measure = [&](const char* name, auto matvec) {
-    const double rate = best_rate(seconds, static_cast<double>(shape.rows) * shape.cols, [&] {
+    const double rate = best_rate(meter.seconds, static_cast<double>(shape.rows) * shape.cols, [&] {
       matvec();
       g_sink = static_cast<uint64_t>(y[0]);
     });
@@ -270,7 +270,7 @@ void bench_lab_shape(double seconds, const Shape shape, size_t count) {
     line.open('{').key("bench").text("lab_matvec").key("kernel").text(name).key("rows").unsigned_integer(shape.rows);
     line.key("cols").unsigned_integer(shape.cols).key("copies").unsigned_integer(count);
     line.key("gmac_per_s").real(rate / 1e9);
-    print(line);
+    meter.print(line);
   };
   {
     Copies<PackedTernary> packed(matrix, count);
@@ -309,15 +309,15 @@ void bench_lab_shape(double seconds, const Shape shape, size_t count) {
 
 }  // namespace
 
-void bench_lab(double seconds) {
+void bench_lab(const Meter& meter) {
   for (const uint32_t cols : {512u, 2048u, 8192u}) {
-    bench_lab_shape(seconds, {(1u << 21) / cols, cols}, 1);  // 0.5 MB of two bits
+    bench_lab_shape(meter, {(1u << 21) / cols, cols}, 1);  // 0.5 MB of two bits
   }
 }
 
-void bench_lab_dram(double seconds) {
+void bench_lab_dram(const Meter& meter) {
   for (const uint32_t cols : {512u, 2048u, 8192u}) {
-    bench_lab_shape(seconds, {(1u << 24) / cols, cols}, 16);  // 16 times 4 MB
+    bench_lab_shape(meter, {(1u << 24) / cols, cols}, 16);  // 16 times 4 MB
   }
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
 #include <ctime>
 #include <memory>
 #include <string>
@@ -15,6 +14,7 @@
 #include "kernels/kernels.h"
 #include "model/model.h"
 #include "tools/json.h"
+#include "tools/output.h"
 
 namespace tern {
 
@@ -62,12 +62,17 @@ double best_rate(double seconds, double units, Work work) {
   return best;
 }
 
-/// Ends the object that `line` holds and prints it as a line.
-inline void print(JsonWriter& line) {
-  line.close('}');
-  std::printf("%s\n", line.result().c_str());
-  std::fflush(stdout);
-}
+/// How long each measurement takes, and where its line goes.
+struct Meter {
+  double seconds;
+  Output& out;
+
+  /// Ends the object that `line` holds and writes it as a line, for a reader who waits for it.  `out` keeps the error.
+  void print(JsonWriter& line) const {
+    out.write(line.close('}').result() + "\n");
+    static_cast<void>(out.flush());
+  }
+};
 
 /// A reproducible filling; the values do not matter for speed.
 inline uint32_t next_random(uint32_t& state) {
@@ -78,14 +83,14 @@ inline uint32_t next_random(uint32_t& state) {
 /// Kernel layout, every weight as likely as another.
 PackedTernary random_matrix(uint32_t rows, uint32_t cols);
 
-// ---- The parts; each prints a line per measurement, with `seconds` for each ----
+// ---- The parts; each prints a line per measurement ----
 
 /// Of the machine: the kernels' instructions alone, reading memory alone.  Measured between the other parts, the best
 /// counts.
 class Limits {
  public:
   void measure(double seconds);
-  void print() const;
+  void print(const Meter& meter) const;
 
  private:
   struct Limit {
@@ -96,14 +101,14 @@ class Limits {
   std::vector<Limit> limits_;
 };
 
-void bench_products(double seconds);     ///< every exact level, matrices in cache; and the shapes of BitNet b1.58 2B4T
-void bench_dram(double seconds);         ///< every fast level, a matrix of 64 MB
-void bench_lab(double seconds);          ///< kernels that lost, beside ours, in cache
-void bench_lab_dram(double seconds);     ///< the same from memory
-void bench_activations(double seconds);  ///< what happens between two products
+void bench_products(const Meter& meter);  ///< every exact level, matrices in cache; and the shapes of BitNet b1.58 2B4T
+void bench_dram(const Meter& meter);      ///< every fast level, a matrix of 64 MB
+void bench_lab(const Meter& meter);       ///< kernels that lost, beside ours, in cache
+void bench_lab_dram(const Meter& meter);  ///< the same from memory
+void bench_activations(const Meter& meter);  ///< what happens between two products
 
 /// Drawing a token from a vocabulary of 128,256, beside the product that makes its logits.
-void bench_sampler(double seconds);
+void bench_sampler(const Meter& meter);
 
 /// What bench_model and the two below measure.
 struct BenchedModel {
@@ -111,13 +116,13 @@ struct BenchedModel {
   std::shared_ptr<const Model> model;
 };
 
-void bench_model(double seconds, const BenchedModel& model);    ///< decoding, prefill, and the shares of a step
-void bench_prompts(double seconds, const BenchedModel& model);  ///< prefill of short and long prompts
+void bench_model(const Meter& meter, const BenchedModel& model);    ///< decoding, prefill, and the shares of a step
+void bench_prompts(const Meter& meter, const BenchedModel& model);  ///< prefill of short and long prompts
 
 /// Feeds `bytes` bytes as one text: the rate in the first and in the last hundredth, and the memory before and after.
-void bench_stream(uint64_t bytes, const BenchedModel& model);
+void bench_stream(const Meter& meter, uint64_t bytes, const BenchedModel& model);
 
 /// Memory of this process (natively the most it ever had, in a browser that of the module) beside that of the weights.
-void bench_memory(const BenchedModel& model);
+void bench_memory(const Meter& meter, const BenchedModel& model);
 
 }  // namespace tern

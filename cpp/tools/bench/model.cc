@@ -119,15 +119,15 @@ ConversionSeconds conversion_seconds(double seconds, const ModelInfo& info) {
 }
 
 /// Shares of the time per byte; `other`: norms, convolution, recurrence, gates, sampling.  Rates in bytes per second.
-void bench_breakdown(const char* what, const std::string& name, ConversionSeconds conversion, double rate,
-                     double rate_without_products) {
+void bench_breakdown(const Meter& meter, const char* what, const std::string& name, ConversionSeconds conversion,
+                     double rate, double rate_without_products) {
   const double rest = rate / rate_without_products;
   const double quantize = conversion.quantize * rate, rescale = conversion.rescale * rate;
   JsonWriter line;
   line.open('{').key("bench").text("breakdown").key("of").text(what).key("level").text(dispatch().level->name);
   line.key("model").text(name).key("products").real(1 - rest).key("quantize").real(quantize);
   line.key("rescale").real(rescale).key("other").real(rest - quantize - rescale);
-  print(line);
+  meter.print(line);
 }
 
 JsonWriter model_line(const char* what, const BenchedModel& benched) {
@@ -136,13 +136,13 @@ JsonWriter model_line(const char* what, const BenchedModel& benched) {
   return line;
 }
 
-void report(JsonWriter line, const Model& model, double rate) {
+void report(const Meter& meter, JsonWriter line, const Model& model, double rate) {
   line.key("threads").unsigned_integer(threads()).key("bytes_per_s").real(rate);
   line.key("gmac_per_s")
       .real(rate * macs_per_byte(model) / 1e9)
       .key("packed_bytes")
       .unsigned_integer(model.info().packed_bytes);
-  print(line);
+  meter.print(line);
 }
 
 /// The most memory this process has had; in a browser what the module has, since it never gives any back.
@@ -159,39 +159,41 @@ uint64_t memory_bytes() {
 
 }  // namespace
 
-void bench_memory(const BenchedModel& benched) {
+void bench_memory(const Meter& meter, const BenchedModel& benched) {
   const ModelInfo& info = benched.model->info();
   JsonWriter line = model_line("memory", benched);
   line.key("packed_bytes").unsigned_integer(info.packed_bytes).key("state_bytes").unsigned_integer(info.state_bytes);
   line.key("file_bytes").unsigned_integer(info.file_bytes).key("peak_bytes").unsigned_integer(memory_bytes());
-  print(line);
+  meter.print(line);
 }
 
-void bench_model(double seconds, const BenchedModel& benched) {
+void bench_model(const Meter& meter, const BenchedModel& benched) {
   const std::shared_ptr<const Model>& model = benched.model;
   const size_t prompt = affordable_bytes(*model, 512);
-  const double decode = decode_rate(seconds, model), prefill = prefill_rate(seconds, model, prompt);
-  report(model_line("decode", benched), *model, decode);
-  report(std::move(model_line("prefill", benched).key("prompt_bytes").unsigned_integer(prompt)), *model, prefill);
+  const double decode = decode_rate(meter.seconds, model), prefill = prefill_rate(meter.seconds, model, prompt);
+  report(meter, model_line("decode", benched), *model, decode);
+  report(meter, std::move(model_line("prefill", benched).key("prompt_bytes").unsigned_integer(prompt)), *model,
+         prefill);
   const KernelLevel* const level = std::exchange(dispatch().level, &kNoProducts);
-  const double decode_rest = decode_rate(seconds, model), prefill_rest = prefill_rate(seconds, model, prompt);
+  const double decode_rest = decode_rate(meter.seconds, model);
+  const double prefill_rest = prefill_rate(meter.seconds, model, prompt);
   dispatch().level = level;
-  const ConversionSeconds conversion = conversion_seconds(seconds, model->info());
-  bench_breakdown("decode", benched.name, conversion, decode, decode_rest);
-  bench_breakdown("prefill", benched.name, conversion, prefill, prefill_rest);
+  const ConversionSeconds conversion = conversion_seconds(meter.seconds, model->info());
+  bench_breakdown(meter, "decode", benched.name, conversion, decode, decode_rest);
+  bench_breakdown(meter, "prefill", benched.name, conversion, prefill, prefill_rest);
 }
 
-void bench_prompts(double seconds, const BenchedModel& benched) {
+void bench_prompts(const Meter& meter, const BenchedModel& benched) {
   for (const size_t size : {size_t{1}, size_t{4}, size_t{16}, size_t{64}, size_t{256}, size_t{1024}}) {
     if (size > affordable_bytes(*benched.model, 1024)) return;
-    const double rate = prefill_rate(seconds, benched.model, size);
+    const double rate = prefill_rate(meter.seconds, benched.model, size);
     JsonWriter line = model_line("prompt", benched);
     line.key("prompt_bytes").unsigned_integer(size);
-    report(std::move(line), *benched.model, rate);
+    report(meter, std::move(line), *benched.model, rate);
   }
 }
 
-void bench_stream(uint64_t bytes, const BenchedModel& benched) {
+void bench_stream(const Meter& meter, uint64_t bytes, const BenchedModel& benched) {
   constexpr uint64_t kParts = 100;
   const std::vector<uint8_t> text = text_of(std::max<size_t>(1, static_cast<size_t>(bytes / kParts)));
   Session(benched.model).feed(text);  // a browser runs the first calls in code that it has not optimised yet
@@ -216,7 +218,7 @@ void bench_stream(uint64_t bytes, const BenchedModel& benched) {
   line.key("slowest").real(rates.front()).key("median").real(rates[kParts / 2]).key("fastest").real(rates.back());
   line.key("memory_growth_bytes").unsigned_integer(memory_bytes() - before);
   line.key("state_bytes").unsigned_integer(benched.model->info().state_bytes);
-  print(line);
+  meter.print(line);
 }
 
 }  // namespace tern

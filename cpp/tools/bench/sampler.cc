@@ -40,7 +40,7 @@ double product_rate(double seconds) {
 
 }  // namespace
 
-void bench_sampler(double seconds) {
+void bench_sampler(const Meter& meter) {
   constexpr uint32_t kOne = 65536;
   const struct {
     const char* name;
@@ -54,10 +54,10 @@ void bench_sampler(double seconds) {
        {.top_k = 40, .top_p_q16 = kOne * 95 / 100, .repetition_penalty_q16 = kOne * 11 / 10}},
   };
   const std::vector<int32_t> logits = random_logits();
-  const double product = product_rate(seconds);
+  const double product = product_rate(meter.seconds);
   for (const auto& [name, options] : cases) {
     Sampler sampler(kVocabulary, options);
-    const double rate = best_rate(seconds, 1, [&] {
+    const double rate = best_rate(meter.seconds, 1, [&] {
       const Token token = sampler.next(logits);
       sampler.observe(token);
       g_sink = token;
@@ -66,7 +66,7 @@ void bench_sampler(double seconds) {
     line.open('{').key("bench").text("sampler").key("level").text(dispatch().level->name).key("options").text(name);
     line.key("vocabulary").unsigned_integer(kVocabulary.size).key("cols").unsigned_integer(kWidth);
     line.key("us").real(1e6 / rate).key("product_us").real(1e6 / product).key("share").real(product / rate);
-    print(line);
+    meter.print(line);
   }
 }
 

@@ -43,13 +43,15 @@ EMSCRIPTEN_KEEPALIVE int bench_finish() {
   return tern::status_of(model);
 }
 
-/// Runs with the options in the first `size` bytes of the buffer, each ended by a zero byte; see bench.h.
+/// Runs with the options in the first `size` bytes of the buffer, each ended by a zero byte; see bench.h.  0, or 1.
 EMSCRIPTEN_KEEPALIVE int bench_run(uint32_t size) {
   char* const text = reinterpret_cast<char*>(tern::g_buffer.data());
-  std::vector<char*> words = {text};  // the program's name, which is ignored
+  std::vector<char*> words;
   for (char* at = text; at < text + size; ++at) {
     if (at == text || at[-1] == 0) words.push_back(at);
   }
-  return tern::run_bench(static_cast<int>(words.size()), words.data(), tern::g_model);
+  tern::Output out;
+  const tern::Result<void> done = tern::run_bench(words, tern::g_model, out);
+  return tern::status_of(done.ok() ? out.flush() : done);
 }
 }
