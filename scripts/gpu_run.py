@@ -105,8 +105,7 @@ def unpack(work: Path) -> None:
     """The texts into the work folder, where training finds them."""
     for path in sorted((HERE / "text").glob("*.bin.xz")):
         target = work / "text" / path.name.removesuffix(".xz")
-        target.parent.mkdir(exist_ok=True)
-        with lzma.open(path) as packed, open(target, "wb") as file:
+        with lzma.open(path) as packed, files.replacing(target) as partial, open(partial, "wb") as file:
             shutil.copyfileobj(packed, file, 1 << 20)
     if (HERE / "teacher").exists():
         pieces.join(HERE / "teacher", work / "teacher.pt")

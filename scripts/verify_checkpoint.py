@@ -9,7 +9,6 @@ Known answers: models/known-answers.json; they are computed with PyTorch. Exit s
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import gguf
@@ -19,6 +18,7 @@ from lm import ROOT
 from lm.file import gguf_file
 from lm.measure import known_answers
 from lm.measure.known_answers import Finding
+from lm.text import command
 
 
 def report(finding: Finding) -> bool:
@@ -59,12 +59,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--text", action="append", default=[], metavar="NAME=FILE", help="a text that answers name")
     parser.add_argument("--answers", type=Path, default=ROOT / "models" / "known-answers.json")
     arguments = parser.parse_args(words)
-    try:
-        return run(arguments)
-    except (OSError, ValueError) as error:
-        print(f"verify_checkpoint: {error}", file=sys.stderr)
-        return 1
+    return run(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

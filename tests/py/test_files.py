@@ -1,6 +1,7 @@
 """Files are UTF-8 whatever the locale, appear whole or not at all, and a write that fails says so; commands end as a shell expects."""
 
 import ast
+import json
 import os
 import re
 import resource
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -122,6 +124,18 @@ def test_the_fault_of_another_file_keeps_its_name(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_link_stays_a_link_and_a_device_a_device(tmp_path):
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    files.write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "a.txt").read_text(encoding="utf-8") == "new"
+    (tmp_path / "null").symlink_to("/dev/null")
+    files.write_text(tmp_path / "null", "gone")
+    assert Path("/dev/null").is_char_device() and (tmp_path / "null").is_symlink()
+    (tmp_path / "full").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device after 0 bytes: .*full"):
+        files.write_text(tmp_path / "full", "new")
+
+
 def at_most(size):
     """For a process whose files must not grow beyond `size` bytes: what a full disk looks like."""
 
@@ -161,13 +175,39 @@ def test_a_full_disk_ends_a_command_with_the_files_name_and_leaves_nothing_half(
     assert not [path for path in run.rglob("*") if "partial" in path.name or path.name == "all.bin"]
 
 
-@pytest.mark.parametrize("words", [["--json"], []], ids=["json", "table"])
-def test_output_to_a_full_disk_is_a_failure(run, words):
-    arguments = [sys.executable, ROOT / "scripts" / "baselines.py", run / "tales.txt", *words]
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, encoding="utf-8")
-    assert done.returncode == 1
-    assert done.stderr == "baselines: [Errno 28] No space left on device\n"
+@pytest.mark.parametrize("name", ["tensorboard/events", "samples.txt"])
+def test_what_grows_with_a_run_is_named_when_the_disk_is_full(run, name):
+    (run / "run.toml").write_text(TINY.format(run, 30 * 64, 100), encoding="utf-8")
+    if name == "samples.txt":
+        files.write_bytes(run / "out" / name, bytes(4000))
+    done = script("train", run / "run.toml", "--out", run / "out", preexec_fn=at_most(4000))
+    assert done.returncode == 1, done.stdout
+    said = done.stderr.strip().splitlines()[-1]
+    assert re.fullmatch(rf"train: .*File too large after 4,000 bytes: '{run}/out/{name}.*'", said), said
+
+
+@pytest.mark.parametrize(
+    ("to", "fault"), [("/dev/full", "[Errno 28] No space left on device"), ("&-", "[Errno 9] Bad file descriptor")]
+)
+@pytest.mark.parametrize("words", [["tales.txt", "--json"], ["tales.txt"], ["--help"]], ids=" ".join)
+def test_output_to_a_full_disk_or_a_closed_stream_is_a_failure(run, words, to, fault):
+    command = ["sh", "-c", f'exec "$0" "$@" >{to}', sys.executable, ROOT / "scripts" / "baselines.py", *words]
+    done = subprocess.run(command, stderr=subprocess.PIPE, encoding="utf-8", cwd=run)
+    assert (done.returncode, done.stderr) == (1, f"baselines: {fault}\n")
+
+
+def test_a_closed_stream_is_not_the_next_file_and_a_closed_stderr_is_no_fault(run):
+    command = f'exec "{sys.executable}" "{ROOT}/scripts/baselines.py" tales.txt --json --out kept.json'
+    for closed, status in ((">&- 2>&-", 1), ("<&- 2>&-", 0)):
+        done = subprocess.run(["sh", "-c", f"{command} {closed}"], cwd=run, stdout=subprocess.PIPE, encoding="utf-8")
+        assert done.returncode == status
+        assert json.loads((run / "kept.json").read_text(encoding="utf-8"))["bytes"] == 1740
+    assert json.loads(done.stdout)["bytes"] == 1740
+
+
+def test_every_command_ends_in_this_way():
+    commands = [path.read_text(encoding="utf-8") for path in (ROOT / "scripts").glob("*.py")]
+    assert all(text.endswith('if __name__ == "__main__":\n    command.run(main)\n') for text in commands)
 
 
 def test_a_reader_that_goes_away_is_no_fault_to_be_told(run):

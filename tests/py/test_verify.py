@@ -14,6 +14,7 @@ import verify_checkpoint
 from conftest import ROOT
 from lm.file import convert, gguf_file, published, tokenizer_keys, weights
 from lm.measure import known_answers
+from lm.text import command
 from published_checkpoints import HGRN_BIT, TOKENIZERS, bitmamba, hgrn_bit, write_bitmamba, write_folder
 
 ONE_BLOCK = HGRN_BIT | {"num_hidden_layers": 1, "intermediate_size": 128}
@@ -36,7 +37,7 @@ def converted(tmp_path_factory):
 
 
 def verify(capsys, *words):
-    status = verify_checkpoint.main([str(word) for word in words])
+    status = command.status(lambda: verify_checkpoint.main([str(word) for word in words]), "verify_checkpoint")
     out, err = capsys.readouterr()
     return status, out + err
 

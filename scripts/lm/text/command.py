@@ -10,10 +10,15 @@ from typing import NoReturn
 FAULTS = (OSError, ValueError, RuntimeError, CalledProcessError)  # of PyTorch, too: a full GPU is a RuntimeError
 
 
-def status(main: Callable[[], object], name: str) -> int:
-    """Runs main() -> 0; 1 after `name: what is wrong`; 130 after Ctrl-C; 141 when nobody reads the output any more."""
+def status(main: Callable[[], int | None], name: str) -> int:
+    """Runs main() -> what it returns, or 0; 2 after a wrong option; 1 after `name: what is wrong`; 130 after Ctrl-C;
+    141 when nobody reads the output any more.
+    """
     try:
-        main()
+        try:
+            found = main()
+        except SystemExit as end:  # argparse, after --help or a wrong option
+            found = end.code
         sys.stdout.flush()  # the last of it may meet a full disk
     except BrokenPipeError:
         return 141  # 128 + SIGPIPE
@@ -23,11 +28,23 @@ def status(main: Callable[[], object], name: str) -> int:
     except FAULTS as fault:
         print(f"{name}: {fault}", file=sys.stderr)
         return 1
-    return 0
+    return found or 0
 
 
-def run(main: Callable[[], object]) -> NoReturn:
+def reopen_closed() -> None:
+    """A standard stream that is closed is not given to the next file; writing to stdout fails, stderr is heard by nobody."""
+    for descriptor, how in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, how), True)  # gets the lowest number that is free, hence this one
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
     """Exits with the status of main(). What the terminal's encoding lacks is printed as \\xNN: a story must not end a run."""
+    reopen_closed()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")
     found = status(main, Path(sys.argv[0]).stem)

@@ -28,15 +28,20 @@ def naming(path: Path, shown: Path | None = None, kept: str = "") -> Iterator[No
 def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to. When the block ends well it becomes `path`; else it goes, and `path` is as it was.
 
-    Folders that are missing are made.
+    Folders that are missing are made. A link stays one; what is neither file nor folder (/dev/stdout) is written to.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with naming(path):
+            yield path
+        return
+    target = path.resolve()
+    partial = target.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with naming(partial, path, "; what was there is as it was" if path.exists() else ""):
             yield partial
-            os.replace(partial, path)
+            os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -51,7 +51,8 @@ class Table:
         self.path = path
 
     def add(self, row: dict) -> None:
-        self.writer.writerow(row)
+        with naming(self.path):
+            self.writer.writerow(row)
 
     def flush(self) -> None:
         with naming(self.path):
@@ -74,11 +75,13 @@ class Events:
         folder.mkdir(parents=True, exist_ok=True)
         self.summary, self.event = summary, proto.event_pb2
         self.file = event_file_writer.EventsWriter(str(folder / "events"))
+        self.path = Path(self.file._file_name)
         start = self.event.SessionLog(status=self.event.SessionLog.START)
         self._write(step + 1, session_log=start)  # what was written from this step on is no more
 
     def _write(self, step: int, **what) -> None:
-        self.file.write_event(self.event.Event(wall_time=time.time(), step=step, **what))
+        with naming(self.path):
+            self.file.write_event(self.event.Event(wall_time=time.time(), step=step, **what))
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         for tag, value in values.items():
@@ -86,10 +89,28 @@ class Events:
 
     def text(self, step: int, tag: str, text: str) -> None:
         self._write(step, summary=self.summary.text(tag, text))
-        self.file.flush()
+        with naming(self.path):
+            self.file.flush()
 
     def close(self) -> None:
-        self.file.close()
+        with naming(self.path):
+            self.file.close()
+
+
+class Samples:
+    """A text file that grows by what the model says."""
+
+    def __init__(self, path: Path):
+        self.path, self.file = path, open(path, "a", encoding="utf-8")
+
+    def add(self, step: int, text: str) -> None:
+        with naming(self.path):
+            self.file.write(f"--- step {step}\n{text}\n")
+            self.file.flush()
+
+    def close(self) -> None:
+        with naming(self.path):
+            self.file.close()
 
 
 class TernaryWatch:
@@ -133,7 +154,7 @@ class Watch:
     def __init__(self, out: Path, run, step: int, statistics: tuple[str, ...]):
         self.log = Table(out / "log.csv", (*LOG, *statistics), step)
         self.ternary = Table(out / "ternary.csv", TERNARY, step)
-        self.samples = open(out / "samples.txt", "a", encoding="utf-8")
+        self.samples = Samples(out / "samples.txt")
         self.events = None
         with suppress(ImportError):  # a machine that only trains need not have tensorboardX
             self.events = Events(out / "tensorboard", step)
@@ -157,8 +178,7 @@ class Watch:
         self._show(step, {f"{key}/{row['matrix']}": row[key] for row in rows for key in TERNARY[2:]})
 
     def sample(self, step: int, text: str) -> None:
-        self.samples.write(f"--- step {step}\n{text}\n")
-        self.samples.flush()
+        self.samples.add(step, text)
         if self.events is not None:
             self.events.text(step, "sample", text)
 
