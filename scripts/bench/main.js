@@ -1,5 +1,5 @@
 // npm run bench: measures the engine natively and in browsers, and others beside it; prints a table, writes JSON.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { missing } from '../../tests/browsers/drivers.js';
@@ -8,6 +8,7 @@ import { inBrowser, native } from './engines.js';
 import { goals } from './goals.js';
 import { findModels } from './models.js';
 import { kHelp, parse } from './options.js';
+import { save, say } from './output.js';
 import { peers } from './peers.js';
 import { leftOut, machine } from './processes.js';
 import { toRows } from './rows.js';
@@ -37,7 +38,7 @@ class Result {
     this.#lines.set(engine, [...(this.#lines.get(engine) ?? []), ...more]);
     this.content.rows = [...this.#lines].flatMap(([name, all]) => toRows(name, all));
     this.content.goals = goals(this.content.rows);
-    writeFileSync(this.file, `${JSON.stringify(this.content, null, 1)}\n`);
+    save(this.file, `${JSON.stringify(this.content, null, 1)}\n`);
   }
 }
 
@@ -71,9 +72,9 @@ async function measure(asked) {
       for (const [engine, more] of Object.entries(await peers(kRoot, options, models, note))) now.add(engine, more);
     }
   }
-  console.log(before ? compare(before.content, now.content) : table(now.content.rows));
+  say(before ? compare(before.content, now.content) : table(now.content.rows));
   const reached = now.content.goals.map(({ goal, found }) => `${goal}: ${found}`);
-  if (reached.length > 0) console.log(`\n${reached.join('\n')}`);
+  if (reached.length > 0) say(`\n${reached.join('\n')}`);
   note(`written to ${sides.map(({ file }) => file).join(' and ')}`);
   if (leftOut.length > 0) {
     note(`not everything was measured: ${leftOut.join('; ')}`);
@@ -83,10 +84,11 @@ async function measure(asked) {
 
 try {
   const options = parse(process.argv.slice(2));
-  if (options.help) console.log(kHelp);
-  else if (options.compare) console.log(compare(...options.compare.map(read)));
+  if (options.help) say(kHelp);
+  else if (options.compare) say(compare(...options.compare.map(read)));
   else await measure(options);
 } catch (error) {
-  note(error.message);
-  process.exitCode = 2;
+  const readerHasGone = error.cause?.code === 'EPIPE';
+  if (!readerHasGone) note(error.message);
+  process.exitCode = readerHasGone ? 141 : 2; // as SIGPIPE would end it
 }

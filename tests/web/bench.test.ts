@@ -2,9 +2,9 @@
 // SPDX-License-Identifier: MIT
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { needed } from '../../scripts/bench/build.js';
@@ -12,6 +12,7 @@ import { commands } from '../../scripts/bench/engines.js';
 import { goals } from '../../scripts/bench/goals.js';
 import { findModels } from '../../scripts/bench/models.js';
 import { kHelp, parse } from '../../scripts/bench/options.js';
+import { save } from '../../scripts/bench/output.js';
 import { parseLines, toRows } from '../../scripts/bench/rows.js';
 import { serve } from '../../scripts/bench/server.js';
 import { compare, table } from '../../scripts/bench/table.js';
@@ -298,6 +299,44 @@ describe('comparison', () => {
     });
     expect(call('--help').stdout).toContain('--compare BEFORE.json AFTER.json');
     expect(call('--nonsense')).toMatchObject({ status: 2, stdout: '' });
+  });
+
+  test('that could not be written whole is a failure', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'bench-'));
+    const many = Array.from({ length: 1000 }, (_, i) => row(`speed ${i}`, i));
+    writeFileSync(join(folder, 'a.json'), JSON.stringify(result(many)));
+    const into = (
+      where: string,
+      words = '--compare a.json a.json',
+      before = '',
+    ): { status: number | null; stderr: string } =>
+      spawnSync(
+        'bash',
+        ['-c', `${before} "$0" "$1" ${words} ${where}`, process.execPath, join(kRoot, 'scripts/bench/main.js')],
+        {
+          cwd: folder,
+          encoding: 'utf8',
+        },
+      );
+    const full = { status: 2, stderr: 'bench: standard output: ENOSPC: no space left on device, write\n' };
+    expect(into('>/dev/full')).toMatchObject(full);
+    expect(into('>/dev/full', '--help')).toMatchObject(full);
+    expect(into('>table', '--compare a.json a.json', 'ulimit -f 8;')).toMatchObject({
+      status: 2, // after a part of it
+      stderr: 'bench: standard output: EFBIG: file too large, write\n',
+    });
+    expect(into('| true; exit ${PIPESTATUS[0]}')).toMatchObject({ status: 141, stderr: '' });
+  });
+
+  test('stays as it was until the new one is whole', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'bench-')), 'bench.json');
+    save(file, 'old');
+    expect(() => save(join(dirname(file), 'none', 'a'), 'new')).toThrow(/none.a: ENOENT/);
+    expect(() => save('/dev/full', 'new')).toThrow('/dev/full: ENOSPC: no space left on device, write');
+    save('/dev/null', 'new');
+    expect(statSync('/dev/null').isFile()).toBe(false);
+    save(file, 'new');
+    expect([readFileSync(file, 'utf8'), readdirSync(dirname(file))]).toEqual(['new', ['bench.json']]);
   });
 });
 
