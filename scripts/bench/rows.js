@@ -151,6 +151,14 @@ function describe(line, limits) {
         },
         { what: `package writes, ${line.model}${threads}`, unit: 'bytes/s', value: line.write_bytes_per_s },
         { what: `package reads, ${line.model}${threads}`, unit: 'bytes/s', value: line.read_bytes_per_s },
+        ...Object.entries(line.aborts ?? {}).flatMap(([work, times]) =>
+          Object.entries(times).map(([which, value]) => ({
+            what: `abort while ${work}, ${line.model}${threads}: ${which}`,
+            unit: 'ms',
+            value,
+            higher: false,
+          })),
+        ),
       ];
     case 'stream':
       return [

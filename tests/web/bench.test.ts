@@ -368,6 +368,30 @@ test('goals are computed from the rows of a run, and left out where they were no
   expect(goals(toRows('native', kLimits))).toEqual([]);
 });
 
+test('the package at 1.3 B is held to the engine alone, and its aborts to 20 ms', () => {
+  const model = 'random 1.3B';
+  const page = { bench: 'page', model, threads: 1, load_ms: 1, first_byte_ms: 1, write_bytes_per_s: 1 };
+  const rows = toRows('chromium', [
+    { bench: 'prefill', model, level: 'relaxed', bytes_per_s: 100, gmac_per_s: 1, packed_bytes: 1 },
+    {
+      ...page,
+      read_bytes_per_s: 95,
+      aborts: { reading: { median: 4, most: 19 }, writing: { median: 4, most: 21 } },
+    },
+  ]);
+  expect(rows.filter(({ what }) => what.startsWith('abort')).map(({ what, value }) => [what, value])).toEqual([
+    ['abort while reading, random 1.3B: median', 4],
+    ['abort while reading, random 1.3B: most', 19],
+    ['abort while writing, random 1.3B: median', 4],
+    ['abort while writing, random 1.3B: most', 21],
+  ]);
+  expect(goals(rows).map(({ found, reached }) => [found, reached])).toEqual([
+    ['95 % (reached)', true],
+    ['19.0 ms (reached)', true],
+    ['21.0 ms (missed)', false],
+  ]);
+});
+
 test('the bench page is served isolated, files by number, nothing outside its folders', async () => {
   const server = await serve({ web: join(kRoot, 'web') }, [join(kRoot, 'LICENSE')]);
   try {

@@ -1,6 +1,58 @@
-// Measures what a page gets from the shipped package: time to load and to the first byte, speed of writing and reading, memory.
+// Measures what a page gets from the shipped package: time to load and to the first byte, speed of writing and reading, how
+// soon an abort takes effect, memory.
 
 const kPrompt = 'Once upon a time, there was a little girl named Lily. ';
+
+const kAborts = 20;
+
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+/**
+ * Bytes per second of the best of at least three pieces, after one that warms up: as tern_bench has it, but for pieces that
+ * a large model reads in seconds.
+ */
+async function readRate(model, size, seconds) {
+  const session = model.session();
+  const piece = kPrompt.repeat(10).slice(0, size);
+  await session.feed(piece);
+  let best = 0;
+  for (let [rounds, end] = [0, performance.now() + 1000 * seconds]; rounds < 3 || performance.now() < end; rounds++) {
+    const start = performance.now();
+    await session.feed(piece);
+    best = Math.max(best, size / (performance.now() - start));
+  }
+  await session.close();
+  return 1000 * best;
+}
+
+/** From the abort to its error, in milliseconds; null where the work had ended before: a text may end anywhere. */
+async function abortTime(model, begin, after) {
+  const session = model.session();
+  const controller = new AbortController();
+  const work = begin(session, controller.signal);
+  await sleep(after);
+  const start = performance.now();
+  controller.abort();
+  const ended = await work.then(
+    () => true,
+    () => false,
+  );
+  const time = performance.now() - start;
+  await session.close();
+  return ended ? null : time;
+}
+
+/** The median and the most of several aborts, each at another place of a slice. */
+async function abortTimes(model, begin) {
+  const times = [];
+  for (let i = 0; times.length < kAborts; i++) {
+    if (i === 50 * kAborts) throw new Error('the work ends before it can be aborted');
+    const time = await abortTime(model, (session, signal) => begin(session, signal, i), 30 + ((7.3 * i) % 40));
+    if (time !== null) times.push(time);
+  }
+  times.sort((a, b) => a - b);
+  return { median: times[kAborts / 2], most: times[kAborts - 1] };
+}
 
 /** seconds: for writing and for reading each. threads: null where the package is to decide. */
 export async function packageJob({ url, name, seconds, threads, memory }) {
@@ -22,16 +74,13 @@ export async function packageJob({ url, name, seconds, threads, memory }) {
   }
   const write = (1000 * bytes) / (ended - first);
 
-  // In pieces that take about as long, so that a large model is not read for minutes.
-  let read = 0;
-  let readMs = 0;
-  const piece = kPrompt.repeat(10).slice(0, Math.max(32, Math.min(512, Math.round(write))));
-  for (let rounds = 0; rounds < 2 || readMs < 1000 * seconds; rounds++) {
-    const at = performance.now();
-    await model.score(piece);
-    readMs += performance.now() - at;
-    read += piece.length;
-  }
+  // Whole tiles of 16 bytes, as many as are written in a second.
+  const read = await readRate(model, Math.max(32, Math.min(512, write & ~15)), seconds);
+  const long = kPrompt.repeat(2000);
+  const aborts = {
+    reading: await abortTimes(model, (session, signal) => session.feed(long, { signal })),
+    writing: await abortTimes(model, (session, signal, seed) => session.stream({ signal, seed, maxBytes: 1e9 }).result),
+  };
   const { info } = model;
   const line = {
     bench: 'page',
@@ -41,7 +90,8 @@ export async function packageJob({ url, name, seconds, threads, memory }) {
     load_ms: loaded - began,
     first_byte_ms: first - started,
     write_bytes_per_s: write,
-    read_bytes_per_s: (1000 * read) / readMs,
+    read_bytes_per_s: read,
+    aborts,
     packed_bytes: info.packedBytes,
     file_bytes: info.fileBytes,
   };
