@@ -40,14 +40,22 @@ class Pieces:
         self.keys = {key: value for key, value in keys.items() if key.startswith("tokenizer.")}
         self.source = keys.get("tokenizer.huggingface.json", "")  # tokenizer.json
         self.begin, self.end = (int(keys[f"tokenizer.ggml.{name}_token_id"]) for name in ("bos", "eos"))
-        of_bytes = keys["tokenizer.ggml.model"] == "gpt2"
-        types = keys["tokenizer.ggml.token_type"]
-        self.pieces = [_bytes_of(*piece, of_bytes) for piece in zip(keys["tokenizer.ggml.tokens"], types)]
-        self.size = len(self.pieces)
+        self.size = len(keys["tokenizer.ggml.tokens"])
         self.type = np.uint16 if self.size <= 1 << 16 else np.uint32
-        lengths = [len(piece) for piece in self.pieces]
+
+    @cached_property
+    def pieces(self) -> list[bytes]:
+        """[size] the text that each stands for."""
+        of_bytes = self.keys["tokenizer.ggml.model"] == "gpt2"
+        types = self.keys["tokenizer.ggml.token_type"]
+        return [_bytes_of(*piece, of_bytes) for piece in zip(self.keys["tokenizer.ggml.tokens"], types)]
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """[size] bytes of text of each; 1 for what ends a document."""
+        lengths = np.array([len(piece) for piece in self.pieces])
         lengths[self.end] = 1
-        self.lengths = np.array(lengths)
+        return lengths
 
     @cached_property
     def tokenizer(self):
