@@ -46,7 +46,7 @@ std::span<uint8_t> in_buffer(uint32_t size) {
 
 /// The next `size` bytes of the buffer: the chunk masks of the bytes before.
 std::span<uint8_t> behind(uint32_t size) {
-  TERN_CHECK(size <= shared_buffer.size() - size);
+  TERN_CHECK(size <= shared_buffer.size() / 2);
   return {shared_buffer.data() + size, size};
 }
 

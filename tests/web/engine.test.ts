@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Engine, type EngineModel, type ModuleFactory } from '../../web/src/engine/engine.js';
 import { toOrder } from '../../web/src/api/options.js';
+import type { MainModule } from '../../web/src/wasm/tern-simd.js';
 import { anyModel, fromHex, goldens, modelOf, toHex } from './golden.js';
 
 const kRoot = new URL('../../', import.meta.url);
@@ -19,6 +20,19 @@ async function startBuild(path: string): Promise<Engine> {
   const script: { default: ModuleFactory } = await import(new URL(`${path}.js`, kRoot).href);
   const wasm = Uint8Array.from(readFileSync(new URL(`${path}.wasm`, kRoot)));
   return Engine.fromWasm(script.default, wasm, 'simd', '');
+}
+
+/** The module itself, without what engine.ts takes care of. */
+async function startRaw(path: string): Promise<MainModule> {
+  const script: { default: ModuleFactory } = await import(new URL(`${path}.js`, kRoot).href);
+  const compiled = new WebAssembly.Module(readFileSync(new URL(`${path}.wasm`, kRoot)));
+  const module: unknown = await script.default({
+    instantiateWasm(imports, done) {
+      void WebAssembly.instantiate(compiled, imports).then((instance) => done(instance, compiled));
+      return {};
+    },
+  });
+  return module as MainModule;
 }
 
 function loadInto(engine: Engine, file: Uint8Array, chunkBytes = file.length): EngineModel {
@@ -72,6 +86,26 @@ describe.each(kBuilds)('the %s build', (kernel, path) => {
     expect(session.score(fromHex(text))).toEqual({ bytes, bits: Number(bits_q32) / 2 ** 32, top1, top5 });
     session.close();
     model.close();
+  });
+});
+
+describe('the module', () => {
+  test.each(['feed', 'generate'] as const)('stops before %s writes masks beyond its buffer', async (call) => {
+    const raw = await startRaw('web/src/wasm/tern-simd');
+    const view = (size: number): Uint8Array<ArrayBuffer> => raw.buffer(size);
+    const put = (bytes: Uint8Array): number => (view(bytes.length).set(bytes), bytes.length);
+    const [loader, model, session] = [new raw.Loader(), new raw.LoadedModel(), new raw.Conversation()];
+    const file = anyModel();
+    loader.push(put(file));
+    loader.finish(model);
+    session.open(model);
+    const size = file.length + 1;
+    const { buffer, byteOffset } = view(0);
+    const behind = (): string => toHex(new Uint8Array(buffer, byteOffset + size, size));
+    const before = behind(); // the model, among others
+    expect(before).not.toMatch(/^0*$/);
+    expect(() => session[call](size, 1n)).toThrow(WebAssembly.RuntimeError);
+    expect(behind()).toBe(before);
   });
 });
 
