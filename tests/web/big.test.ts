@@ -4,16 +4,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Engine, type ModuleFactory } from '../../web/src/engine/engine.js';
+import { byteKeys, header, linear, vector } from './gguf.js';
 
 const kWasm = new URL('../../web/src/wasm/', import.meta.url);
-
-const enum Type {
-  u32 = 4,
-  f32 = 6,
-  string = 8,
-}
-const kF32 = 0;
-const kTq2 = 35;
 
 interface Sizes {
   hidden: number;
@@ -21,67 +14,33 @@ interface Sizes {
   layers: number;
 }
 
-/** The part of a model file before its data: keys and the directory of tensors, as models/FORMAT.md has them. */
-function header({ hidden, intermediate, layers }: Sizes): Uint8Array {
-  const bytes: number[] = [];
-  const u32 = (x: number): void => void bytes.push(x & 255, (x >>> 8) & 255, (x >>> 16) & 255, x >>> 24);
-  const u64 = (x: number): void => (u32(x >>> 0), u32(Math.floor(x / 2 ** 32)));
-  const text = (x: string): void => (u64(x.length), void bytes.push(...Buffer.from(x)));
-  const keys: [string, Type, number | string][] = [
-    ['general.architecture', Type.string, 'hgrnbit'],
-    ['hgrnbit.block_count', Type.u32, layers],
-    ['hgrnbit.embedding_length', Type.u32, hidden],
-    ['hgrnbit.recurrent_length', Type.u32, hidden],
-    ['hgrnbit.feed_forward_length', Type.u32, intermediate],
-    ['hgrnbit.vocab_size', Type.u32, 256],
-    ['hgrnbit.norm_rms_epsilon', Type.f32, 0x358637bd], // 1e-6
-    ['hgrnbit.conv_kernel', Type.u32, 0],
-    ['hgrnbit.gate_norm', Type.string, 'gate'],
-    ['hgrnbit.sigmoid', Type.string, 'table'],
-    ['tokenizer.ggml.model', Type.string, 'byte'],
-    ['tokenizer.ggml.bos_token_id', Type.u32, 254],
-    ['tokenizer.ggml.eos_token_id', Type.u32, 255],
-  ];
-  const tensors: { name: string; shape: number[]; type: number }[] = [];
-  const vector = (name: string, size: number): void => void tensors.push({ name, shape: [size], type: kF32 });
-  const linear = (name: string, cols: number, rows: number): void => {
-    vector(`${name}.in_norm.weight`, cols);
-    tensors.push({ name: `${name}.weight`, shape: [cols, rows], type: kTq2 });
-  };
-  tensors.push({ name: 'token_embd.weight', shape: [hidden, 256], type: kF32 });
-  for (let n = 0; n < layers; n++) {
-    vector(`blk.${n}.attn_norm.weight`, hidden);
-    for (const name of ['attn_i', 'attn_f', 'attn_g', 'attn_o']) linear(`blk.${n}.${name}`, hidden, hidden);
-    vector(`blk.${n}.gate_norm.weight`, hidden);
-    vector(`blk.${n}.ffn_norm.weight`, hidden);
-    linear(`blk.${n}.ffn_gate_up`, hidden, 2 * intermediate);
-    linear(`blk.${n}.ffn_down`, intermediate, hidden);
-  }
-  vector('output_norm.weight', hidden);
-  linear('output', hidden, 256);
-
-  bytes.push(...Buffer.from('GGUF'));
-  u32(3);
-  u64(tensors.length);
-  u64(keys.length);
-  for (const [key, type, value] of keys) {
-    text(key);
-    u32(type);
-    if (typeof value === 'string') text(value);
-    else u32(value);
-  }
-  let offset = 0;
-  for (const { name, shape, type } of tensors) {
-    text(name);
-    u32(shape.length);
-    shape.forEach(u64);
-    u32(type);
-    u64(offset);
-    const elements = shape.reduce((a, b) => a * b);
-    offset += Math.ceil((type === kF32 ? 4 * elements : (elements / 256) * 66) / 32) * 32;
-  }
-  while (bytes.length % 32 !== 0) bytes.push(0);
-  return Uint8Array.from(bytes);
+function begin({ hidden, intermediate, layers }: Sizes): Uint8Array {
+  const blocks = Array.from({ length: layers }, (_, n) => [
+    vector(`blk.${n}.attn_norm.weight`, hidden),
+    ...['attn_i', 'attn_f', 'attn_g', 'attn_o'].flatMap((name) => linear(`blk.${n}.${name}`, hidden, hidden)),
+    vector(`blk.${n}.gate_norm.weight`, hidden),
+    vector(`blk.${n}.ffn_norm.weight`, hidden),
+    ...linear(`blk.${n}.ffn_gate_up`, hidden, 2 * intermediate),
+    ...linear(`blk.${n}.ffn_down`, intermediate, hidden),
+  ]);
+  return header(
+    [
+      ...byteKeys('hgrnbit'),
+      ['hgrnbit.block_count', layers],
+      ['hgrnbit.embedding_length', hidden],
+      ['hgrnbit.recurrent_length', hidden],
+      ['hgrnbit.feed_forward_length', intermediate],
+      ['hgrnbit.conv_kernel', 0],
+      ['hgrnbit.gate_norm', 'gate'],
+      ['hgrnbit.sigmoid', 'table'],
+    ],
+    [
+      vector('token_embd.weight', hidden, 256),
+      ...blocks.flat(),
+      vector('output_norm.weight', hidden),
+      ...linear('output', hidden, 256),
+    ],
+  ).bytes;
 }
 
 async function pushHeader(sizes: Sizes): Promise<{ engine: Engine; push: () => number }> {
@@ -93,7 +52,7 @@ async function pushHeader(sizes: Sizes): Promise<{ engine: Engine; push: () => n
     '',
   );
   const loader = engine.newLoader(null);
-  return { engine, push: () => loader.push(header(sizes)) };
+  return { engine, push: () => loader.push(begin(sizes)) };
 }
 
 describe('a model of gigabytes', () => {

@@ -69,7 +69,10 @@ export class Session implements AsyncDisposable {
     return this.#position;
   }
 
-  /** Appends to the text. An abort leaves a part of the bytes appended; `position` says how many. */
+  /**
+   * Appends to the text. An abort leaves a part of the bytes appended, as does the end of a model's context, which fails
+   * with `bad-state`; `position` says how many.
+   */
   async feed(input: Input, options?: CallOptions & { trace?: TraceOptions }): Promise<FeedResult> {
     const { traced, signal } = toTracedCall(options, this.#stages);
     const bytes = kBytes.encode('input', input);
@@ -82,7 +85,7 @@ export class Session implements AsyncDisposable {
     return this.#generate(null, toOrder(options, this.#stages));
   }
 
-  /** Scores the bytes and appends them. */
+  /** Scores the bytes and appends them; fails as feed() does. */
   async score(input: Input, options?: CallOptions): Promise<Score> {
     const { signal } = toCall(options);
     const bytes = kBytes.encode('input', input);

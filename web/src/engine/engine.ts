@@ -330,9 +330,7 @@ export class EngineSession {
       const read = this.#session.feed(bytes.length, toBudget(budget));
       return view(this.#module, 2 * bytes.length).slice(bytes.length, bytes.length + read);
     });
-    if (masks.length === 0 && bytes.length > 0 && this.#session.isFull()) {
-      throw new TernError('bad-state', 'the context is full: reset the session or open one with more room');
-    }
+    this.#refuseIfFull(masks.length, bytes.length);
     return masks;
   }
 
@@ -363,7 +361,7 @@ export class EngineSession {
 
   /** Of all bytes, or of as many as about `budget` multiply-adds are enough for; the rest comes next. */
   score(bytes: Uint8Array, budget = kNoLimit): ScoreSum {
-    return guarded(() => {
+    const sum = guarded(() => {
       const { status, score } = this.#session.score(put(this.#module, bytes), toBudget(budget));
       check(status);
       return {
@@ -373,6 +371,14 @@ export class EngineSession {
         top5: Number(score.top5),
       };
     });
+    this.#refuseIfFull(sum.bytes, bytes.length);
+    return sum;
+  }
+
+  /** Of a text that goes on nothing was read: and nothing ever will be. */
+  #refuseIfFull(read: number, given: number): void {
+    if (read > 0 || given === 0 || !this.#session.isFull()) return;
+    throw new TernError('bad-state', `the context is full after ${this.position} bytes: reset the session`);
   }
 
   save(): Uint8Array<ArrayBuffer> {

@@ -1,0 +1,76 @@
+// Writes the part of a model file before its data, as models/FORMAT.md has it, for tests that need files of their own.
+// SPDX-License-Identifier: MIT
+
+const enum Type {
+  u32 = 4,
+  f32 = 6,
+  string = 8,
+}
+const kF32 = 0;
+const kTq2 = 35;
+const kAlignment = 32;
+
+type Key = readonly [name: string, value: number | string];
+
+interface Tensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly type: number;
+}
+
+/** The keys of every model whose tokens are bytes. */
+export function byteKeys(architecture: string): Key[] {
+  return [
+    ['general.architecture', architecture],
+    [`${architecture}.vocab_size`, 256],
+    [`${architecture}.norm_rms_epsilon`, 1e-6],
+    ['tokenizer.ggml.model', 'byte'],
+    ['tokenizer.ggml.bos_token_id', 254],
+    ['tokenizer.ggml.eos_token_id', 255],
+  ];
+}
+
+export function vector(name: string, ...shape: number[]): Tensor {
+  return { name, shape, type: kF32 };
+}
+
+/** A ternary matrix and the norm before it; `cols` is a multiple of 256. */
+export function linear(name: string, cols: number, rows: number): Tensor[] {
+  return [vector(`${name}.in_norm.weight`, cols), { name: `${name}.weight`, shape: [cols, rows], type: kTq2 }];
+}
+
+/** Everything before the data, and how many bytes the data has. A number that is no whole one becomes a float32. */
+export function header(keys: readonly Key[], tensors: readonly Tensor[]): { bytes: Uint8Array; dataBytes: number } {
+  const bytes: number[] = [...Buffer.from('GGUF')];
+  const u32 = (x: number): void => void bytes.push(x & 255, (x >>> 8) & 255, (x >>> 16) & 255, x >>> 24);
+  const u64 = (x: number): void => (u32(x >>> 0), u32(Math.floor(x / 2 ** 32)));
+  const text = (x: string): void => (u64(x.length), void bytes.push(...Buffer.from(x)));
+  u32(3);
+  u64(tensors.length);
+  u64(keys.length);
+  for (const [key, value] of keys) {
+    text(key);
+    if (typeof value === 'string') {
+      u32(Type.string);
+      text(value);
+    } else if (Number.isInteger(value)) {
+      u32(Type.u32);
+      u32(value);
+    } else {
+      u32(Type.f32);
+      bytes.push(...new Uint8Array(Float32Array.of(value).buffer));
+    }
+  }
+  let dataBytes = 0;
+  for (const { name, shape, type } of tensors) {
+    text(name);
+    u32(shape.length);
+    shape.forEach(u64);
+    u32(type);
+    u64(dataBytes);
+    const elements = shape.reduce((a, b) => a * b);
+    dataBytes += Math.ceil((type === kF32 ? 4 * elements : (elements / 256) * 66) / kAlignment) * kAlignment;
+  }
+  while (bytes.length % kAlignment !== 0) bytes.push(0);
+  return { bytes: Uint8Array.from(bytes), dataBytes };
+}
