@@ -10,7 +10,7 @@ using Token = uint32_t;
 
 struct Vocabulary {
   uint32_t size;  ///< tokens are 0 .. size - 1
-  Token bos;      ///< begins a text: fed first, never drawn
+  Token bos;      ///< begins a text: fed first, never drawn unless it is `eos`, too
   Token eos;      ///< ends a document: may be drawn, ends a generation
 };
 

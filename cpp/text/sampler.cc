@@ -59,7 +59,11 @@ uint32_t Pcg32::next() {
 }
 
 Sampler::Sampler(const Vocabulary& vocabulary, const SampleOptions& options)
-    : vocabulary_(vocabulary), options_(options), random_(options.seed), logits_(vocabulary.size) {
+    : vocabulary_(vocabulary),
+      never_(vocabulary.bos == vocabulary.eos ? vocabulary.size : vocabulary.bos),
+      options_(options),
+      random_(options.seed),
+      logits_(vocabulary.size) {
   TERN_CHECK(validate(options, vocabulary).ok());
   window_.reserve(kWindow);
   if (options.greedy) return;
@@ -84,7 +88,7 @@ Token Sampler::next(std::span<const int32_t> logits_q16, std::span<const uint64_
     for (const Token token : window_) logits_[token] = penalised(logits_q16[token], options_.repetition_penalty_q16);
   }
   const auto exclude = [&](auto value, auto from) {
-    if (vocabulary_.bos < vocabulary_.size) from[vocabulary_.bos] = value;
+    if (never_ < vocabulary_.size) from[never_] = value;
     for (Token token = 0; token < vocabulary_.size && !allowed.empty(); ++token) {
       if (!may_draw(token, allowed)) from[token] = value;
     }

@@ -47,8 +47,8 @@ class Sampler {
   Sampler(const Vocabulary& vocabulary, const SampleOptions& options);
 
   /// Draws a token.  Order: repetition penalty, mask, temperature, top-k, softmax, top-p, min-p, draw.  Ties go to the
-  /// lower token; the one that begins a text is never drawn.  Does not observe it: the caller observes every token it
-  /// feeds to the model.
+  /// lower token; the one that begins a text is never drawn, unless it ends one, too.  Does not observe it: the caller
+  /// observes every token it feeds to the model.
   ///   logits_q16  [size of the vocabulary]
   ///   allowed     the mask, [size / 64]: bit t % 64 of word t / 64 is set if token t may be drawn, which must be so of
   ///               one that does not begin a text; empty: all may be
@@ -66,10 +66,11 @@ class Sampler {
   size_t draw(std::span<const uint32_t> weights);
   uint64_t key(size_t i) const;
   bool may_draw(Token token, std::span<const uint64_t> allowed) const {
-    return token != vocabulary_.bos && (allowed.empty() || (allowed[token / 64] >> (token % 64) & 1) != 0);
+    return token != never_ && (allowed.empty() || (allowed[token / 64] >> (token % 64) & 1) != 0);
   }
 
   Vocabulary vocabulary_;
+  Token never_;  // the one that begins a text; none where it also ends one
   SampleOptions options_;
   Pcg32 random_;
   std::vector<Token> window_;  // [observed, at most kWindow], a ring when full

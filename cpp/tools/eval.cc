@@ -10,6 +10,7 @@
 
 #include "session/session.h"
 #include "text/documents.h"
+#include "tools/codec.h"
 #include "tools/commands.h"
 #include "tools/files.h"
 #include "tools/json.h"
@@ -29,7 +30,7 @@ constexpr Option kOptions[] = {
     kThreadsOption,
 };
 
-constexpr size_t kSlice = 4096;  // bytes between two updates of the progress bar
+constexpr size_t kSlice = 4096;  // tokens between two updates of the progress bar
 constexpr uint64_t kSampleBytes = 512;
 constexpr std::string_view kPrompts[] = {"", "Once upon a time", "The ",
                                          "One day"};  // as in scripts/lm/measure/samples.py
@@ -47,19 +48,22 @@ void draw_progress(uint64_t done, uint64_t total) {
 }
 
 struct Evaluation {
-  Score score;
-  uint64_t raw_bytes = 0;  // of the text in a file, where a document end takes 14
+  Score score;             // of tokens
+  uint64_t bytes = 0;      // of the text
+  uint64_t raw_bytes = 0;  // of it in a file, where a document end takes 14
   double seconds = 0;
   SampleMetrics samples;
 
-  double per_byte(double total) const { return score.bytes == 0 ? 0 : total / static_cast<double>(score.bytes); }
+  double per_token(uint64_t count) const {
+    return score.bytes == 0 ? 0 : static_cast<double>(count) / static_cast<double>(score.bytes);
+  }
   double bits() const { return static_cast<double>(score.bits_q32) / 4294967296.0; }
-  double bits_per_byte() const { return per_byte(bits()); }
+  double bits_per_byte() const { return bytes == 0 ? 0 : bits() / static_cast<double>(bytes); }
   double bits_per_raw_byte() const { return raw_bytes == 0 ? 0 : bits() / static_cast<double>(raw_bytes); }
-  double bytes_per_second() const { return seconds > 0 ? static_cast<double>(score.bytes) / seconds : 0; }
+  double bytes_per_second() const { return seconds > 0 ? static_cast<double>(bytes) / seconds : 0; }
 };
 
-Result<void> score_text(Session& session, std::span<const uint8_t> text, Evaluation& evaluation) {
+Result<void> score_text(Session& session, std::span<const Token> text, Evaluation& evaluation) {
   const auto start = std::chrono::steady_clock::now();
   for (size_t at = 0; at < text.size(); at += kSlice) {
     const size_t size = std::min(kSlice, text.size() - at);
@@ -77,20 +81,27 @@ Result<void> score_text(Session& session, std::span<const uint8_t> text, Evaluat
 }
 
 /// Sample number n continues prompt n mod 4 with seed n, at temperature 1 with nothing cut: the model as it is.
-Result<std::vector<std::vector<uint8_t>>> generate_samples(Session& session, uint64_t count) {
+Result<std::vector<std::vector<uint8_t>>> generate_samples(Session& session, const Codec& codec, uint64_t count) {
   std::vector<std::vector<uint8_t>> samples;
   for (uint64_t n = 0; n < count; ++n) {
     const std::string_view prompt = kPrompts[n % std::size(kPrompts)];
     session.reset();
-    const Result<void> fed = feed_whole(session, {reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+    const Result<std::vector<Token>> tokens =
+        codec.encode({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+    if (!tokens.ok()) return tokens.error();
+    const Result<void> fed = feed_whole(session, std::span<const Token>(tokens.value()));
     if (!fed.ok()) return fed.error();
     SampleOptions options;
     options.seed = n;
     options.raw = true;
     const Result<void> started = session.start(options, kSampleBytes);
     if (!started.ok()) return started.error();
-    std::vector<uint8_t>& sample = samples.emplace_back(kSampleBytes);
-    sample.resize(session.generate(sample));
+    std::vector<uint8_t>& sample = samples.emplace_back();
+    Continuation continuation(codec, kSampleBytes, prompt.empty(), options.raw);
+    for (Token token; !continuation.is_full() && session.generate({&token, 1}) == 1;) {
+      const std::string text = continuation.push(token);
+      sample.insert(sample.end(), text.begin(), text.end());
+    }
   }
   return samples;
 }
@@ -120,7 +131,7 @@ std::string joined(std::span<const double> shares) {
 void print_json(Output& out, const Evaluation& e, double top1, double top5) {
   JsonWriter json;
   json.open('{').key("bits_per_byte").real(e.bits_per_byte()).key("perplexity").real(std::exp2(e.bits_per_byte()));
-  json.key("top1").real(top1).key("top5").real(top5).key("bytes").unsigned_integer(e.score.bytes);
+  json.key("top1").real(top1).key("top5").real(top5).key("bytes").unsigned_integer(e.bytes);
   json.key("tokens").unsigned_integer(e.score.bytes);
   json.key("bits_per_raw_byte").real(e.bits_per_raw_byte()).key("raw_bytes").unsigned_integer(e.raw_bytes);
   json.key("bytes_per_second").real(e.bytes_per_second());
@@ -142,7 +153,7 @@ void print_table(Output& out, const Evaluation& e, double top1, double top5) {
   out.print("bits per raw byte      %.4f\n", e.bits_per_raw_byte());
   out.print("top-1 accuracy         %.4f\ntop-5 accuracy         %.4f\n", top1, top5);
   out.print("bytes                  %llu\nraw bytes              %llu\nbytes per second       %.0f\n",
-            static_cast<unsigned long long>(e.score.bytes), static_cast<unsigned long long>(e.raw_bytes),
+            static_cast<unsigned long long>(e.bytes), static_cast<unsigned long long>(e.raw_bytes),
             e.bytes_per_second());
   if (e.samples.samples == 0) return;
   out.print("samples                %llu\nvalid UTF-8            %.4f\n",
@@ -170,22 +181,28 @@ Result<void> run_eval(const Arguments& arguments, Output& out) {
   std::vector<uint8_t> text = std::move(read.value());
   text.resize(static_cast<size_t>(std::min<uint64_t>(max_bytes.value(), text.size())));
 
+  const Result<Codec> codec = Codec::of(*model.value(), model_path.value());
+  if (!codec.ok()) return codec.error();
+  const Result<std::vector<Token>> tokens = codec.value().encode(text);
+  if (!tokens.ok()) return tokens.error();
+
   Session session(model.value());
   Evaluation evaluation;
+  evaluation.bytes = text.size();
   evaluation.raw_bytes = raw_bytes(text);
-  const Result<void> scored = score_text(session, text, evaluation);
+  const Result<void> scored = score_text(session, tokens.value(), evaluation);
   if (!scored.ok()) return scored;
   if (arguments.has("--sample-file")) {
     const Result<std::vector<uint8_t>> samples = read_text(arguments.text("--sample-file"));
     if (!samples.ok()) return samples.error();
     evaluation.samples = measure_samples(split_documents(samples.value()));
   } else {
-    const Result<std::vector<std::vector<uint8_t>>> samples = generate_samples(session, count.value());
+    const Result<std::vector<std::vector<uint8_t>>> samples = generate_samples(session, codec.value(), count.value());
     if (!samples.ok()) return samples.error();
     evaluation.samples = measure_samples(samples.value());
   }
-  const double top1 = evaluation.per_byte(static_cast<double>(evaluation.score.top1));
-  const double top5 = evaluation.per_byte(static_cast<double>(evaluation.score.top5));
+  const double top1 = evaluation.per_token(evaluation.score.top1);
+  const double top5 = evaluation.per_token(evaluation.score.top5);
   (arguments.has("--json") ? print_json : print_table)(out, evaluation, top1, top5);
   return {};
 }

@@ -101,4 +101,11 @@ Result<void> feed_whole(Session& session, std::span<const uint8_t> text, Observe
   return {};
 }
 
+Result<void> feed_whole(Session& session, std::span<const Token> tokens) {
+  const Result<size_t> taken = session.feed(tokens);
+  if (!taken.ok()) return taken.error();
+  if (taken.value() < tokens.size()) return context_full(taken.value(), tokens.size());
+  return {};
+}
+
 }  // namespace tern

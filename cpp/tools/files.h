@@ -34,5 +34,6 @@ Error context_full(uint64_t taken, uint64_t tokens);
 
 /// session.feed(text), where a text of which only a part fits is an error.
 Result<void> feed_whole(Session& session, std::span<const uint8_t> text, Observer* observer = nullptr);
+Result<void> feed_whole(Session& session, std::span<const Token> tokens);
 
 }  // namespace tern

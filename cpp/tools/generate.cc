@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "session/session.h"
+#include "tools/codec.h"
 #include "tools/commands.h"
 #include "tools/files.h"
 #include "tools/threads.h"
@@ -29,11 +30,11 @@ constexpr Option kOptions[] = {
     {"--max-bytes", "N", "stop after N bytes (400)"},
     {"--seed", "S", "same seed, same text; chosen and printed if not given"},
     {"--temperature", "T", "above 0, up to 100 (1)"},
-    {"--top-k", "K", "draw from the K likeliest bytes, 1 to 256 (256)"},
-    {"--top-p", "P", "draw from the likeliest bytes that reach probability P (1)"},
-    {"--min-p", "P", "drop bytes less likely than P times the likeliest (0)"},
-    {"--repetition-penalty", "R", "1 to 10, over the last 256 bytes (1)"},
-    {"--greedy", nullptr, "always the likeliest byte"},
+    {"--top-k", "K", "draw from the K likeliest tokens (all)"},
+    {"--top-p", "P", "draw from the likeliest tokens that reach probability P (1)"},
+    {"--min-p", "P", "drop tokens less likely than P times the likeliest (0)"},
+    {"--repetition-penalty", "R", "1 to 10, over the last 256 tokens (1)"},
+    {"--greedy", nullptr, "always the likeliest token"},
     {"--raw", nullptr, "also bytes that do not continue well-formed UTF-8"},
     kThreadsOption,
 };
@@ -41,10 +42,11 @@ constexpr Option kOptions[] = {
 constexpr const char* kInteractiveHelp =
     "A line is a prompt.  Commands: /temp T  /topk K  /topp P  /max N  /greedy  /sample  /quit\n";
 
-constexpr size_t kSlice = 16;  // bytes between two writes, so that text streams
+constexpr size_t kSlice = 16;  // bytes between two writes, so that text streams; of pieces, one
 
 struct Settings {
   std::shared_ptr<const Model> model;
+  const Codec* codec = nullptr;
   SampleOptions options;
   uint64_t max_bytes = 400;
   uint64_t samples = 1;
@@ -59,21 +61,22 @@ void note_end(const Session& session, uint64_t written, uint64_t max_bytes) {
 }
 
 /// One continuation, written as it comes.
-Result<void> stream(Session& session, const SampleOptions& options, uint64_t max_bytes, Output& out) {
-  Result<void> done = session.start(options, max_bytes);
-  uint8_t slice[kSlice];
-  const uint64_t begin = session.position();
-  while (done.ok() && session.finish_state() == Finish::kNotFinished) {
-    out.write_text(std::span(slice).first(session.generate(slice)));
-    done = out.flush();
+Result<void> stream(Session& session, const Settings& settings, Continuation continuation) {
+  Result<void> done = session.start(settings.options, settings.max_bytes);
+  Token slice[kSlice];
+  const std::span next = std::span(slice).first(settings.codec->reads_bytes() ? kSlice : 1);
+  while (done.ok() && session.finish_state() == Finish::kNotFinished && !continuation.is_full()) {
+    for (const Token token : next.first(session.generate(next))) settings.out->write_text(continuation.push(token));
+    done = settings.out->flush();
   }
-  note_end(session, session.position() - begin, max_bytes);
+  settings.out->write_text(continuation.finish());
+  note_end(session, continuation.written(), settings.max_bytes);
   return done;
 }
 
-/// Continuations of one prompt, all of them a byte further at a time.
+/// Continuations of one prompt, all of them a token further at a time.
 Result<std::vector<std::string>> generate_together(const Settings& settings, std::span<const uint8_t> after_prompt,
-                                                   uint64_t first_seed, size_t count) {
+                                                   const Continuation& empty, uint64_t first_seed, size_t count) {
   std::vector<std::unique_ptr<Session>> sessions;
   std::vector<Session*> all;
   for (size_t n = 0; n < count; ++n) {
@@ -86,29 +89,40 @@ Result<std::vector<std::string>> generate_together(const Settings& settings, std
     if (!ready.ok()) return ready.error();
   }
   std::vector<std::string> texts(count);
-  std::vector<std::optional<Token>> bytes(count);
-  do {
-    Session::generate_each(all, bytes);
+  std::vector<Continuation> continuations(count, empty);
+  std::vector<std::optional<Token>> tokens(count);
+  bool go_on = true;
+  while (go_on) {
+    Session::generate_each(all, tokens);
+    go_on = false;
     for (size_t n = 0; n < count; ++n) {
-      if (bytes[n]) texts[n] += static_cast<char>(*bytes[n]);
+      if (tokens[n]) texts[n] += continuations[n].push(*tokens[n]);
+      go_on |= all[n]->finish_state() == Finish::kNotFinished && !continuations[n].is_full();
     }
-  } while (std::ranges::any_of(all, [](Session* s) { return s->finish_state() == Finish::kNotFinished; }));
-  for (size_t n = 0; n < count; ++n) note_end(*all[n], texts[n].size(), settings.max_bytes);
+  }
+  for (size_t n = 0; n < count; ++n) {
+    texts[n] += continuations[n].finish();
+    note_end(*all[n], continuations[n].written(), settings.max_bytes);
+  }
   return texts;
 }
 
 /// The prompt and its continuations; with several, each under a heading line.
 Result<void> continue_prompt(const Settings& settings, const std::string& prompt, bool with_headings) {
   Session session(settings.model);
-  Result<void> fed = feed_whole(session, {reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+  const Result<std::vector<Token>> tokens =
+      settings.codec->encode({reinterpret_cast<const uint8_t*>(prompt.data()), prompt.size()});
+  if (!tokens.ok()) return tokens.error();
+  Result<void> fed = feed_whole(session, std::span<const Token>(tokens.value()));
   if (!fed.ok()) return fed;
+  const Continuation empty(*settings.codec, settings.max_bytes, prompt.empty(), settings.options.raw);
   const auto begin = [&](uint64_t seed) {
     if (with_headings) settings.out->print("--- seed %llu\n", static_cast<unsigned long long>(seed));
     settings.out->write_text(prompt);
   };
   if (settings.samples == 1) {
     begin(settings.options.seed);
-    const Result<void> done = stream(session, settings.options, settings.max_bytes, *settings.out);
+    const Result<void> done = stream(session, settings, empty);
     if (!done.ok()) return done;
     settings.out->write_text("\n");
     return settings.out->flush();
@@ -117,7 +131,7 @@ Result<void> continue_prompt(const Settings& settings, const std::string& prompt
   for (uint64_t first = 0; first < settings.samples; first += kTile) {
     const uint64_t seed = settings.options.seed + first;
     const size_t count = static_cast<size_t>(std::min<uint64_t>(kTile, settings.samples - first));
-    const Result<std::vector<std::string>> texts = generate_together(settings, after_prompt, seed, count);
+    const Result<std::vector<std::string>> texts = generate_together(settings, after_prompt, empty, seed, count);
     if (!texts.ok()) return texts.error();
     for (size_t n = 0; n < count; ++n) {
       begin(seed + n);
@@ -233,6 +247,9 @@ Result<void> run_generate(const Arguments& arguments, Output& standard_output) {
   done = use_threads(arguments, model.value());
   if (!done.ok()) return done;
   settings.model = model.value();
+  const Result<Codec> codec = Codec::of(*model.value(), path.value());
+  if (!codec.ok()) return codec.error();
+  settings.codec = &codec.value();
   if (!arguments.has("--seed") && !settings.options.greedy) {
     settings.options.seed = std::random_device()();
     std::fprintf(stderr, "seed %llu\n", static_cast<unsigned long long>(settings.options.seed));

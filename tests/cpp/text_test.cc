@@ -326,10 +326,19 @@ TEST(Sampler, DrawsFromAnyVocabulary) {
   EXPECT_TRUE(validate({.top_k = 100003}, vocabulary).ok());
 }
 
+TEST(Sampler, ATokenThatBeginsAndEndsTextsMayBeDrawn) {
+  std::vector<int32_t> logits(300);
+  logits[7] = 20 * kOne;
+  EXPECT_EQ(Sampler({300, 7, 7}, {.greedy = true}).next(logits), 7u);
+  EXPECT_EQ(Sampler({300, 7, 7}, {.top_k = 1}).next(logits), 7u);
+  EXPECT_EQ(Sampler({300, 7, 8}, {.greedy = true}).next(logits), 0u);
+}
+
 // Section 9 of models/SPEC.md, as it stands there: the tokens are sorted, whatever their number.
 Token drawn_by_the_book(std::vector<int32_t> logits, const Vocabulary& vocabulary, const std::vector<bool>& allowed,
                         const SampleOptions& options, Pcg32& random) {
-  const auto may_draw = [&](Token token) { return token != vocabulary.bos && allowed[token]; };
+  const bool begins_only = vocabulary.bos != vocabulary.eos;
+  const auto may_draw = [&](Token token) { return (token != vocabulary.bos || !begins_only) && allowed[token]; };
   std::vector<Token> order;
   for (Token token = 0; token < vocabulary.size; ++token) {
     if (may_draw(token)) order.push_back(token);

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import NATIVE
 from lm.file import checkpoint, gguf_file, tokenizer_keys
 from lm.measure import samples
 from lm.measure.score import score
@@ -201,3 +203,67 @@ def test_samples_are_pieces_that_end_where_the_text_does(pieces):
     tokens = pieces.encode(np.frombuffer(said.encode(), np.uint8)).tolist()
     assert samples.generate(Says(tokens, prompt), [b"One day"], length=99) == [said.encode()]
     assert samples.generate(Says(tokens, prompt), [b"One day"], length=2) == [b"a"], "no piece is cut"
+
+
+# ---- in the engine
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(a model file that has learned a little of the stories, their text)"""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lm.text.files.cache", lambda: folder / "cache")
+        run = run_with_pieces(folder, total_bytes=40_000, decay_bytes=20_000, batch=16, save_every=1000)
+        loop.train(run, folder / "run")
+    model, _ = checkpoint.load_model(folder / "run" / "last.pt")
+    gguf_file.write(folder / "m.gguf", model, gguf_file.Card("tiny"), "TQ1_0", model.codec.keys)
+    return folder / "m.gguf", Path(run.data.valid)
+
+
+def test_the_engine_needs_as_many_bits_for_a_text_in_pieces_as_pytorch(native, trained, tmp_path):
+    path, text = trained
+    (tmp_path / "t.txt").write_text(text.read_text(encoding="utf-8")[:9_000] + STORY, encoding="utf-8")
+    arguments = ("--model", path, "--text", tmp_path / "t.txt", "--samples", 2, "--json")
+    engine = json.loads(native("tern", "eval", *arguments))
+    pytorch = score(gguf_file.load(path), data.read_text(tmp_path / "t.txt"))
+    for name in ("bytes", "raw_bytes", "tokens"):
+        assert engine[name] == pytorch[name]
+    assert engine["tokens"] < engine["bytes"] / 2
+    assert engine["bits_per_byte"] == pytest.approx(pytorch["bits_per_byte"], rel=0.003)
+    assert engine["bits_per_byte"] * engine["bytes"] == pytest.approx(int(engine["bits_q32"]) / 2**32, rel=1e-4)
+    assert engine["top1"] == pytest.approx(pytorch["top1"], abs=0.01)
+    assert engine["top5"] == pytest.approx(pytorch["top5"], abs=0.01)
+    assert engine["samples"] == 2
+
+
+def test_the_engine_continues_a_prompt_with_whole_characters_and_no_more_bytes_than_asked(native, trained):
+    path, _ = trained
+    flat = ("--temperature", 50, "--model", path, "--prompt", "One “day”")  # any piece: parts of characters, too
+    whole = native("tern", "generate", *flat, "--seed", 1, "--max-bytes", 300)
+    assert whole.startswith("One “day”") and len(whole) > 100 and "\ufffd" in whole
+    command = [NATIVE / "tern", "generate", *flat, "--seed", 1, "--raw", "--max-bytes"]
+    for size in (1, 7, 300):
+        raw = subprocess.run([*map(str, command), str(size)], capture_output=True).stdout.rstrip(b"\n")
+        assert size - 9 < len(raw) - len("One “day”".encode()) <= size
+    assert f"{raw.decode(errors='replace')}\n" == whole, "the same pieces"
+    together = native("tern", "generate", *flat, "--seed", 1, "--max-bytes", 90, "--num-samples", 3)
+    alone = [native("tern", "generate", *flat, "--seed", seed, "--max-bytes", 90) for seed in (1, 2, 3)]
+    assert together == "".join(f"--- seed {seed}\n{text}" for seed, text in zip((1, 2, 3), alone))
+
+
+def test_what_the_engine_draws_ends_where_a_document_does(native, trained):
+    """One token begins and ends a text: it may be drawn."""
+    path, _ = trained
+    texts = native("tern", "generate", "--model", path, "--seed", 1, "--num-samples", 40, "--max-bytes", 4_000)
+    lengths = [len(text) for text in texts.split("--- seed ")[1:]]
+    assert min(lengths) < 3_000, "in 4 KB of text there is a document's end or more"
+
+
+def test_the_name_of_a_control_token_in_a_prompt_is_text(native, trained):
+    path, _ = trained
+    said = native("tern", "generate", "--model", path, "--prompt", "<|endoftext|>", "--greedy", "--max-bytes", 1)
+    assert said.startswith("<|endoftext|>")
+    begin = native("tern", "generate", "--model", path, "--greedy", "--max-bytes", 40)
+    after = native("tern", "generate", "--model", path, "--prompt", "<|endoftext|>", "--greedy", "--max-bytes", 40)
+    assert after != f"<|endoftext|>{begin}"
