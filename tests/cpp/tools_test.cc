@@ -602,7 +602,8 @@ TEST_F(Program, EvalReadsATextTheSameWithEveryLineEndAndMark) {
     const size_t speed = said.find("\"bytes_per_second\"");  // the one number that differs
     return speed == std::string::npos ? said : said.substr(0, speed) + said.substr(said.find(',', speed));
   };
-  EXPECT_NE(numbers("lf.txt").find("\"bytes\":34,\"tokens\":34,\"bits_per_raw_byte\":"), std::string::npos) << numbers("lf.txt");
+  EXPECT_NE(numbers("lf.txt").find("\"bytes\":34,\"tokens\":34,\"bits_per_raw_byte\":"), std::string::npos)
+      << numbers("lf.txt");
   EXPECT_NE(numbers("lf.txt").find("\"raw_bytes\":47,"), std::string::npos);
   EXPECT_EQ(numbers("crlf.txt"), numbers("lf.txt"));
   EXPECT_EQ(numbers("bom.txt"), numbers("lf.txt"));
