@@ -680,7 +680,7 @@ def continuations(text: bytes, eos: int) -> set[int]:
 @dataclass
 class Sampler:
     options: Options
-    bos: int = 254
+    bos: int | None = 254  # None: it also ends a text
     recent: Row = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -738,7 +738,7 @@ def start(model: Model, prompt: bytes) -> list[Row]:
 
 def generate(model: Model, prompt: bytes, options: Options, most: int) -> bytes:
     logits = start(model, prompt)[-1]
-    sampler = Sampler(options, model.bos, list(prompt))
+    sampler = Sampler(options, model.bos if model.bos != model.eos else None, list(prompt))
     out = bytearray()
     while len(out) < most:
         token = sampler.draw(logits, None if options.raw else continuations(prompt + out, model.eos))
