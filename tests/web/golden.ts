@@ -1,4 +1,5 @@
-// Reads the golden files of tests/golden (scripts/make_golden.py describes them) for the tests of package and engine.
+// Reads the golden files of tests/golden (scripts/make_golden.py describes them), and the streams of tests/conformance
+// (models/SPEC.md does) as if they were such, for the tests of package and engine.
 // SPDX-License-Identifier: MIT
 
 import type { GenerateOptions } from '../../web/src/api/options.js';
@@ -6,27 +7,89 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 
 export interface Golden {
   readonly model: string;
-  readonly fingerprint: string;
+  readonly fingerprint?: string;
   readonly prompt: string;
   /** A mask for BOS and for each byte of the prompt, in the files of hierarchical models. */
   readonly boundaries?: string;
-  readonly score: { text: string; bytes: number; bits_q32: string; top1: number; top5: number };
+  readonly score: { text: string; bits_q32: string; bytes?: number; top1?: number; top5?: number };
   /** boundaries: a mask per byte, in the files of hierarchical models. */
   readonly generations: { options: GenerateOptions; bytes: string; finish: string; boundaries?: string }[];
 }
 
 const kRoot = new URL('../../', import.meta.url);
 const kFolder = new URL('tests/golden/', kRoot);
+const kVectors = new URL('tests/conformance/', kRoot);
+const kOne = 65536;
 
-/** All golden files whose model is in the checkout. */
+interface Stream {
+  readonly model: string;
+  readonly sha256: string;
+  readonly prompt: string;
+  readonly boundaries: string;
+  readonly bits_q32: string;
+  readonly generations: { options: StreamOptions; bytes: string; boundaries: string; finish: string }[];
+}
+
+/** As SPEC.md has them: reals in units of 1/65536. */
+interface StreamOptions {
+  readonly greedy?: boolean;
+  readonly temperature?: number;
+  readonly top_k?: number;
+  readonly top_p?: number;
+  readonly min_p?: number;
+  readonly penalty?: number;
+  readonly raw?: boolean;
+  readonly seed?: number;
+  readonly max_bytes: number;
+}
+
+/** All golden files whose model is in the checkout, and the streams. */
 export function goldens(): [name: string, golden: Golden][] {
-  return readdirSync(kFolder)
+  const found = readdirSync(kFolder)
     .filter((file) => file.endsWith('.json') && !file.endsWith('.float.json'))
     .map((file): [string, Golden] => [file, JSON.parse(readFileSync(new URL(file, kFolder), 'utf8'))])
     .filter(([, golden]) => existsSync(new URL(golden.model, kRoot)));
+  return [...found, ...streams()];
 }
 
-export function modelOf(golden: Golden): Uint8Array<ArrayBuffer> {
+export function streams(): [name: string, golden: Golden & { sha256: string }][] {
+  const { vectors }: { vectors: Stream[] } = JSON.parse(readFileSync(new URL('streams.json', kVectors), 'utf8'));
+  return vectors.map((stream) => [`the stream of ${stream.model}`, toGolden(stream)]);
+}
+
+function toGolden({ model, sha256, prompt, boundaries, bits_q32, generations }: Stream): Golden & { sha256: string } {
+  const isFlat = /^0*$/.test(boundaries); // else a chunk begins with the text
+  return {
+    model: `tests/conformance/${model}`,
+    sha256,
+    prompt,
+    ...(!isFlat && { boundaries }),
+    score: { text: prompt, bits_q32 },
+    generations: generations.map((made) => ({
+      options: toOptions(made.options),
+      bytes: made.bytes,
+      finish: made.finish,
+      ...(!isFlat && { boundaries: made.boundaries }),
+    })),
+  };
+}
+
+function toOptions(options: StreamOptions): GenerateOptions {
+  const { greedy = false, temperature = kOne, top_k = 256, top_p = kOne, min_p = 0, penalty = kOne, raw } = options;
+  return {
+    greedy,
+    temperature: temperature / kOne,
+    topK: top_k,
+    topP: top_p / kOne,
+    minP: min_p / kOne,
+    repetitionPenalty: penalty / kOne,
+    utf8: raw ? 'raw' : 'valid',
+    seed: options.seed ?? 0,
+    maxBytes: options.max_bytes,
+  };
+}
+
+export function modelOf(golden: Pick<Golden, 'model'>): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(readFileSync(new URL(golden.model, kRoot)));
 }
 

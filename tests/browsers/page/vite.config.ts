@@ -1,28 +1,41 @@
 // Builds the page that tests the built package (dist/) in a browser, with the golden files beside it.
 // SPDX-License-Identifier: MIT
 
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig, type Plugin } from 'vite';
-import type { Golden } from '../../web/golden.js';
+import { goldens, modelOf } from '../../web/golden.js';
 
 const kRoot = new URL('../../../', import.meta.url);
 const path = (relative: string): string => fileURLToPath(new URL(relative, kRoot));
 
 /** golden/index.json lists what there is; the models lie beside it. */
-function goldens(): Plugin {
+function golden(): Plugin {
   return {
-    name: 'goldens',
+    name: 'golden',
     buildStart() {
-      const found = readdirSync(path('tests/golden'))
-        .filter((file) => file.endsWith('.json') && !file.endsWith('.float.json'))
-        .map((file): [string, Golden] => [file, JSON.parse(readFileSync(path(`tests/golden/${file}`), 'utf8'))])
-        .filter(([, golden]) => existsSync(path(golden.model)));
-      const index = found.map(([name, golden]) => ({ name, golden, url: `golden/${basename(golden.model)}` }));
+      const index = goldens().map(([name, golden]) => ({ name, golden, url: `golden/${basename(golden.model)}` }));
       this.emitFile({ type: 'asset', fileName: 'golden/index.json', source: JSON.stringify(index) });
-      for (const { golden, url } of index) {
-        this.emitFile({ type: 'asset', fileName: url, source: readFileSync(path(golden.model)) });
+      for (const { golden, url } of index) this.emitFile({ type: 'asset', fileName: url, source: modelOf(golden) });
+    },
+  };
+}
+
+/** The vectors of models/SPEC.md, and the builds of the operations that answer them. */
+function conformance(): Plugin {
+  return {
+    name: 'conformance',
+    buildStart() {
+      const copy = (from: string, name: string): void =>
+        void this.emitFile({
+          type: 'asset',
+          fileName: `conformance/${name}`,
+          source: readFileSync(path(`${from}/${name}`)),
+        });
+      for (const tier of ['functions', 'operations']) copy('tests/conformance', `${tier}.json`);
+      for (const level of ['scalar', 'simd128', 'relaxed']) {
+        for (const kind of ['js', 'wasm']) copy('build/wasm/conformance', `${level}.${kind}`);
       }
     },
   };
@@ -69,6 +82,6 @@ export default defineConfig({
       ternlm: path('dist/index.js'),
     },
   },
-  plugins: [goldens(), wrongFiles(), serviceWorker()],
+  plugins: [golden(), conformance(), wrongFiles(), serviceWorker()],
   build: { outDir: path('build/browser-page'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
 });
