@@ -24,6 +24,9 @@
 namespace tern {
 namespace {
 
+// For a shell: the checkout may be in a folder whose name has a space.
+const std::string kTern = "'" TERN_CLI "'", kGolden = "'" TERN_GOLDEN "'";
+
 // ---- numbers and options --------------------------------------------------------------------------------------------
 
 TEST(ParseQ16, RoundsToTheNearest65536th) {
@@ -190,7 +193,7 @@ class Program : public testing::Test {
   }
   static std::string model_name() { return "model.gguf"; }
   static std::string tern(const std::string& command) {
-    return std::string(TERN_CLI) + " " + command + " --model " + path(model_name());
+    return kTern + " " + command + " --model " + path(model_name());
   }
 };
 
@@ -249,7 +252,7 @@ TEST_F(Program, ATextLongerThanTheContextIsRefusedAndAGenerationThatFillsItSaysS
   write(model_name(), test::ToyModel({.context = 50}).file);
   write("long", std::vector<uint8_t>(60, 'a'));
   const std::string long_prompt = " --prompt-file " + path("long");
-  const std::string golden = std::string(TERN_GOLDEN) + " --model " + path(model_name());
+  const std::string golden = kGolden + " --model " + path(model_name());
   for (const std::string& command :
        {tern("generate --greedy" + long_prompt), tern("generate --num-samples 2" + long_prompt),
         tern("eval --text " + path("long")), tern("eval --json --text " + path("long")), golden + long_prompt,
@@ -378,7 +381,7 @@ TEST_F(Program, InspectSaysThatAFlatModelHasNoChunks) {
 
 TEST_F(Program, GoldenPrintsAnExactRecord) {
   const std::string command =
-      std::string(TERN_GOLDEN) + " --model " + path(model_name()) +
+      kGolden + " --model " + path(model_name()) +
       " --prompt-hex 4f6e6365ff00 --generate greedy,max-bytes=8 --generate seed=3,temperature=0.7";
   const Output golden = run(command);
   EXPECT_EQ(golden.status, 0) << golden.out;
@@ -399,9 +402,9 @@ TEST_F(Program, AWrongOptionIsOneSentenceAndStatusTwo) {
     EXPECT_EQ(std::ranges::count(failed.out, '\n'), 1) << failed.out;
     EXPECT_TRUE(failed.out.starts_with("tern: ")) << failed.out;
   }
-  EXPECT_EQ(run(std::string(TERN_CLI) + " frobnicate").status, 2);
-  EXPECT_EQ(run(std::string(TERN_CLI)).status, 2);
-  EXPECT_EQ(run(std::string(TERN_CLI) + " generate").status, 2);
+  EXPECT_EQ(run(kTern + " frobnicate").status, 2);
+  EXPECT_EQ(run(kTern).status, 2);
+  EXPECT_EQ(run(kTern + " generate").status, 2);
 }
 
 TEST_F(Program, ABrokenFileIsOneSentenceAndStatusOne) {
@@ -420,11 +423,11 @@ TEST_F(Program, ABrokenFileIsOneSentenceAndStatusOne) {
 
 TEST_F(Program, AFullDiskAndAClosedOutputAreErrorsThatSayHowMuchWasWritten) {
   write("text", test::bytes_of("some text"));
-  const std::string golden = std::string(TERN_GOLDEN) + " --prompt a --model " + path(model_name());
+  const std::string golden = kGolden + " --prompt a --model " + path(model_name());
   for (const std::string& command :
        {tern("generate --seed 1"), tern("generate --seed 1 --num-samples 20"), tern("inspect"), tern("inspect --json"),
-        tern("eval --json --samples 1 --text " + path("text")), std::string(TERN_CLI) + " --help",
-        std::string(TERN_CLI) + " eval --help", std::string(TERN_CLI) + " --version", golden}) {
+        tern("eval --json --samples 1 --text " + path("text")), kTern + " --help", kTern + " eval --help",
+        kTern + " --version", golden}) {
     const Output full = run("{ " + command + " > /dev/full; }");
     EXPECT_EQ(full.status, 1) << command << full.out;
     EXPECT_NE(full.out.find("standard output: No space left on device; 0 of "), std::string::npos) << full.out;
@@ -450,9 +453,8 @@ TEST_F(Program, AFileThatCannotBeWrittenWholeDoesNotAppear) {
 TEST_F(Program, AnOutputIsNotTouchedBeforeTheInputsAreGood) {
   write("kept", test::bytes_of("the old text"));
   write("broken", test::bytes_of("GGUF and nothing more"));
-  for (const std::string& command :
-       {std::string(TERN_CLI) + " generate --model " + path("broken"), std::string(TERN_CLI) + " generate --model none",
-        tern("generate --prompt-file " + path("none")), tern("generate --threads many")}) {
+  for (const std::string& command : {kTern + " generate --model " + path("broken"), kTern + " generate --model none",
+                                     tern("generate --prompt-file " + path("none")), tern("generate --threads many")}) {
     EXPECT_NE(run(command + " --output " + path("kept")).status, 0) << command;
     EXPECT_EQ(read("kept"), "the old text");
   }
@@ -547,8 +549,8 @@ TEST_F(Program, AReaderThatGoesAwayEndsItAsSigpipeDoes) {
 
 #if !defined(__SANITIZE_ADDRESS__)
 TEST(ProgramMemory, GrowsWithWhatArrivedNotWithWhatAHeaderClaims) {
-  const Output refused = run("(ulimit -v 100000; " + std::string(TERN_CLI) +
-                             " inspect --model " TERN_SOURCE_DIR "/tests/data/huge-claim.gguf)");
+  const Output refused =
+      run("(ulimit -v 100000; " + kTern + " inspect --model '" TERN_SOURCE_DIR "/tests/data/huge-claim.gguf')");
   EXPECT_EQ(refused.status, 1) << refused.out;
   EXPECT_NE(refused.out.find("expected a file of 1604421248 bytes, found 5120: it is truncated"), std::string::npos)
       << refused.out;
@@ -638,11 +640,11 @@ TEST_F(Program, NothingIsMeasuredOfNoSamplesAndNoBarIsDrawnInAFile) {
 }
 
 TEST(ProgramHelp, VersionAndShortHelpAreUnderstood) {
-  const Output version = run(std::string(TERN_CLI) + " --version");
+  const Output version = run(kTern + " --version");
   EXPECT_EQ(version.status, 0);
   EXPECT_TRUE(version.out.starts_with("tern 0.")) << version.out;
   for (const char* command : {"", "generate ", "eval ", "inspect "}) {
-    const std::string program = std::string(TERN_CLI) + " " + command;
+    const std::string program = kTern + " " + command;
     EXPECT_EQ(run(program + "-h").out, run(program + "--help").out);
     EXPECT_EQ(run(program + "-h").status, 0);
   }
@@ -650,18 +652,18 @@ TEST(ProgramHelp, VersionAndShortHelpAreUnderstood) {
 
 TEST(ProgramHelp, MessagesNameTheOptionAsItIsWritten) {
   for (const char* option : {"--seed", "--temperature", "--top-k", "--top-p", "--min-p", "--repetition-penalty"}) {
-    const Output refused = run(std::string(TERN_CLI) + " generate --model none " + option + " x");
+    const Output refused = run(kTern + " generate --model none " + option + " x");
     EXPECT_TRUE(refused.out.starts_with(std::string("tern: ") + option + ": expected ")) << refused.out;
   }
 }
 
 TEST(ProgramHelp, IsThereForEveryCommand) {
   for (const char* command : {"--help", "generate --help", "eval --help", "inspect --help"}) {
-    const Output help = run(std::string(TERN_CLI) + " " + command);
+    const Output help = run(kTern + " " + command);
     EXPECT_EQ(help.status, 0) << command;
     EXPECT_TRUE(help.out.starts_with("usage: tern")) << command;
   }
-  EXPECT_EQ(run(std::string(TERN_GOLDEN) + " --help").status, 0);
+  EXPECT_EQ(run(kGolden + " --help").status, 0);
 }
 
 }  // namespace
