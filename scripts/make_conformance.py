@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from lm.arch import hgrnbit, hnetbit
+from lm.arch import bitmamba2, hgrnbit, hnetbit
 from lm.file import gguf_file
 from lm.text import command, files
 from make_golden import ENGINE, random_model, run_engine
@@ -156,6 +156,10 @@ def functions() -> Iterator[tuple]:
     edges = [1, 2, 3, 10, 2**31, 2**31 + 1, 2**32 - 1, 2**63, MOST]
     yield "log2", [(n,) for n in edges], (2000, [within(1, 2**32 - 1)]), (2000, [steps(1, 4611686018427387)])
     yield "random", [(seed, 4) for seed in (0, 1, 42, 2**53 - 1, MOST)], (1, [7, 1000])
+    edges = [0, 1, 255, 256, 1 << 14, 1 << 24, 11629080, 22 << 24, 372130559, 372130560, 23 << 24, HIGHEST]
+    yield "exp_negative", [(x,) for x in edges], (2000, [some(1, 31, unsigned=True)]), (4000, [steps(0, 93001)])
+    edges = [0, 1, -1, 65536, -65536, -1136000, -1140000, 128 << 16, (128 << 16) - 1, -(128 << 16), LOWEST, HIGHEST]
+    yield "softplus", [(x,) for x in edges], (2000, [wide(1, 32)]), (8000, [steps(-1200000, 300)])
 
 
 def operations() -> Iterator[tuple]:
@@ -259,6 +263,21 @@ def operations() -> Iterator[tuple]:
         [0, 6553600, 256, 32768, 1, 131072, 9],
     ]
     yield "draw", [], *[(2, [*each, 300, some(256, bits)]) for each in options for bits in (3, 20, 32)]
+    yield (
+        "biased_convolution",
+        [],
+        *[
+            (5, [taps, 11, some(11 * taps, 28 if bits == 32 else 18), some(11 * taps, bits), some(11, bits)])
+            for taps, bits in ((2, 20), (4, 32), (8, 18))
+        ],
+    )
+    small = [within(0x3C000000, 0x42000000), some(1, 20), some(1, 19), some(1, 18), some(1, 18)]
+    yield (
+        "state_space",
+        [],
+        (40, [*small, 9, some(9, 24), some(9, 18), some(9, 19), some(9, 18)]),
+        (20, [within(0, 0x4F000000), *[wide(1, 32)] * 4, 9, some(9, 32), wide(9, 32), wide(9, 32), wide(9, 32)]),
+    )
 
 
 def ternary_blocks() -> Iterator[tuple[int, list[int]]]:
@@ -323,6 +342,7 @@ MODELS = {
         34,
     ),
 }
+MODELS["state_space"] = (bitmamba2.Config(hidden=6, inner=15, heads=3, layers=2), "TQ1_0", 35)
 PROMPT = "A byte is 8 bits; ein Byte sind 8 Bit; байт — это 8 бит. ".encode() + b"\xff\xfe\x00\x80"
 GENERATIONS = (
     {"greedy": True, "raw": True, "max_bytes": 32},

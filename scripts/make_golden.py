@@ -40,8 +40,9 @@ import torch
 from torch import nn
 
 from lm import ROOT, arch
-from lm.arch import hnetbit
-from lm.arch.hgrnbit import Block, Config
+from lm.arch import bitmamba2, hnetbit
+from lm.arch.hgrnbit import Config
+from lm.arch.observed import observing
 from lm.file import gguf_file
 from lm.text import command, files
 from lm.text.encoding import BOS, encode
@@ -49,7 +50,7 @@ from lm.text.encoding import BOS, encode
 FOLDER = ROOT / "tests" / "golden"
 ENGINE = ROOT / "build" / "native" / "tern_golden"
 
-# Small, odd widths and every optional part once on and once off. Together 650 KB.
+# Small, odd widths and every optional part once on and once off. Together 750 KB.
 MODELS = {
     "tiny_gate": Config(hidden=64, recurrent=128, intermediate=96, layers=3, conv_kernel=4, lower_bounds=True),
     "tiny_state": Config(
@@ -75,10 +76,17 @@ HNETS = {
     ),
 }
 MODELS |= HNETS
-TYPES = {"tiny_gate": "TQ1_0", "tiny_state": "TQ2_0", "tiny_hnet": "TQ1_0", "tiny_hnet_2_stages": "TQ2_0"}
+MODELS["tiny_mamba"] = bitmamba2.Config(hidden=44, inner=99, heads=3, layers=3)
+TYPES = {
+    "tiny_gate": "TQ1_0",
+    "tiny_state": "TQ2_0",
+    "tiny_hnet": "TQ1_0",
+    "tiny_hnet_2_stages": "TQ2_0",
+    "tiny_mamba": "TQ1_0",
+}
 # Those of the hierarchical models leave every boundary probability of PROMPT at least 0.0025 away from 1/2: with random
 # weights, float and engine would now and then disagree on which side of it they are.
-SEEDS = {"tiny_gate": 11, "tiny_state": 12, "tiny_hnet": 19, "tiny_hnet_2_stages": 28}
+SEEDS = {"tiny_gate": 11, "tiny_state": 12, "tiny_hnet": 19, "tiny_hnet_2_stages": 28, "tiny_mamba": 13}
 
 # Text of several scripts, a document end, and bytes that are not UTF-8; longer than four tiles of the prefill.
 PROMPT = (
@@ -117,7 +125,7 @@ def random_model(config: object, seed: int) -> nn.Module:
         for name, parameter in model.named_parameters():
             if "norm" in name:
                 parameter.uniform_(0.5, 1.5)
-            elif "lower_bounds" in name or name.endswith((".pad", ".bias")):
+            elif "lower_bounds" in name or name.endswith((".pad", "bias", "a_log", "skip")):
                 parameter.normal_(0.0, 1.0)
             elif "router" in name or "residual" in name:
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5)
@@ -179,23 +187,16 @@ def masks_of(notes: list[dict], length: int) -> bytes:
 @torch.no_grad()
 def run_blocks(model: nn.Module, tokens: torch.Tensor, see) -> torch.Tensor:
     """Logits [1,T,V]; after every block `see(level, h)` may give another h [1,rows,D] to go on with, or None."""
-    levels = {}
-    for name, module in model.named_modules():
-        if isinstance(module, Block):
-            inner = len(model.stages) if name.startswith("main.") else 0
-            levels[module] = int(name.split(".")[1]) if name.startswith("stages.") else inner
-    plain = model.block_forward
+    innermost = len(getattr(model, "stages", ()))
 
-    def seen(block: Block, *arguments):
-        h, *states = plain(block, *arguments)
-        other = see(levels[block], h)
-        return (h if other is None else other, *states)
+    def feed(part: str, operation: str, h: torch.Tensor) -> torch.Tensor:
+        if operation != "out":
+            return h
+        other = see(int(part.split(".")[1]) if part.startswith("stage.") else innermost, h)
+        return h if other is None else other
 
-    model.block_forward = seen
-    try:
+    with observing(feed):
         return model(tokens)[0]
-    finally:
-        model.block_forward = plain
 
 
 @torch.no_grad()

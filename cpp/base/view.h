@@ -34,6 +34,12 @@ struct MatrixView {
     return {data + first * stride, count, cols, stride};
   }
 
+  /// Columns first .. first + count - 1.
+  MatrixView columns(size_t first, size_t count) const {
+    TERN_CHECK(first <= cols && count <= cols - first);
+    return {data + first, rows, count, stride};
+  }
+
   operator MatrixView<const T>() const { return {data, rows, cols, stride}; }  // NOLINT(*-explicit-*)
 };
 

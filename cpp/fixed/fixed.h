@@ -59,6 +59,7 @@ using NormWeight = Fixed<int32_t, 16>;  ///< Q16.16: weights of norms and convol
 using Cell = Fixed<int32_t, 20>;  ///< Q12.20: recurrent state; finer than Act, since rounding errors accumulate in it
 using Gate = Fixed<uint32_t,
                    31>;  ///< Q0.31 in [0, 1], 1 = 2^31: sigmoid and k = 1-f, kept directly so that a small k has digits
+using Step = Fixed<int32_t, 24>;   ///< Q7.24: time steps of a state space, of which the small ones matter
 using Bits = Fixed<uint64_t, 32>;  ///< Q32.32: information in bits
 
 /// Saturating sum, the residual connection.

@@ -31,6 +31,32 @@ Act silu(Act x, Sigmoid kind) {  // within |x|, so that it fits
   return {static_cast<int32_t>(round_shift(int64_t{x.raw} * sigmoid(x, kind).raw, Gate::kFractionBits))};
 }
 
+namespace {
+constexpr uint32_t kLog2E = Fixed<uint32_t, 31>::from_real(1.4426950408889634).raw;
+constexpr uint32_t kLn2 = Fixed<uint32_t, 31>::from_real(tables::kLn2).raw;
+}  // namespace
+
+Gate exp_negative(Step x) {
+  // In 2^-32 of an octave: x below 2^31 and log2(e) below 1.5 * 2^31, so no bit of 64 is missing.
+  const uint64_t octaves = (static_cast<uint64_t>(x.raw) * kLog2E + (1u << 22)) >> 23;
+  if (octaves >> 37 != 0) return {0};  // 32 and more
+  // 2^-d = 1 - y + y^2 / 2 with y = d ln(2) < 2^-8, all in Q31: the next term is below 2^-27.
+  const uint64_t y = ((octaves & 0xFFFFFF) * kLn2 + (uint64_t{1} << 31)) >> 32;
+  const uint64_t series = (uint64_t{1} << 31) - y + ((y * y + (uint64_t{1} << 31)) >> 32);
+  const auto product = static_cast<int64_t>(tables::kExp2Negative[octaves >> 24 & 0xFF] * series);
+  const int64_t result = round_shift(product, 31 + static_cast<int>(octaves >> 32));
+  return {static_cast<uint32_t>(std::min<int64_t>(result, std::numeric_limits<int32_t>::max()))};
+}
+
+Step softplus(Act x) {
+  constexpr int kFiner = Step::kFractionBits - Act::kFractionBits;
+  const int64_t magnitude = x.raw < 0 ? -int64_t{x.raw} : x.raw;
+  const Gate e = exp_negative({saturate<int32_t>(magnitude << kFiner)});
+  const uint64_t log2 = log2_of((uint64_t{1} << 31) + e.raw).raw - (uint64_t{31} << 32);  // of 1 + e: below 1, and even
+  const int64_t log = round_shift(static_cast<int64_t>((log2 >> 1) * kLn2), 31 + 31 - Step::kFractionBits);
+  return {saturate<int32_t>((x.raw < 0 ? 0 : magnitude << kFiner) + log)};
+}
+
 Bits log2_of(uint64_t n) {
   TERN_CHECK(n != 0);
   constexpr int kStepBits = 63 - 10;  // step 1/1024 of the octave

@@ -39,6 +39,15 @@ inline uint32_t exp2_negative(uint32_t x_q24) {
   return octaves > 32 ? 0 : static_cast<uint32_t>(round_shift(result, static_cast<int>(octaves)));
 }
 
+/// exp(-x) for x >= 0, below 1 always: 1 - 2^-31 for 0, 0 from 22.2 on.
+/// The table of exp2_negative(), and between two entries the series up to the square: what a state forgets keeps its
+/// digits.  Error below 5e-9 of the result plus 2^-31, and below 1.3e-6 of 1 - exp(-x) plus 2^-31.
+Gate exp_negative(Step x);
+
+/// ln(1 + exp(x)), at most 128 - 2^-24.  From the tables of exp_negative() and log2_of(): error below 2e-7, and below
+/// 6e-4 of the result plus 2^-24.
+Step softplus(Act x);
+
 /// log2(n) in Q32.32 for n >= 1.  Table of 1024 steps per octave, linear interpolation: error below 1.8e-7.
 Bits log2_of(uint64_t n);
 

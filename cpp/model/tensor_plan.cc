@@ -67,6 +67,12 @@ void TensorPlan::lower_bound(const std::string& name, uint32_t cols, std::vector
   items_.push_back(std::move(item));
 }
 
+void TensorPlan::rates(const std::string& name, uint32_t cols, std::vector<Scale>* out) {
+  Item item{Kind::kRates, name, 1, cols};
+  item.scales = out;
+  items_.push_back(std::move(item));
+}
+
 void TensorPlan::embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out) {
   Item weight{Kind::kEmbedding, name + ".weight", rows, cols};
   weight.numbers = out;
@@ -139,6 +145,7 @@ Result<void> TensorPlan::check(Item& item, const GgufTensor& tensor) const {
     case Kind::kLowerBound:
     case Kind::kEmbeddingScale:
     case Kind::kDenseScale:
+    case Kind::kRates:
       types = "F32";
       known = tensor.type == GgmlType::kF32;
       break;
@@ -175,6 +182,7 @@ uint64_t TensorPlan::memory_bytes() const {
         break;
       case Kind::kEmbeddingScale:
       case Kind::kDenseScale:
+      case Kind::kRates:
         bytes += elements * sizeof(Scale);
         break;
       default:
@@ -222,7 +230,7 @@ Result<void> TensorPlan::store_dense(Item& item, uint32_t row, std::span<const u
 }
 
 Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
-  if (item.kind == Kind::kEmbeddingScale || item.kind == Kind::kDenseScale) {
+  if (item.scales != nullptr) {
     for (uint32_t r = 0; r < item.cols; ++r) {
       const std::optional<Scale> scale = Scale::from_f32_bits(load_u32(bytes.data() + 4 * r));
       if (!scale) return error_f(ErrorCode::kBadFile, "expected finite scales >= 0, found another at column %u", r);
@@ -288,6 +296,9 @@ void TensorPlan::finish(ModelInfo& info) {
         break;
       case Kind::kDense:
         info.packed_bytes += item.dense->bytes();
+        break;
+      case Kind::kRates:
+        info.packed_bytes += item.scales->size() * sizeof(Scale);
         break;
       case Kind::kEmbeddingScale:
       case Kind::kDenseScale:

@@ -43,6 +43,9 @@ class TensorPlan {
   /// Lower bounds of the forget gate, F32 in [0, 1), stored as 1 - bound.
   void lower_bound(const std::string& name, uint32_t cols, std::vector<Gate>* keep);
 
+  /// One row of F32 numbers, 0 and above, of any size.
+  void rates(const std::string& name, uint32_t cols, std::vector<Scale>* out);
+
   /// name.weight [rows][cols] of F32 or F16, or of I8 with one F32 scale per row in name.scale.
   void embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out);
 
@@ -65,7 +68,7 @@ class TensorPlan {
   void finish(ModelInfo& info);
 
  private:
-  enum class Kind { kTernary, kVector, kTaps, kLowerBound, kEmbedding, kEmbeddingScale, kDense, kDenseScale };
+  enum class Kind { kTernary, kVector, kTaps, kLowerBound, kEmbedding, kEmbeddingScale, kDense, kDenseScale, kRates };
 
   struct Item {
     Kind kind;

@@ -12,6 +12,7 @@
 #include "model/layers/bit_linear.h"
 #include "model/layers/chunking.h"
 #include "model/layers/dense_linear.h"
+#include "model/layers/state_space.h"
 #include "text/sampler.h"
 #include "text/softmax.h"
 
@@ -147,6 +148,10 @@ Outputs silu(Inputs& in) {
 
 Outputs exp2_negative(Inputs& in) { return {tern::exp2_negative(in.u32())}; }
 
+Outputs exp_negative(Inputs& in) { return {tern::exp_negative(Step{in.i32()}).raw}; }
+
+Outputs softplus(Inputs& in) { return {tern::softplus(Act{in.i32()}).raw}; }
+
 Outputs log2(Inputs& in) { return {static_cast<int64_t>(log2_of(in.u64()).raw)}; }
 
 Outputs random(Inputs& in) {
@@ -239,8 +244,32 @@ Outputs convolution(Inputs& in) {
   const auto weights = in.row<NormWeight>(taps * n);
   const auto window = in.row<Act>(taps * n);
   std::vector<Act> y(n);
-  rows::convolution(weights, window.data(), n, kind, y);
+  rows::convolution(weights, {}, window.data(), n, kind, y);
   return of(y);
+}
+
+Outputs biased_convolution(Inputs& in) {
+  const size_t taps = in.count(), n = in.count();
+  const auto weights = in.row<NormWeight>(taps * n);
+  const auto window = in.row<Act>(taps * n), bias = in.row<Act>(n);
+  std::vector<Act> y(n);
+  rows::convolution(weights, bias, window.data(), n, Sigmoid::kTable, y);
+  return of(y);
+}
+
+/// One head: its states after a token, then what it gives.
+Outputs state_space(Inputs& in) {
+  const Scale rate = in.scale_of_f32();
+  const auto head = in.row<Act>(4);  // dt, its bias, B, C
+  const size_t n = in.count();
+  auto s = in.row<Cell>(n);
+  const auto a = in.row<Act>(n), z = in.row<Act>(n);
+  const auto skip = in.row<NormWeight>(n);
+  std::vector<Act> y(n);
+  rows::state_space(a, z, skip, state_space_head(rate, head[0], head[1], head[2], head[3]), s, y);
+  Outputs outputs = of(s);
+  for (const Act& v : y) outputs.push_back(v.raw);
+  return outputs;
 }
 
 Outputs recurrence(Inputs& in) {
@@ -352,6 +381,8 @@ constexpr std::pair<std::string_view, Outputs (*)(Inputs&)> kOperations[] = {
     {"sigmoid", sigmoid},
     {"silu", silu},
     {"exp2_negative", exp2_negative},
+    {"exp_negative", exp_negative},
+    {"softplus", softplus},
     {"log2", log2},
     {"random", random},
     {"root_mean_square", root_mean_square},
@@ -360,7 +391,9 @@ constexpr std::pair<std::string_view, Outputs (*)(Inputs&)> kOperations[] = {
     {"bit_linear", bit_linear},
     {"dense_linear", dense_linear},
     {"convolution", convolution},
+    {"biased_convolution", biased_convolution},
     {"recurrence", recurrence},
+    {"state_space", state_space},
     {"gated_product", gated_product},
     {"boundary_probability", boundary_probability},
     {"blend", blend},

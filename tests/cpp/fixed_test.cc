@@ -282,6 +282,41 @@ TEST(Exp2Negative, IsWithinTheErrorOfLinearInterpolation) {
   EXPECT_EQ(exp2_negative(0xFFFFFFFFu), 0u);
 }
 
+TEST(ExpNegative, HasTheDigitsOfWhatIsForgotten) {
+  // (2^-8 ln 2)^3 / 6 = 3.3e-9 of the result from the series, 2^-32 twice from its products, and half a unit of Q0.31.
+  uint32_t before = 1u << 31;
+  const auto check = [&](int32_t raw) {
+    const uint32_t got = exp_negative(Step{raw}).raw;
+    const double exact = std::exp(-raw / 16777216.0);
+    ASSERT_LE(got, before) << "must not rise, at " << raw;
+    before = got;
+    ASSERT_NEAR(got / kQ31, exact, 5e-9 * exact + 1.0 / kQ31) << raw;
+    const double forgotten = -std::expm1(-raw / 16777216.0);  // (2^-8 ln 2)^2 / 6 = 1.2e-6 of it within the first step
+    ASSERT_NEAR(1 - got / kQ31, forgotten, 1.3e-6 * forgotten + 1.0 / kQ31) << raw;
+  };
+  for (int32_t raw = 0; raw < 200000; ++raw) check(raw);
+  for (int64_t raw = 200000; raw <= std::numeric_limits<int32_t>::max(); raw += 601) check(static_cast<int32_t>(raw));
+  EXPECT_EQ(exp_negative(Step{0}).raw, (1u << 31) - 1) << "always forgets";
+  EXPECT_EQ(exp_negative(Step{std::numeric_limits<int32_t>::max()}).raw, 0u);
+}
+
+TEST(Softplus, IsWithinTheErrorOfItsTables) {
+  // log2 of one step of 1/1024: 1.72e-7 ln(2), of a small number up to 1/2048 of it, and half a unit of Q7.24.
+  int32_t before = 0;
+  for (int32_t raw = -(20 << 16); raw <= 20 << 16; ++raw) {
+    const int32_t got = softplus(Act{raw}).raw;
+    const double exact = std::log1p(std::exp(raw / kQ16));
+    ASSERT_GE(got, before) << "must not fall, at " << raw;
+    before = got;
+    ASSERT_NEAR(got / 16777216.0, exact, 2e-7) << raw;
+    ASSERT_NEAR(got / 16777216.0, exact, 6e-4 * exact + 1 / 16777216.0) << raw;
+  }
+  EXPECT_EQ(softplus(Act{std::numeric_limits<int32_t>::min()}).raw, 0);
+  EXPECT_EQ(softplus(Act{100 << 16}).raw, 100 << 24);
+  EXPECT_EQ(softplus(Act{128 << 16}).raw, std::numeric_limits<int32_t>::max());
+  EXPECT_EQ(softplus(Act{std::numeric_limits<int32_t>::max()}).raw, std::numeric_limits<int32_t>::max());
+}
+
 TEST(Log2, IsWithinTheErrorOfLinearInterpolation) {
   // (1/1024)^2 / 8 / ln 2 = 1.72e-7.
   const auto check = [](uint64_t n) {

@@ -185,9 +185,10 @@ TEST(Rows, ConvolutionEqualsScalar) {
         const size_t stride = n + random() % 3;
         const auto weights = row<NormWeight>(taps * n, random, random() % 2 ? 29 : 17);
         const auto window = row<Act>(taps * stride, random, bits);
+        const auto bias = row<Act>(random() % 2 * n, random, random() % 2 ? 0 : 17);
         std::vector<Act> expected(n), got(n);
-        scalar::convolution(weights, window.data(), stride, kind, expected);
-        simd128::convolution(weights, window.data(), stride, kind, got);
+        scalar::convolution(weights, bias, window.data(), stride, kind, expected);
+        simd128::convolution(weights, bias, window.data(), stride, kind, got);
         EXPECT_EQ(got, expected);
       }
     }
@@ -210,6 +211,27 @@ TEST(Rows, RecurrenceEqualsScalar) {
         EXPECT_EQ(expected_after, expected);
       }
     }
+  });
+}
+
+TEST(Rows, StateSpaceEqualsScalarAlsoInPlace) {
+  for_many_rows(9, [](size_t n, int bits, Random& random) {
+    StateSpaceHead head{{static_cast<uint32_t>(random()) >> 1}, any_rescale(random), {any_number(random)}};
+    if (random() % 4 == 0) head.decay.raw = random() % 2 ? 0 : (1u << 31) - 1;
+    if (random() % 2 != 0) head.input.mantissa = -head.input.mantissa;
+    if (random() % 2 != 0) head.input.shift = 31;
+    if (random() % 2 != 0) head.output.raw = number_of_bits(random, 18);
+    const auto a = row<Act>(n, random, bits), z = row<Act>(n, random, random() % 2 ? 0 : 20);
+    const auto skip = row<NormWeight>(n, random, random() % 2 ? 0 : 18);
+    auto expected = row<Cell>(n, random, random() % 2 ? bits : 22), got = expected, again = expected;
+    std::vector<Act> expected_y(n), got_y(n), in_z = z;
+    scalar::state_space(a, z, skip, head, expected, expected_y);
+    simd128::state_space(a, z, skip, head, got, got_y);
+    simd128::state_space(a, in_z, skip, head, again, in_z);
+    EXPECT_EQ(got, expected);
+    EXPECT_EQ(got_y, expected_y);
+    EXPECT_EQ(again, expected);
+    EXPECT_EQ(in_z, expected_y);
   });
 }
 
@@ -239,6 +261,40 @@ TEST(RowsDefinition, RecurrenceMovesTheStateTowardsItsInput) {
   EXPECT_NEAR(s[0].raw, (1 + input) / 2 * kOne, 60) << "half way";
   EXPECT_NEAR(s[1].raw, kOne, 1) << "kept";
   EXPECT_NEAR(s[2].raw, other * kOne, 60) << "replaced";
+}
+
+TEST(RowsDefinition, StateSpaceAgreesWithDouble) {
+  // Each step rounds the state twice to Q12.20; a read one and y three times to Q16.16, and silu has its own error.
+  const StateSpaceHead head{Gate::from_real(0.9), Rescale(Scale::from_integer(3, -2), 4), Act::from_real(-1.5)};
+  const std::vector<NormWeight> skip = {NormWeight::from_real(0.5)};
+  std::vector<Cell> s(1);
+  std::vector<Act> y(1);
+  double real_s = 0;
+  for (int t = 0; t < 200; ++t) {
+    const double real_a = std::sin(t) + 0.5, real_z = 4 * std::cos(t);
+    const std::vector<Act> a = {{static_cast<int32_t>(real_a * 65536)}}, z = {{static_cast<int32_t>(real_z * 65536)}};
+    scalar::state_space(a, z, skip, head, s, y);
+    real_s = 0.9 * real_s + 0.75 * (a[0].raw / 65536.0);
+    EXPECT_NEAR(std::ldexp(s[0].raw, -20), real_s, 10 * std::ldexp(1, -20));
+    const double gate = z[0].raw / 65536.0, sum = -1.5 * real_s + 0.5 * (a[0].raw / 65536.0);
+    EXPECT_NEAR(std::ldexp(y[0].raw, -16), sum * gate / (1 + std::exp(-gate)), 3e-5 * std::abs(sum) + 2e-4);
+  }
+}
+
+TEST(RowsDefinition, AStateSpaceThatIsFullStaysFullAndComesBack) {
+  const StateSpaceHead grows{{(1u << 31) - 1}, Rescale(Scale::from_integer(1), 4), Act::from_real(1)};
+  const StateSpaceHead forgets{Gate::from_real(0.5), Rescale(Scale{}, 4), Act::from_real(1)};
+  const std::vector<NormWeight> none = {{0}};
+  const std::vector<Act> a = {{1500 << 16}}, minus = {{-(1500 << 16)}}, open = {{16 << 16}};
+  std::vector<Cell> s(1);
+  std::vector<Act> y(1);
+  for (int t = 0; t < 3; ++t) scalar::state_space(a, open, none, grows, s, y);
+  EXPECT_EQ(s[0].raw, std::numeric_limits<int32_t>::max());
+  EXPECT_NEAR(y[0].raw / 65536.0, 2048 * 16, 1);
+  scalar::state_space(a, open, none, forgets, s, y);
+  EXPECT_EQ(s[0].raw, 1 << 30);
+  for (int t = 0; t < 3; ++t) scalar::state_space(minus, open, none, grows, s, y);
+  EXPECT_EQ(s[0].raw, std::numeric_limits<int32_t>::min());
 }
 
 }  // namespace

@@ -160,6 +160,20 @@ def log2(n: int) -> int:
     return ((63 - lead) << 32) + (line(LOG2, below >> 53, fraction, 30) << 1)
 
 
+def exp_negative(x: int) -> int:
+    octaves = rnd(x * 3098164009, 23)
+    if octaves >> 32 > 31:
+        return 0
+    y = rnd((octaves & 0xFFFFFF) * 1488522236, 32)
+    series = (1 << 31) - y + rnd(y * y, 32)
+    return min(rnd(EXP2[octaves >> 24 & 255] * series, 31 + (octaves >> 32)), (1 << 31) - 1)
+
+
+def softplus(x: int) -> int:
+    log = log2((1 << 31) + exp_negative(sat(abs(x) << 8))) - (31 << 32)
+    return sat((max(x, 0) << 8) + rnd((log >> 1) * 1488522236, 38))
+
+
 # ---- 5: numbers of a file --------------------------------------------------------------------------------------------
 
 
@@ -431,9 +445,9 @@ def quantize_plain(x: Row) -> tuple[Row, Scale]:
     return quantize(x, [65536] * len(x), scale(1))
 
 
-def convolution(taps: list[Row], window: list[Row], sigmoid) -> Row:
-    channels = range(len(window[0]))
-    return [silu(sat(rnd(sum(tap[c] * row[c] for tap, row in zip(taps, window)), 16)), sigmoid) for c in channels]
+def convolution(taps: list[Row], window: list[Row], sigmoid, bias: Row | None = None) -> Row:
+    sums = [sum(tap[c] * row[c] for tap, row in zip(taps, window)) for c in range(len(window[0]))]
+    return [silu(sat(rnd(total, 16) + b), sigmoid) for total, b in zip(sums, bias or [0] * len(sums))]
 
 
 def recurrence(s: int, i: int, z: int, keep: int | None, sigmoid) -> int:
@@ -442,6 +456,16 @@ def recurrence(s: int, i: int, z: int, keep: int | None, sigmoid) -> int:
         k = rnd(k * keep, 31)
     u = sat(silu(i, sigmoid) << 4)
     return sat(s + rnd(k * (u - s), 31))
+
+
+def state_space(
+    s: int, a: int, z: int, skip: int, rate: Scale, dt: int, dt_bias: int, b: int, c: int
+) -> tuple[int, int]:
+    t = softplus(sat(dt + dt_bias))
+    decay = exp_negative(apply(rescale(rate, 0), t))
+    m, n = rescale(scale(t * abs(b), -40), 4)
+    s = sat(rnd(s * decay, 31) + sat(rnd(a * (m if b >= 0 else -m), n)))
+    return s, multiply(sat(sat(rnd(s * c, 20)) + multiply(skip, a)), silu(z, sigmoid_table))
 
 
 def output_gate(g: Row, s: Row, weight: Row, epsilon: Scale, gate_norm: str, sigmoid) -> Row:
@@ -519,6 +543,36 @@ class Block:
         return add_rows(h, bit_linear(self.ffn_down, y, root_mean_square(y, epsilon)))
 
 
+class StateSpaceBlock:
+    def __init__(self, file: File, at: str, epsilon: Scale, taps: int, hidden: int, inner: int, heads: int):
+        refuse_unless(inner % heads == 0, f"{inner} channels for {heads} heads")
+        self.epsilon, self.taps, self.inner, self.heads = epsilon, taps, inner, heads
+        self.ssm_in = read_ternary(file, f"{at}.ssm_in", 2 * inner + 3 * heads, hidden)
+        self.conv = read_taps(file, f"{at}.conv.weight", taps, inner)
+        self.conv_bias = read_weights(file, f"{at}.conv.bias", inner)
+        self.dt_bias = read_weights(file, f"{at}.ssm_dt.bias", heads)
+        self.rate = read_scales(file, f"{at}.ssm_rate", heads)
+        self.skip = read_weights(file, f"{at}.ssm_skip", inner)
+        self.ssm_out = read_ternary(file, f"{at}.ssm_out", hidden, inner)
+        self.reset()
+
+    def reset(self) -> None:
+        self.s = [0] * self.inner
+        self.window = [[0] * self.inner for _ in range(self.taps)]
+
+    def step(self, h: Row) -> Row:
+        inner, heads = self.inner, self.heads
+        u = bit_linear(self.ssm_in, h, root_mean_square(h, self.epsilon))
+        z, x, own = u[:inner], u[inner : 2 * inner], u[2 * inner :]
+        b, c, dt = own[:heads], own[heads : 2 * heads], own[2 * heads :]
+        self.window = [*self.window[1:], x]
+        a = convolution(self.conv, self.window, sigmoid_table, self.conv_bias)
+        head = [(self.rate[g], dt[g], self.dt_bias[g], b[g], c[g]) for g in range(heads) for _ in range(inner // heads)]
+        pairs = [state_space(*channel, *own) for *channel, own in zip(self.s, a, z, self.skip, head)]
+        self.s, y = [s for s, _ in pairs], [y for _, y in pairs]
+        return add_rows(h, bit_linear(self.ssm_out, y, root_mean_square(y, self.epsilon)))
+
+
 def run(blocks: list[Block], h: Row) -> Row:
     for block in blocks:
         h = block.step(h)
@@ -555,21 +609,35 @@ class Model:
     def __init__(self, data: bytes):
         file = File(data)
         kind = file.keys["general.architecture"]
-        refuse_unless(kind in ("hgrnbit", "hnetbit"), f"architecture {kind}")
+        refuse_unless(kind in ("hgrnbit", "hnetbit", "bitmamba2"), f"architecture {kind}")
         key = {name.removeprefix(kind + "."): value for name, value in file.keys.items()}
         self.vocabulary = key["vocab_size"]
         self.bos, self.eos = key["tokenizer.ggml.bos_token_id"], key["tokenizer.ggml.eos_token_id"]
-        self.common = common = Common(
-            to_scale(parts_of_f32(key["norm_rms_epsilon"])),
+        self.epsilon = epsilon = to_scale(parts_of_f32(key["norm_rms_epsilon"]))
+        refuse_unless(to_fixed(epsilon, 200) > 0 and to_fixed(epsilon, 40) < 1 << 40, "epsilon")
+        self.stages, hidden = [], key["embedding_length"]
+        if kind == "bitmamba2":
+            sizes = (key["conv_kernel"], hidden, key["inner_length"], key["head_count"])
+            self.blocks = [StateSpaceBlock(file, f"blk.{n}", epsilon, *sizes) for n in range(key["block_count"])]
+        else:
+            self.read_levels(file, kind, key)
+        outermost, innermost = (hidden[0], hidden[-1]) if kind == "hnetbit" else (hidden, hidden)
+        self.embedding = read_embedding(file, self.vocabulary, outermost)
+        last_norm = "main_norm" if kind == "hnetbit" else "output_norm"
+        self.last_norm = read_weights(file, f"{last_norm}.weight", innermost)
+        self.output = read_ternary(file, "output", self.vocabulary, outermost)
+        refuse_unless(not file.unread, f"tensors that {kind} does not have: {sorted(file.unread)}")
+
+    def read_levels(self, file: File, kind: str, key: dict) -> None:
+        common = Common(
+            self.epsilon,
             key["conv_kernel"],
             key["gate_norm"],
             SIGMOIDS[key["sigmoid"]],
             any(name.endswith(".lower_bound") for name in file.entries),
         )
-        refuse_unless(to_fixed(common.epsilon, 200) > 0 and to_fixed(common.epsilon, 40) < 1 << 40, "epsilon")
         lengths = [key[f"{name}_length"] for name in ("embedding", "recurrent", "feed_forward")]
         levels = [tuple(lengths)] if kind == "hgrnbit" else list(zip(*lengths))
-        self.embedding = read_embedding(file, self.vocabulary, levels[0][0])
         self.stages = [
             Stage(
                 file,
@@ -583,10 +651,6 @@ class Model:
             for s in range(len(levels) - 1)
         ]
         self.blocks = [Block(file, f"blk.{n}", common, *levels[-1]) for n in range(key["block_count"])]
-        last_norm = "output_norm" if kind == "hgrnbit" else "main_norm"
-        self.last_norm = read_weights(file, f"{last_norm}.weight", levels[-1][0])
-        self.output = read_ternary(file, "output", self.vocabulary, levels[0][0])
-        refuse_unless(not file.unread, f"tensors that {kind} does not have: {sorted(file.unread)}")
 
     def reset(self) -> None:
         for part in self.stages + self.blocks:
@@ -596,10 +660,10 @@ class Model:
         """Runs one token; the logits of the next."""
         self.mask = 0  # bit s: a chunk of stage s begins
         x = self.level(0, self.embedding[token])
-        return bit_linear(self.output, x, root_mean_square(x, self.common.epsilon))
+        return bit_linear(self.output, x, root_mean_square(x, self.epsilon))
 
     def level(self, n: int, x: Row) -> Row:
-        epsilon = self.common.epsilon
+        epsilon = self.epsilon
         if n == len(self.stages):
             return rms_norm(run(self.blocks, x), self.last_norm, epsilon)
         stage = self.stages[n]

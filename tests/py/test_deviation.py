@@ -15,7 +15,7 @@ from make_golden import run_engine
 
 GOLDEN = ROOT / "tests" / "golden"
 TEXT = ROOT / "tests" / "data" / "stories.txt"
-FLAT = ["tiny_gate", "tiny_state"]
+FLAT = ["tiny_gate", "tiny_state", "tiny_mamba"]
 NAMES = [*FLAT, "tiny_hnet", "tiny_hnet_2_stages"]
 
 

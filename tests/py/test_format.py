@@ -114,6 +114,7 @@ def documented_as_required(architecture, rest):
         ("hgrnbit", "tiny_state", ("with I8",)),
         ("hnetbit", "tiny_hnet", ("with I8", "K > 0", "all blocks or none", "the widths differ")),
         ("hnetbit", "tiny_hnet_2_stages", ("with I8", "the widths differ")),
+        ("bitmamba2", "tiny_mamba", ("with I8",)),
     ],
 )
 def test_the_reader_misses_exactly_what_is_documented_as_required(architecture, file, rest, tmp_path):
@@ -123,7 +124,11 @@ def test_the_reader_misses_exactly_what_is_documented_as_required(architecture, 
 
 def test_the_reader_uses_no_key_that_is_not_documented():
     documented = {row[0] for name in ("key", "tokenizer key", "hnetbit key", "bitmamba2 key") for row in table(name)}
-    used = {text for text in reader_strings() if re.fullmatch(r"(general|hgrnbit|hnetbit|tokenizer)(\.[a-z_]+)+", text)}
+    used = {
+        text
+        for text in reader_strings()
+        if re.fullmatch(r"(general|hgrnbit|hnetbit|bitmamba2|tokenizer)(\.[a-z_]+)+", text)
+    }
     assert used <= documented
     assert "general.alignment" in used
 

@@ -83,8 +83,9 @@ void silu_product(std::span<const Act> gate, std::span<const Act> x, Sigmoid kin
   for (size_t c = 0; c < y.size(); ++c) y[c] = multiply(silu(gate[c], kind), x[c]);
 }
 
-void convolution(std::span<const NormWeight> taps, const Act* window, size_t stride, Sigmoid kind, std::span<Act> y) {
-  for (size_t c = 0; c < y.size(); ++c) y[c] = silu(convolution_at(taps, y.size(), window, stride, c), kind);
+void convolution(std::span<const NormWeight> taps, std::span<const Act> bias, const Act* window, size_t stride,
+                 Sigmoid kind, std::span<Act> y) {
+  for (size_t c = 0; c < y.size(); ++c) y[c] = silu(convolution_at(taps, bias, y.size(), window, stride, c), kind);
 }
 
 void recurrence(std::span<const Act> i, std::span<const Act> z, std::span<const Gate> keep, Sigmoid kind,
@@ -98,6 +99,16 @@ void recurrence(std::span<const Act> i, std::span<const Act> z, std::span<const 
     // |u - s| < 2^32 and k <= 2^31: with the half added the product stays below 2^63.
     s[c].raw = saturate<int32_t>(s[c].raw + round_shift(k * (u - s[c].raw), Gate::kFractionBits));
     after[c] = s[c];
+  }
+}
+
+void state_space(std::span<const Act> a, std::span<const Act> z, std::span<const NormWeight> skip,
+                 const StateSpaceHead& head, std::span<Cell> s, std::span<Act> y) {
+  for (size_t c = 0; c < s.size(); ++c) {
+    const int64_t kept = round_shift(int64_t{s[c].raw} * head.decay.raw, Gate::kFractionBits);
+    s[c].raw = saturate<int32_t>(kept + head.input(a[c].raw));
+    const int64_t read = round_shift(int64_t{s[c].raw} * head.output.raw, Cell::kFractionBits);
+    y[c] = multiply(tern::add({saturate<int32_t>(read)}, multiply(skip[c], a[c])), silu(z[c]));
   }
 }
 

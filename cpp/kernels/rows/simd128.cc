@@ -90,6 +90,14 @@ inline Vec from_q31(Wide x) {
 
 inline Vec silu(Vec x) { return from_q31(simd::multiply_i32(x, sigmoid(x))); }
 
+inline Vec add_saturated(Vec a, Vec b) {
+  const Vec sum = simd::add_i32(a, b);
+  // Too far when both have the sign that the sum has not.
+  const Vec wrapped = simd::bit_and(simd::bit_xor(a, sum), simd::bit_xor(b, sum));
+  const Vec end = simd::bit_xor(simd::shift_right_i32<31>(a), simd::splat_i32(~kLowest));
+  return simd::select(simd::shift_right_i32<31>(wrapped), end, sum);
+}
+
 }  // namespace
 
 SquareSum sum_of_squares(std::span<const Act> x) {
@@ -225,12 +233,7 @@ void add(std::span<Act> h, std::span<const Act> x) {
   in_fours(
       h.size(),
       [&](size_t c) {
-        const Vec a = simd::load(&h[c]), b = simd::load(&x[c]);
-        const Vec sum = simd::add_i32(a, b);
-        // Too far when both have the sign that the sum has not.
-        const Vec wrapped = simd::bit_and(simd::bit_xor(a, sum), simd::bit_xor(b, sum));
-        const Vec end = simd::bit_xor(simd::shift_right_i32<31>(a), simd::splat_i32(~kLowest));
-        simd::store(&h[c], simd::select(simd::shift_right_i32<31>(wrapped), end, sum));
+        simd::store(&h[c], add_saturated(simd::load(&h[c]), simd::load(&x[c])));
         return true;
       },
       [&](size_t c, size_t count) { scalar::add(h.subspan(c, count), x.subspan(c, count)); });
@@ -252,14 +255,18 @@ void silu_product(std::span<const Act> gate, std::span<const Act> x, Sigmoid kin
       });
 }
 
-void convolution(std::span<const NormWeight> taps, const Act* window, size_t stride, Sigmoid kind, std::span<Act> y) {
-  if (kind != Sigmoid::kTable) return scalar::convolution(taps, window, stride, kind, y);
+void convolution(std::span<const NormWeight> taps, std::span<const Act> bias, const Act* window, size_t stride,
+                 Sigmoid kind, std::span<Act> y) {
+  if (kind != Sigmoid::kTable) return scalar::convolution(taps, bias, window, stride, kind, y);
   const size_t n = y.size(), count = taps.size() / n;
   const RoundShift round(NormWeight::kFractionBits);
   in_fours(
       n,
       [&](size_t c) {
         Wide sum{simd::zero(), simd::zero()};
+        if (!bias.empty()) {
+          sum = simd::multiply_i32(simd::load(&bias[c]), simd::splat_i32(1 << NormWeight::kFractionBits));
+        }
         for (size_t k = 0; k < count; ++k) {
           sum = simd::add(sum, simd::multiply_i32(simd::load(&taps[k * n + c]), simd::load(window + k * stride + c)));
         }
@@ -269,7 +276,7 @@ void convolution(std::span<const NormWeight> taps, const Act* window, size_t str
       },
       [&](size_t c, size_t some) {
         for (const size_t end = c + some; c < end; ++c) {
-          y[c] = tern::silu(convolution_at(taps, n, window, stride, c), kind);
+          y[c] = tern::silu(convolution_at(taps, bias, n, window, stride, c), kind);
         }
       });
 }
@@ -299,6 +306,35 @@ void recurrence(std::span<const Act> i, std::span<const Act> z, std::span<const 
       [&](size_t c, size_t count) {
         scalar::recurrence(i.subspan(c, count), z.subspan(c, count), keep.empty() ? keep : keep.subspan(c, count), kind,
                            s.subspan(c, count), after.subspan(c, count));
+      });
+}
+
+void state_space(std::span<const Act> a, std::span<const Act> z, std::span<const NormWeight> skip,
+                 const StateSpaceHead& head, std::span<Cell> s, std::span<Act> y) {
+  const RoundShift round_input(head.input.shift), round_read(Cell::kFractionBits), round(Act::kFractionBits);
+  const Vec input = simd::splat_i32(head.input.mantissa), output = simd::splat_i32(head.output.raw);
+  const Vec decay = simd::splat_i32(static_cast<int32_t>(head.decay.raw));
+  in_fours(
+      s.size(),
+      [&](size_t c) {
+        const Vec x = simd::load(&a[c]);
+        const Wide entering = round_input(simd::multiply_i32(x, input));
+        const Vec kept = from_q31(simd::multiply_i32(simd::load(&s[c]), decay));
+        const Vec now = add_saturated(kept, without_bias(entering));
+        const Wide read = round_read(simd::multiply_i32(now, output));
+        const Wide skipped = round(simd::multiply_i32(x, simd::load(&skip[c])));
+        const Vec sum = add_saturated(without_bias(read), without_bias(skipped));
+        const Wide gated = round(simd::multiply_i32(sum, silu(simd::load(&z[c]))));
+        const Vec too_large = simd::bit_or(simd::bit_or(simd::narrow_high(entering), simd::narrow_high(read)),
+                                           simd::bit_or(simd::narrow_high(skipped), simd::narrow_high(gated)));
+        if (simd::any(too_large)) return false;
+        simd::store(&s[c], now);
+        simd::store(&y[c], without_bias(gated));
+        return true;
+      },
+      [&](size_t c, size_t count) {
+        scalar::state_space(a.subspan(c, count), z.subspan(c, count), skip.subspan(c, count), head, s.subspan(c, count),
+                            y.subspan(c, count));
       });
 }
 

@@ -24,9 +24,9 @@ void short_convolution(Workspace& w, const char* name, MatrixView<Act> x, const 
   for (size_t first = 0; first < x.rows; first += run) {
     const std::span<Act> memory = w.texts[first].numbers<Act>(conv.state, remembered);
     std::ranges::copy(memory, window.data);
-    std::copy_n(x.row(first).data(), run * width, window.row(conv.before).data());
+    for (size_t t = 0; t < run; ++t) std::ranges::copy(x.row(first + t), window.row(conv.before + t).begin());
     for (size_t t = 0; t < run; ++t) {
-      rows::convolution(conv.taps, window.row(t).data(), width, conv.kind, x.row(first + t));
+      rows::convolution(conv.taps, conv.bias, window.row(t).data(), width, conv.kind, x.row(first + t));
     }
     std::copy_n(window.row(run).data(), remembered, memory.data());
   }

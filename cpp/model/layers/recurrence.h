@@ -13,10 +13,11 @@ namespace tern {
 
 inline constexpr uint32_t kMaxTaps = 8;
 
-/// Causal depthwise convolution followed by silu: y[t][c] = silu(sum over k of taps[k][c] * x[t + k - (K - 1)][c]).
-/// |tap| < 2^kTapBits, so that the sum is exact.
+/// Causal depthwise convolution followed by silu: y[t][c] = silu(sum over k of taps[k][c] * x[t + k - (K - 1)][c] +
+/// bias[c]).  |tap| < 2^kTapBits, so that the sum is exact.
 struct ShortConvolution {
   std::vector<NormWeight> taps;  // [K][width], oldest first; empty: there is none
+  std::vector<Act> bias;         // [width], or empty: 0
   uint32_t before = 0;           // K - 1: rows that are remembered
   size_t state = 0;              // where they are, [K - 1][width] Act, oldest first
   Sigmoid kind = Sigmoid::kTable;
@@ -24,7 +25,7 @@ struct ShortConvolution {
   void list(TensorPlan& plan, const std::string& name, uint32_t kernel, uint32_t width, Sigmoid sigmoid);
 };
 
-/// In place; nothing where there is no convolution.
+/// In place, also between other columns; nothing where there is no convolution.
 void short_convolution(Workspace& w, const char* name, MatrixView<Act> x, const ShortConvolution& conv);
 
 /// s += k * (silu(i) - s) with k = keep * sigmoid(-z), token after token; k is 1 - forget gate, computed directly so

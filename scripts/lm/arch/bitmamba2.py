@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from lm.arch.keys import check_keys
 from lm.arch.losses import Lesson, byte_loss
+from lm.arch.observed import enter, see
 from lm.arch.scan import linear_scan
 from lm.arch.ternary import BitLinear, Embedding, RMSNorm
 
@@ -64,14 +65,14 @@ class Block(nn.Module):
     def forward(self, h: Tensor, state: Tensor, tail: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h [B,T,D], state [B,E], tail [B,K-1,E] -> output [B,T,D], state and tail after the last token."""
         c = self.c
-        z, x, b, gain, dt = self.in_proj(h).split((c.inner, c.inner, c.heads, c.heads, c.heads), -1)
+        z, x, b, gain, dt = see("u", self.in_proj(h)).split((c.inner, c.inner, c.heads, c.heads, c.heads), -1)
         window = torch.cat((tail, x), 1)  # [B,K-1+T,E]
-        a = F.silu(self.conv(window.transpose(1, 2)).transpose(1, 2))  # [B,T,E]
+        a = see("conv", F.silu(self.conv(window.transpose(1, 2)).transpose(1, 2)))  # [B,T,E]
         dt = F.softplus(dt + self.dt_bias)  # [B,T,N]
         decay = self.per_channel(torch.exp(-self.a_log.exp() * dt))
-        s = linear_scan(decay, self.per_channel(b * dt) * a, state)  # [B,T,E]
-        y = (s * self.per_channel(gain) + a * self.skip) * F.silu(z)
-        return h + self.out_proj(y), s[:, -1], window[:, window.shape[1] - tail.shape[1] :]
+        s = see("state", linear_scan(decay, self.per_channel(b * dt) * a, state))  # [B,T,E]
+        y = see("y", (s * self.per_channel(gain) + a * self.skip) * F.silu(z))
+        return see("out", h + see("mixed", self.out_proj(y))), s[:, -1], window[:, window.shape[1] - tail.shape[1] :]
 
     def per_channel(self, heads: Tensor) -> Tensor:
         """[...,N] -> [...,E]"""
@@ -98,8 +99,10 @@ class BitMamba2(nn.Module):
 
     def hidden(self, tokens: Tensor, states: list) -> tuple[list[Tensor], list]:
         """tokens [B,T] -> the residual stream after the embedding and after every block, and the new states."""
-        hs, after = [self.embeddings(tokens)], []
-        for layer, (state, tail) in zip(self.layers, states):
+        enter("blk.0")
+        hs, after = [see("in", self.embeddings(tokens))], []
+        for n, (layer, (state, tail)) in enumerate(zip(self.layers, states)):
+            enter(f"blk.{n}")
             h, state, tail = layer(hs[-1], state, tail)
             hs.append(h)
             after.append((state, tail))
@@ -108,7 +111,8 @@ class BitMamba2(nn.Module):
     def forward(self, tokens: Tensor, states: list | None = None) -> tuple[Tensor, list]:
         """tokens [B,T] -> logits [B,T,V] for the *next* token of each position, and the states after the last."""
         hs, states = self.hidden(tokens, self.initial_states(tokens.shape[0]) if states is None else states)
-        return self.lm_head(self.norm(hs[-1])), states
+        enter("head")
+        return see("logits", self.lm_head(see("norm", self.norm(hs[-1])))), states
 
     def step(self, token: Tensor, states: list) -> tuple[Tensor, list]:
         """One token [B] -> logits [B,V] and states: streaming inference."""

@@ -35,12 +35,14 @@ from lm.text.tables import markdown
 TRACE = ROOT / "build" / "native" / "tern_trace"
 OPERATIONS = {  # name -> what it computes; "in" of a later block, h1, h and out are sums, which are exact
     "in": "embedding",
+    "u": "BitLinear z, x, B, C, dt",
     "attn_norm": "norm before the mixer",
     "conv": "short convolution and SiLU",
     "i": "BitLinear i",
     "f": "BitLinear f",
     "g": "BitLinear g",
     "state": "gates and recurrence",
+    "y": "state read and gated",
     "o": "output gate",
     "mixed": "BitLinear o",
     "ffn_norm": "norm before the MLP",
@@ -113,9 +115,9 @@ def bits_per_byte(logits: Tensor, tokens: Tensor) -> float:
 
 @torch.no_grad()
 def round_weights(model: nn.Module) -> None:
-    """Norm weights and convolution taps as the engine holds them, Q16.16; what is left is the operations' own rounding."""
+    """Norm weights, convolutions and what a state space has of its own as the engine holds them, Q16.16; what is left is the operations' own rounding."""
     for name, parameter in model.named_parameters():
-        if "norm" in name or "conv" in name:
+        if "norm" in name or "conv" in name or name.endswith(("dt_bias", "skip")):
             parameter.copy_(torch.floor(parameter.double() * 65536 + 0.5) / 65536)
 
 
