@@ -3,6 +3,7 @@
 
 make_random_model.py build/bench/1.3B.gguf --preset 1.3B
 make_random_model.py wide.gguf --hidden 4096 --layers 2 --type TQ1_0
+make_random_model.py build/bench/mamba.gguf --preset BitMamba-2-255M     BitMamba-2, 50257 made-up pieces as tokens
 make_random_model.py peer.gguf --preset 1.3B --architecture llama --type Q4_0    for llama.cpp and wllama
 """
 
@@ -13,23 +14,44 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lm.arch.hgrnbit import Config
+from lm.arch import bitmamba2, hgrnbit
 from lm.file import random_model
 from lm.text import command
 
+SIZES = {
+    "hidden": "width of the residual stream",
+    "layers": "blocks",
+    "conv-kernel": "taps of the convolution, 0 for none",
+    "vocab-size": "tokens: 256 bytes, or made-up pieces",
+    "recurrent": "hgrnbit: width of the recurrent state",
+    "intermediate": "hgrnbit: width of the MLP",
+    "inner": "bitmamba2: width of the state",
+    "heads": "bitmamba2: heads",
+}
 
-def config_of(arguments: argparse.Namespace) -> Config:
-    """The preset's sizes, or those of --hidden: recurrent as wide, intermediate 8/3 as wide in multiples of 256."""
+
+def config_of(arguments: argparse.Namespace) -> object:
+    """The preset's sizes, or those that go with --hidden as in the presets."""
+    hidden, layers = arguments.hidden, arguments.layers
     if arguments.preset:
         base = random_model.PRESETS[arguments.preset]
-    elif arguments.hidden and arguments.layers:
-        wide = -(-arguments.hidden * 8 // 3 // 256) * 256
-        base = Config(hidden=arguments.hidden, recurrent=arguments.hidden, intermediate=wide, layers=arguments.layers)
-    else:
+    elif not hidden or not layers:
         raise ValueError("expected --preset, or --hidden and --layers")
-    names = ("hidden", "recurrent", "intermediate", "layers", "conv_kernel")
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return replace(base, **given)
+    elif arguments.architecture == "bitmamba2":
+        inner = arguments.inner or 2 * hidden
+        base = bitmamba2.Config(hidden=hidden, inner=inner, heads=arguments.heads or inner // 128 or 1, layers=layers)
+    else:
+        base = hgrnbit.Config(
+            hidden=hidden, recurrent=hidden, intermediate=-(-hidden * 8 // 3 // 256) * 256, layers=layers
+        )
+    if arguments.architecture not in (None, "llama", base.architecture):
+        raise ValueError(f"--preset {arguments.preset} is of {base.architecture}, not of {arguments.architecture}")
+    given = {word.replace("-", "_"): word for word in SIZES}
+    given = {name: word for name, word in given.items() if getattr(arguments, name) is not None}
+    for name, word in given.items():
+        if name not in vars(base):
+            raise ValueError(f"--{word}: {base.architecture} has no such size")
+    return replace(base, **{name: getattr(arguments, name) for name in given})
 
 
 def main() -> None:
@@ -38,21 +60,19 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path, help="the .gguf file to write")
     parser.add_argument("--preset", choices=random_model.PRESETS, help="sizes to begin with")
-    for option, what in (
-        ("--hidden", "width of the residual stream"),
-        ("--recurrent", "width of the recurrent state"),
-        ("--intermediate", "width of the MLP"),
-        ("--layers", "blocks"),
-        ("--conv-kernel", "taps of the convolution, 0 for none"),
-    ):
-        parser.add_argument(option, type=int, metavar="N", help=what)
+    for option, what in SIZES.items():
+        parser.add_argument(f"--{option}", type=int, metavar="N", help=what)
     parser.add_argument("--type", choices=random_model.LLAMA_TYPES, default="TQ2_0", help="Q4_0 and Q8_0: llama only")
-    parser.add_argument("--architecture", choices=("hgrnbit", "llama"), default="hgrnbit")
+    parser.add_argument(
+        "--architecture", choices=("hgrnbit", "bitmamba2", "llama"), help="default: the preset's, or hgrnbit"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
     start = time.monotonic()
     config = config_of(arguments)
-    random_model.write(arguments.out, config, arguments.type, arguments.architecture, arguments.seed)
+    random_model.write(
+        arguments.out, config, arguments.type, "llama" * (arguments.architecture == "llama"), arguments.seed
+    )
     print(f"{arguments.out}: {arguments.out.stat().st_size:,} bytes in {time.monotonic() - start:.1f} s")
 
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import gguf
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 import make_random_model
 from conftest import ROOT
 from lm import arch
+from lm.arch import bitmamba2
 from lm.arch.hgrnbit import Config
 from lm.file import checksum, gguf_file, random_model
 from lm.text import command
 
 SMALL = Config(hidden=96, recurrent=320, intermediate=512, layers=2)
+MAMBA = bitmamba2.Config(hidden=96, inner=320, heads=5, layers=2)
 
 
 def layout(path):
@@ -23,12 +26,15 @@ def layout(path):
 
 
 @pytest.mark.parametrize("ternary_type", ["TQ1_0", "TQ2_0"])
-@pytest.mark.parametrize("conv_kernel", [0, 4])
-def test_keys_and_tensors_are_those_of_an_exported_model(tmp_path, ternary_type, conv_kernel):
-    config = Config(**{**SMALL.to_dict(), "conv_kernel": conv_kernel})
+@pytest.mark.parametrize(
+    "config",
+    [SMALL, replace(SMALL, conv_kernel=0), MAMBA, replace(MAMBA, vocab_size=300)],
+    ids=lambda c: c.architecture,
+)
+def test_keys_and_tensors_are_those_of_an_exported_model(tmp_path, ternary_type, config):
     random_model.write(tmp_path / "random.gguf", config, ternary_type)
-    card = gguf_file.Card("random", "Random weights.")
-    gguf_file.write(tmp_path / "exported.gguf", arch.build(config), card, ternary_type)
+    card, pieces = gguf_file.Card("random", "Random weights."), random_model.tokenizer(config.vocab_size)
+    gguf_file.write(tmp_path / "exported.gguf", arch.build(config), card, ternary_type, pieces)
     assert layout(tmp_path / "random.gguf") == layout(tmp_path / "exported.gguf")
     keys = [gguf_file.read(tmp_path / f"{name}.gguf")[0] for name in ("random", "exported")]
     assert len({key.pop(checksum.KEY) for key in keys}) == 2
@@ -60,13 +66,23 @@ def test_a_llama_model_has_the_same_products_and_outputs_as_large_as_its_inputs(
         assert np.sqrt((values.astype(float) ** 2).sum(axis=1)).mean() == pytest.approx(1, rel=0.12)
 
 
-def test_the_engine_runs_it_and_its_predictions_are_neither_certain_nor_nothing(tmp_path, native):
+@pytest.mark.parametrize("config", [SMALL, MAMBA], ids=lambda c: c.architecture)
+def test_the_engine_runs_it_and_its_predictions_are_neither_certain_nor_nothing(tmp_path, native, config):
     path = tmp_path / "model.gguf"
-    random_model.write(path, SMALL, "TQ1_0")
+    random_model.write(path, config, "TQ1_0")
     text = ROOT / "tests" / "data" / "README.md"
     line = native("tern", "eval", "--model", path, "--text", text, "--json")
     bits = float(line.split('"bits_per_byte":')[1].split(",")[0])
     assert 8 < bits < 12  # a random guesser that is not sure of itself
+
+
+def test_the_engine_reads_made_up_pieces(tmp_path, native):
+    """Pairs of bytes, the first ones first: 0x00 0x00 is token 256, and no pair crosses into a letter."""
+    path = tmp_path / "model.gguf"
+    random_model.write(path, replace(MAMBA, vocab_size=1000), "TQ1_0")
+    (tmp_path / "text").write_bytes(b"\x00\x00\x00A~")
+    tokens = native("tern", "tokenize", "--model", path, "--text", tmp_path / "text").split()
+    assert tokens == ["256", "0", "65", "126"]
 
 
 def test_a_seed_is_a_file(tmp_path):
@@ -83,6 +99,13 @@ def test_a_seed_is_a_file(tmp_path):
         (("--hidden", "64"), "expected --preset, or --hidden and --layers"),
         (("--hidden", "0", "--layers", "1"), "expected --preset"),
         (("--preset", "3.5M", "--layers", "-1"), "model.layers must be at least 1, got -1"),
+        (("--preset", "3.5M", "--heads", "4"), "--heads: hgrnbit has no such size"),
+        (("--preset", "3.5M", "--architecture", "bitmamba2"), "--preset 3.5M is of hgrnbit, not of bitmamba2"),
+        (
+            ("--preset", "BitMamba-2-1B", "--architecture", "llama"),
+            "a llama model has the products of an hgrnbit model",
+        ),
+        (("--preset", "3.5M", "--vocab-size", "257"), "a vocabulary has 256 tokens, or 258 to 65793; found 257"),
         (("--preset", "3.5M", "--type", "Q4_0"), "the type must be one of TQ1_0, TQ2_0, found Q4_0"),
         (("--preset", "3.5M", "--architecture", "llama", "--hidden", "300"), "--hidden in multiples of 256, found 300"),
     ],
@@ -101,6 +124,10 @@ def test_the_command_writes_any_shape(tmp_path):
         [sys.executable, script, tmp_path / "m.gguf", *words], capture_output=True, encoding="utf-8", cwd="/"
     )
     assert done.returncode == 0, done.stderr
+    words = ["--hidden", "64", "--layers", "1", "--architecture", "bitmamba2", "--inner", "96", "--heads", "3"]
+    subprocess.run([sys.executable, script, tmp_path / "b.gguf", *words], check=True, cwd="/")
+    keys = gguf_file.read(tmp_path / "b.gguf")[0]
+    assert [keys[f"bitmamba2.{key}"] for key in ("embedding_length", "inner_length", "head_count")] == [64, 96, 3]
     keys = gguf_file.read(tmp_path / "m.gguf")[0]
     assert [keys[f"hgrnbit.{key}"] for key in ("embedding_length", "recurrent_length", "feed_forward_length")] == [
         64,

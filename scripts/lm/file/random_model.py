@@ -17,10 +17,13 @@ import numpy as np
 from gguf import GGMLQuantizationType
 
 from lm import arch
+from lm.arch import bitmamba2
 from lm.arch.hgrnbit import Config
 from lm.file import checksum, gguf_file, gguf_layout
+from lm.file.tokenizer_keys import CONTROL, GPT2_SPLIT, TEXT, byte_characters
 
-# Flat presets of public byte-level models (3.5M, 20M, 85M) and of the MatMul-free language models (370M, 1.3B, 2.7B).
+# Flat presets of public byte-level models (3.5M, 20M, 85M), of the MatMul-free language models (370M, 1.3B, 2.7B) with
+# bytes as tokens, and of BitMamba-2 with its 50,257 tokens.
 PRESETS = {
     "3.5M": Config(hidden=256, recurrent=256, intermediate=768, layers=4),
     "20M": Config(hidden=512, recurrent=512, intermediate=1536, layers=6),
@@ -28,6 +31,8 @@ PRESETS = {
     "370M": Config(hidden=1024, recurrent=1024, intermediate=2816, layers=24, conv_kernel=0),
     "1.3B": Config(hidden=2048, recurrent=2048, intermediate=5632, layers=24, conv_kernel=0),
     "2.7B": Config(hidden=2560, recurrent=2560, intermediate=6912, layers=32, conv_kernel=0),
+    "BitMamba-2-255M": bitmamba2.Config(50257, hidden=1024, inner=2048, heads=16, layers=24),
+    "BitMamba-2-1B": bitmamba2.Config(50257, hidden=2048, inner=4096, heads=32, layers=32),
 }
 
 HEAD = 64  # width of an attention head of the llama models
@@ -102,25 +107,50 @@ def unit_scale(cols: int, branches: int = 1) -> float:
     return float(np.float16(1 / math.sqrt(cols * 2 / 3 * branches)))
 
 
-# ---- our architecture
+# ---- our architectures
 
 
-def hgrnbit_tensors(config: Config, ternary_type: str, random: np.random.Generator) -> Iterator[Tensor]:
+def tokenizer(pieces: int) -> dict | None:
+    """The keys of a made-up tokenizer: the bytes, pairs of them, and a last piece that begins and ends texts; None: bytes."""
+    if pieces == 256:
+        return None
+    single = byte_characters()
+    pairs = [(first, second) for first in single for second in single]
+    if not 257 < pieces <= 257 + len(pairs):
+        raise ValueError(f"a vocabulary has 256 tokens, or 258 to {257 + len(pairs)}; found {pieces}")
+    pairs = pairs[: pieces - 257]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.bos_token_id": pieces - 1,
+        "tokenizer.ggml.eos_token_id": pieces - 1,
+        "tokenizer.ggml.tokens": [*single, *map("".join, pairs), "<|endoftext|>"],
+        "tokenizer.ggml.token_type": [TEXT] * (pieces - 1) + [CONTROL],
+        "tokenizer.ggml.merges": list(map(" ".join, pairs)),
+        "tokenizer.ternlm.split": [GPT2_SPLIT],
+    }
+
+
+def tensors_of(config: Config | bitmamba2.Config, ternary_type: str, random: np.random.Generator) -> Iterator[Tensor]:
     """The tensors that gguf_file.write() would write for this configuration, in its order."""
     raw = gguf_file.TERNARY_TYPES[ternary_type]
-    inputs = {"attn_o": config.recurrent, "ffn_down": config.intermediate}
-    outputs = {
-        **dict.fromkeys(("attn_i", "attn_f", "attn_g"), config.recurrent),
-        "ffn_gate_up": 2 * config.intermediate,
-        "output": config.vocab_size,
-    }
+    if isinstance(config, Config):
+        inner, wide = config.recurrent, config.intermediate
+        inputs = {"attn_o": inner, "ffn_down": wide}
+        outputs = {**dict.fromkeys(("attn_i", "attn_f", "attn_g"), inner), "ffn_gate_up": 2 * wide}
+        vectors, convolved, branches = {"gate_norm": inner}, config.hidden, 2 * config.layers
+    else:
+        inner, heads = config.inner, config.heads
+        inputs, outputs = {"ssm_out": inner}, {"ssm_in": 2 * inner + 3 * heads}
+        vectors, convolved, branches = {"ssm_skip": inner}, inner, config.layers
+    outputs["output"] = config.vocab_size
     # The names come from a model of the same depth with no width to speak of.
-    small = arch.build(replace(config, hidden=1, recurrent=1, intermediate=1))
+    widths = {"hidden", "recurrent", "intermediate", "inner", "heads", "vocab_size"} & vars(config).keys()
+    small = arch.build(replace(config, **dict.fromkeys(widths, 1)))
     for name, _, kind in gguf_layout.rows(small, bounded=False):
-        last = name.rpartition(".")[2] if kind == "ternary" else name.rpartition(".")[0].rpartition(".")[2]
+        part = name.split(".")[2 if name.startswith("blk.") else 0]
         if kind == "ternary":
-            cols, rows = inputs.get(last, config.hidden), outputs.get(last, config.hidden)
-            scale = unit_scale(cols, 2 * config.layers if last in inputs else 1)
+            cols, rows = inputs.get(part, config.hidden), outputs.get(part, config.hidden)
+            scale = unit_scale(cols, branches if part in inputs else 1)
             yield _ones(f"{name}.in_norm.weight", cols)
             row_bytes = -(-cols // gguf_file.BLOCK) * gguf.GGML_QUANT_SIZES[raw][1]
             array = partial(ternary_rows, random, rows, cols, scale, ternary_type)
@@ -132,11 +162,21 @@ def hgrnbit_tensors(config: Config, ternary_type: str, random: np.random.Generat
             codes = partial(_embedding_codes, random, shape)
             yield Tensor(f"{name}.weight", shape, GGMLQuantizationType.I8, codes)
         elif kind == "conv":
-            shape = (config.hidden, config.conv_kernel)
+            shape = (convolved, config.conv_kernel)
             taps = partial(_normal, random, shape, config.conv_kernel**-0.5)
             yield Tensor(name, shape, GGMLQuantizationType.F32, taps)
+        elif part == "conv":
+            yield _vector(name, np.zeros(convolved))
+        elif part == "ssm_dt":  # steps of 0.001 to 0.1, and rates of 1 to 16: where training begins
+            yield _vector(name, np.log(np.expm1(np.geomspace(0.001, 0.1, config.heads))))
+        elif part == "ssm_rate":
+            yield _vector(name, np.linspace(1, 16, config.heads))
         else:
-            yield _ones(name, config.recurrent if last == "gate_norm" else config.hidden)
+            yield _ones(name, vectors.get(part, config.hidden))
+
+
+def _vector(name: str, values: np.ndarray) -> Tensor:
+    return Tensor(name, values.shape, GGMLQuantizationType.F32, lambda: values.astype(np.float32))
 
 
 def _ones(name: str, size: int) -> Tensor:
@@ -214,15 +254,18 @@ def llama_keys(writer: gguf.GGUFWriter, config: Config, kind: str) -> None:
 # ---- the file
 
 
-def write(path: Path, config: Config, kind: str, architecture: str = "hgrnbit", seed: int = 0, name: str = "") -> None:
-    """Writes the file; at any time one tensor is in memory. ValueError: a type or width that does not fit."""
+def write(path: Path, config: object, kind: str, architecture: str = "", seed: int = 0, name: str = "") -> None:
+    """Writes the file, in the architecture of its config, or llama; at any time one tensor is in memory. ValueError: a type or width that does not fit."""
     with checksum.whole_file(path) as unfinished:
+        architecture = architecture or config.architecture
         _write(gguf.GGUFWriter(unfinished, architecture), config, kind, architecture, seed, name or path.stem)
 
 
-def _write(writer: gguf.GGUFWriter, config: Config, kind: str, architecture: str, seed: int, name: str) -> None:
+def _write(writer: gguf.GGUFWriter, config: object, kind: str, architecture: str, seed: int, name: str) -> None:
     random = np.random.Generator(np.random.SFC64(seed))
     if architecture == "llama":
+        if not isinstance(config, Config):
+            raise ValueError("a llama model has the products of an hgrnbit model: expected a preset of one")
         if kind not in LLAMA_TYPES:
             raise ValueError(f"the type of a llama model must be one of {', '.join(LLAMA_TYPES)}, found {kind}")
         multiple = math.lcm(HEAD, gguf.GGML_QUANT_SIZES[GGMLQuantizationType[kind]][0])
@@ -237,8 +280,8 @@ def _write(writer: gguf.GGUFWriter, config: Config, kind: str, architecture: str
     else:
         if kind not in gguf_file.TERNARY_TYPES:
             raise ValueError(f"the type must be one of {', '.join(gguf_file.TERNARY_TYPES)}, found {kind}")
-        gguf_file.add_keys(writer, config, gguf_file.Card(name, "Random weights."), kind)
-        tensors = list(hgrnbit_tensors(config, kind, random))
+        gguf_file.add_keys(writer, config, gguf_file.Card(name, "Random weights."), kind, tokenizer(config.vocab_size))
+        tensors = list(tensors_of(config, kind, random))
     for t in tensors:
         item = NUMBERS.get(t.kind, np.dtype(np.uint8))
         writer.add_tensor_info(t.name, t.shape, item, math.prod(t.shape) * item.itemsize, t.kind)
