@@ -135,15 +135,9 @@ Result<void> decode_fixed(GgmlType type, std::span<const uint8_t> row, int32_t f
   TERN_CHECK(traits_of(type).block == 1 && row.size() == out.size() * item_bytes);
   for (size_t i = 0; i < out.size(); ++i) {
     const uint8_t* item = row.data() + i * item_bytes;
-    std::optional<int32_t> fixed;
-    if (type == GgmlType::kI8) {
-      const int64_t raw = int64_t{static_cast<int8_t>(item[0])} * (int64_t{1} << fraction_bits);
-      if (raw == static_cast<int32_t>(raw)) fixed = static_cast<int32_t>(raw);
-    } else {
-      const uint32_t bits =
-          type == GgmlType::kF32 ? load_u32(item) : f32_bits_from_f16(static_cast<uint16_t>(load_u16(item)));
-      fixed = fixed_from_f32_bits(bits, fraction_bits);
-    }
+    const uint32_t bits =
+        type == GgmlType::kF32 ? load_u32(item) : f32_bits_from_f16(static_cast<uint16_t>(load_u16(item)));
+    const std::optional<int32_t> fixed = fixed_from_f32_bits(bits, fraction_bits);
     if (!fixed) {
       return error_f(ErrorCode::kBadFile,
                      "expected finite numbers below 2^%d in magnitude, found another at column %llu of the row",

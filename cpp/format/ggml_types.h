@@ -33,7 +33,7 @@ inline constexpr uint64_t kTernaryBlock = 256;
 Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::span<uint8_t> codes,
                             std::optional<uint16_t>& scale);
 
-/// One row of F32, F16 or I8 numbers -> fixed point with that many fraction bits (16: Q16.16, 31: Q0.31), rounded
+/// One row of F32 or F16 numbers -> fixed point with that many fraction bits (16: Q16.16, 31: Q0.31), rounded
 /// (add half, floor).  NaN, infinities and numbers that do not fit are errors.
 Result<void> decode_fixed(GgmlType type, std::span<const uint8_t> row, int32_t fraction_bits, std::span<int32_t> out);
 

@@ -73,12 +73,14 @@ void TensorPlan::rates(const std::string& name, uint32_t cols, std::vector<Scale
   items_.push_back(std::move(item));
 }
 
-void TensorPlan::embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out) {
+void TensorPlan::embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out,
+                           std::vector<int8_t>* codes, std::vector<Scale>* scales) {
   Item weight{Kind::kEmbedding, name + ".weight", rows, cols};
   weight.numbers = out;
+  weight.codes = codes;
   items_.push_back(std::move(weight));
   Item scale{Kind::kEmbeddingScale, name + ".scale", 1, rows};
-  scale.scales = &embedding_scales_;
+  scale.scales = scales;
   items_.push_back(std::move(scale));
 }
 
@@ -180,6 +182,9 @@ uint64_t TensorPlan::memory_bytes() const {
       case Kind::kDense:
         bytes += uint64_t{item.rows} * padded_cols(item.cols);
         break;
+      case Kind::kEmbedding:
+        bytes += elements * (item.type == GgmlType::kI8 ? sizeof(int8_t) : sizeof(Act));
+        break;
       case Kind::kEmbeddingScale:
       case Kind::kDenseScale:
       case Kind::kRates:
@@ -198,9 +203,10 @@ Result<void> TensorPlan::on_row(size_t tensor, uint64_t row, std::span<const uin
   TERN_CHECK(tensor < item_of_.size());
   Item& item = items_[item_of_[tensor]];
   const auto r = static_cast<uint32_t>(row);
-  const bool dense = item.kind == Kind::kDense;
+  const bool dense = item.kind == Kind::kDense, codes = item.kind == Kind::kEmbedding && item.type == GgmlType::kI8;
   const Result<void> stored = item.kind == Kind::kTernary ? store_ternary(item, r, bytes)
                               : dense                     ? store_dense(item, r, bytes)
+                              : codes                     ? store_codes(item, r, bytes)
                                                           : store_numbers(item, r, bytes);
   return stored.ok() ? stored : named(item.name, row, stored.error());
 }
@@ -229,6 +235,12 @@ Result<void> TensorPlan::store_dense(Item& item, uint32_t row, std::span<const u
   return {};
 }
 
+Result<void> TensorPlan::store_codes(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
+  if (!grow(*item.codes, (row + size_t{1}) * item.cols, size_t{item.rows} * item.cols)) return out_of_memory();
+  std::copy_n(reinterpret_cast<const int8_t*>(bytes.data()), item.cols, item.codes->data() + size_t{row} * item.cols);
+  return {};
+}
+
 Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes) {
   if (item.scales != nullptr) {
     for (uint32_t r = 0; r < item.cols; ++r) {
@@ -240,8 +252,7 @@ Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const
   }
 
   row_.resize(item.cols);
-  const bool codes = item.type == GgmlType::kI8;  // whole numbers until finish() multiplies them by their scales
-  const int fraction_bits = item.kind == Kind::kLowerBound ? Gate::kFractionBits : codes ? 0 : Act::kFractionBits;
+  const int fraction_bits = item.kind == Kind::kLowerBound ? Gate::kFractionBits : Act::kFractionBits;
   const Result<void> decoded = decode_fixed(item.type, bytes, fraction_bits, row_);
   if (!decoded.ok()) return decoded;
 
@@ -279,13 +290,7 @@ void TensorPlan::finish(ModelInfo& info) {
         info.packed_bytes += item.ternary->bytes();
         break;
       case Kind::kEmbedding:
-        for (size_t r = 0; r < embedding_scales_.size(); ++r) {
-          const Rescale scale(embedding_scales_[r], Act::kFractionBits);
-          for (uint32_t c = 0; c < item.cols; ++c) {
-            Act& number = (*item.numbers)[r * item.cols + c];
-            number.raw = scale(number.raw);
-          }
-        }
+        info.packed_bytes += item.codes->size();
         [[fallthrough]];
       case Kind::kVector:
       case Kind::kTaps:

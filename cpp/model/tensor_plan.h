@@ -47,7 +47,8 @@ class TensorPlan {
   void rates(const std::string& name, uint32_t cols, std::vector<Scale>* out);
 
   /// name.weight [rows][cols] of F32 or F16, or of I8 with one F32 scale per row in name.scale.
-  void embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out);
+  void embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out,
+                 std::vector<int8_t>* codes, std::vector<Scale>* scales);
 
   /// For what a file may leave out.
   bool is_in_file(const std::string& name) const;
@@ -81,6 +82,7 @@ class TensorPlan {
     std::vector<Gate>* keep = nullptr;
     DenseMatrix* dense = nullptr;
     std::vector<Scale>* scales = nullptr;
+    std::vector<int8_t>* codes = nullptr;
     GgmlType type{};
     std::optional<uint16_t> scale_bits = std::nullopt;  // of a ternary matrix
     uint64_t counts[3] = {};                            // how often each ternary code occurs
@@ -89,6 +91,7 @@ class TensorPlan {
   Result<void> check(Item& item, const GgufTensor& tensor) const;
   Result<void> store_ternary(Item& item, uint32_t row, std::span<const uint8_t> bytes);
   Result<void> store_dense(Item& item, uint32_t row, std::span<const uint8_t> bytes);
+  Result<void> store_codes(Item& item, uint32_t row, std::span<const uint8_t> bytes);
   Result<void> store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes);
 
   const GgufHeader* header_;
@@ -98,7 +101,6 @@ class TensorPlan {
   std::vector<TensorInfo> tensors_;
   std::vector<uint8_t> codes_;  // one row
   std::vector<int32_t> row_;    // one row
-  std::vector<Scale> embedding_scales_;
 };
 
 }  // namespace tern

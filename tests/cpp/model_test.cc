@@ -192,5 +192,13 @@ TEST(ModelInfo, CountsWhatIsInTheFile) {
   EXPECT_EQ(config("lower_bounds"), "true");
 }
 
+TEST(ModelInfo, AnEmbeddingOfInt8RowsTakesAQuarterOfTheMemory) {
+  const auto packed = [](GgmlType embedding) {
+    return test::load_or_fail(TinyModel({.embedding = embedding}).file)->info().packed_bytes;
+  };
+  EXPECT_EQ(packed(GgmlType::kF32) - packed(GgmlType::kI8), 3u * 256 * 64);
+  EXPECT_EQ(packed(GgmlType::kF32), packed(GgmlType::kF16));
+}
+
 }  // namespace
 }  // namespace tern

@@ -10,8 +10,13 @@ void embed(Workspace& w, Buffer<Act>& h, std::span<const Token> tokens, const Em
   const MatrixView<Act> out = h.shape(tokens.size(), embedding.width);
   if (!w.turn(out)) return;
   for (size_t t = 0; t < tokens.size(); ++t) {
-    const auto row = std::span(embedding.rows).subspan(size_t{tokens[t]} * out.cols, out.cols);
-    std::ranges::copy(row, out.row(t).begin());
+    const size_t first = size_t{tokens[t]} * out.cols;
+    if (embedding.codes.empty()) {
+      std::ranges::copy(std::span(embedding.rows).subspan(first, out.cols), out.row(t).begin());
+      continue;
+    }
+    const Rescale scale(embedding.scales[tokens[t]], Act::kFractionBits);
+    for (size_t c = 0; c < out.cols; ++c) out.row(t)[c].raw = scale(embedding.codes[first + c]);
   }
 }
 
