@@ -1,5 +1,6 @@
 """The PyTorch model of BitMamba-2: it computes the published formulas, streaming equals the parallel pass."""
 
+import json
 import math
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 
 from lm.arch import build
 from lm.arch.bitmamba2 import Config
-from lm.file import gguf_file
+from lm.file import convert, gguf_file, published, tokenizer_keys, weights
+from lm.measure.score import score
+from lm.text.encoding import encode
+from published_checkpoints import TOKENIZERS, bitmamba, write_bitmamba
 
 CONFIGS = [
     Config(vocab_size=40, hidden=24, inner=48, heads=4, layers=2),
@@ -170,3 +174,19 @@ def test_a_file_needs_as_many_pieces_as_the_model_has_tokens(tmp_path, model):
             tmp_path / "model.gguf", model, gguf_file.Card("x"), "TQ1_0", {"tokenizer.ggml.tokens": ["a", "b"]}
         )
     assert not (tmp_path / "model.gguf").exists()
+
+
+def test_the_engine_predicts_text_with_a_converted_checkpoint_as_pytorch_does(tmp_path, native, stories):
+    """With a head so large that random guesses are sure of themselves. Logits one by one: test_golden.py, test_public.py."""
+    sure = [(name, tensor * 6 if name == "lm_head.weight" else tensor) for name, tensor in bitmamba()]
+    settings, tensors = weights.open_bitmamba(write_bitmamba(tmp_path / "m.bin", sure))
+    kind = published.of_bitmamba(settings, tensors)
+    pieces = tokenizer_keys.read_folder(TOKENIZERS / "gpt2", {})
+    convert.write(tmp_path / "m.gguf", kind, tensors, gguf_file.Card("m"), pieces)
+    (tmp_path / "text.txt").write_bytes(stories[:3000])
+    words = ("--model", tmp_path / "m.gguf", "--text", tmp_path / "text.txt", "--samples", 0, "--json")
+    engine = json.loads(native("tern", "eval", *words))
+    pytorch = score(gguf_file.load(tmp_path / "m.gguf"), encode(stories[:3000]))
+    print(f"\nengine {engine['bits_per_byte']:.5f}, PyTorch {pytorch['bits_per_byte']:.5f} bits per byte")
+    assert engine["tokens"] == pytorch["tokens"] < 2000
+    assert engine["bits_per_byte"] == pytest.approx(pytorch["bits_per_byte"], rel=0.003)
