@@ -25,7 +25,7 @@ namespace tern {
 namespace {
 
 // For a shell: the checkout may be in a folder whose name has a space.
-const std::string kTern = "'" TERN_CLI "'", kGolden = "'" TERN_GOLDEN "'";
+const std::string kTern = "'" TERN_CLI "'", kGolden = "'" TERN_GOLDEN "'", kTrace = "'" TERN_TRACE "'";
 
 // ---- numbers and options --------------------------------------------------------------------------------------------
 
@@ -256,8 +256,7 @@ TEST_F(Program, ATextLongerThanTheContextIsRefusedAndAGenerationThatFillsItSaysS
   for (const std::string& command :
        {tern("generate --greedy" + long_prompt), tern("generate --num-samples 2" + long_prompt),
         tern("eval --text " + path("long")), tern("eval --json --text " + path("long")), golden + long_prompt,
-        std::string(TERN_TRACE) + " --model " + path(model_name()) + " --text " + path("long") + " --out " +
-            path("trace")}) {
+        kTrace + " --model " + path(model_name()) + " --text " + path("long") + " --out " + path("trace")}) {
     const Output refused = run(command);
     EXPECT_EQ(refused.status, 1) << command;
     EXPECT_NE(refused.out.find("context full after 49 of 60 tokens"), std::string::npos) << command << refused.out;
