@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import gpu_run
+import tiny_run
 from conftest import ROOT
 from lm.arch import scan
 from lm.fast import gpu
@@ -45,6 +46,7 @@ valid_bytes = 64
 valid_every = 1000
 sample_every = 0
 ternary_every = 0
+seed = {2}
 """
 
 
@@ -58,7 +60,7 @@ def command(script, *words, **options):
 def packed(folder, steps, *words):
     """A packed run of so many steps in folder/there."""
     (folder / "tales.txt").write_text("abcdefghijklmnop" * 4 + "\n<|endoftext|>\n" * 60, encoding="utf-8")
-    (folder / "run.toml").write_text(CONFIG.format(folder, steps * 64), encoding="utf-8")
+    (folder / "run.toml").write_text(CONFIG.format(folder, steps * 64, tiny_run.SEED), encoding="utf-8")
     status, _, fault = command(
         ROOT / "scripts" / "gpu_run.py", "pack", folder / "run.toml", "--out", folder / "there", *words
     )
@@ -71,7 +73,8 @@ def log_of(out) -> list[dict]:
         return list(csv.DictReader(io.TextIOWrapper(logs.extractfile("log.csv"), encoding="utf-8")))
 
 
-def test_a_run_that_was_killed_goes_on_from_its_pieces_in_the_next_call(tmp_path):
+@pytest.mark.trains
+def test_a_run_that_was_killed_goes_on_from_its_pieces_in_the_next_call(tmp_path, hold):
     there, out = packed(tmp_path, 40), tmp_path / "out"
     alone = {**os.environ, "PYTHONPATH": ""}
     words = [sys.executable, there / "gpu_run.py", "train", "--out", out, "--seconds", "600", "--save-seconds", "0.2"]
@@ -103,15 +106,11 @@ def test_a_run_that_was_killed_goes_on_from_its_pieces_in_the_next_call(tmp_path
     assert "linear_chunked, within" in said or "scan_loop, within" in said
     log = log_of(out)
     assert [int(row["step"]) for row in log] == list(range(1, more + 1)), "each step once"
-    assert float(log[-1]["train_bits"]) < float(log[0]["train_bits"]) - 1
+    hold("bits learned", float(log[0]["train_bits"]) - float(log[-1]["train_bits"]), above=1)
     found = pieces.facts(out)
     assert len(found["pieces"]) > 1 and found["step"] == more and not found["optimizers"]
-    sizes = [path.stat().st_size for path in out.iterdir()]
-    assert max(sizes) <= 20_000 and {path.name for path in out.iterdir()} == {
-        "checkpoint.json",
-        gpu_run.LOGS,
-        *found["pieces"],
-    }
+    assert max((out / name).stat().st_size for name in found["pieces"]) <= 20_000
+    assert {path.name for path in out.iterdir()} == {"checkpoint.json", gpu_run.LOGS, *found["pieces"]}
     status, _, fault = command(ROOT / "scripts" / "gpu_run.py", "join", out, tmp_path / "last.pt")
     assert status == 0, fault
     model, content = checkpoint.load_model(tmp_path / "last.pt")
@@ -148,7 +147,7 @@ def test_a_folder_names_its_text_and_settings_relative_to_itself_and_has_a_teach
 
 def test_a_folder_that_is_too_large_is_refused_with_the_largest_files(tmp_path, monkeypatch):
     (tmp_path / "tales.txt").write_text("abc\n" * 100, encoding="utf-8")
-    (tmp_path / "run.toml").write_text(CONFIG.format(tmp_path, 640), encoding="utf-8")
+    (tmp_path / "run.toml").write_text(CONFIG.format(tmp_path, 640, tiny_run.SEED), encoding="utf-8")
     monkeypatch.setattr(gpu_run, "LARGEST", 1000)
     monkeypatch.setattr(sys, "argv", ["gpu_run", "pack", str(tmp_path / "run.toml"), "--out", str(tmp_path / "there")])
     with pytest.raises(ValueError, match=r"bytes to send, expected at most 1,000; largest: "):

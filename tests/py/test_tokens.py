@@ -78,7 +78,8 @@ def test_a_document_ends_with_the_target_end_and_the_input_begin(pieces):
     assert (inputs.tolist(), targets.tolist()) == ([[7, 5]], [[other.end, 8]])
 
 
-def test_a_run_counts_bytes_of_text_and_reports_bits_per_byte(tmp_path, pieces):
+@pytest.mark.trains
+def test_a_run_counts_bytes_of_text_and_reports_bits_per_byte(tmp_path, pieces, hold):
     run = run_with_pieces(tmp_path, total_bytes=2_000, decay_bytes=500, valid_bytes=999)
     loop.train(run, tmp_path / "run")
     stream = data.Stream(run.data.train, 8, 16, run.train.seed + 1, codec=pieces).batches(0)  # + 1: no early texts
@@ -89,10 +90,9 @@ def test_a_run_counts_bytes_of_text_and_reports_bits_per_byte(tmp_path, pieces):
         assert previous < 2_000 and int(row["bytes_seen"]) == seen, "it ends where the budget does"
         previous = seen
     assert seen >= 2_000
-    first = float(rows(tmp_path / "run" / "log.csv")[0]["train_bits"])
-    assert first == pytest.approx(
-        math.log2(1024) * 128 / int(rows(tmp_path / "run" / "log.csv")[0]["bytes_seen"]), rel=0.2
-    )
+    first = rows(tmp_path / "run" / "log.csv")[0]
+    expected = math.log2(1024) * 128 / int(first["bytes_seen"])
+    hold("of the first loss apart", abs(float(first["train_bits"]) / expected - 1), below=0.2)
 
     model, content = checkpoint.load_model(tmp_path / "run" / "last.pt")
     assert content["bytes_seen"] == seen
@@ -159,7 +159,8 @@ def test_a_teacher_of_as_many_other_tokens_is_refused(tmp_path):
                 loop.train(taught, tmp_path / "other")
 
 
-def test_a_model_file_has_its_tokenizer_and_begins_another_run(tmp_path, pieces):
+@pytest.mark.trains
+def test_a_model_file_has_its_tokenizer_and_begins_another_run(tmp_path, pieces, hold):
     run = run_with_pieces(tmp_path, total_bytes=600, decay_bytes=0)
     loop.train(run, tmp_path / "run")
     model, _ = checkpoint.load_model(tmp_path / "run" / "last.pt")
@@ -173,9 +174,8 @@ def test_a_model_file_has_its_tokenizer_and_begins_another_run(tmp_path, pieces)
     assert score(loaded, text)["bits_per_byte"] == pytest.approx(score(model, text)["bits_per_byte"], rel=1e-5)
     longer = replace(run, train=replace(run.train, total_bytes=700))
     loop.train(longer, tmp_path / "next", init_from=tmp_path / "m.gguf")
-    assert float(rows(tmp_path / "next" / "log.csv")[0]["train_bits"]) < float(
-        rows(tmp_path / "run" / "log.csv")[0]["train_bits"]
-    )
+    before, after = (float(rows(tmp_path / name / "log.csv")[0]["train_bits"]) for name in ("run", "next"))
+    hold("bits learned", before - after, above=0)
 
 
 def test_samples_are_pieces_that_end_where_the_text_does(pieces):
@@ -221,7 +221,8 @@ def trained(tmp_path_factory):
     return folder / "m.gguf", Path(run.data.valid)
 
 
-def test_the_engine_needs_as_many_bits_for_a_text_in_pieces_as_pytorch(native, trained, tmp_path):
+@pytest.mark.trains
+def test_the_engine_needs_as_many_bits_for_a_text_in_pieces_as_pytorch(native, trained, tmp_path, hold):
     path, text = trained
     (tmp_path / "t.txt").write_text(text.read_text(encoding="utf-8")[:9_000] + STORY, encoding="utf-8")
     arguments = ("--model", path, "--text", tmp_path / "t.txt", "--samples", 2, "--json")
@@ -230,13 +231,14 @@ def test_the_engine_needs_as_many_bits_for_a_text_in_pieces_as_pytorch(native, t
     for name in ("bytes", "raw_bytes", "tokens"):
         assert engine[name] == pytorch[name]
     assert engine["tokens"] < engine["bytes"] / 2
-    assert engine["bits_per_byte"] == pytest.approx(pytorch["bits_per_byte"], rel=0.003)
+    hold("of the bits per byte apart", abs(engine["bits_per_byte"] / pytorch["bits_per_byte"] - 1), below=0.003)
     assert engine["bits_per_byte"] * engine["bytes"] == pytest.approx(int(engine["bits_q32"]) / 2**32, rel=1e-4)
-    assert engine["top1"] == pytest.approx(pytorch["top1"], abs=0.01)
-    assert engine["top5"] == pytest.approx(pytorch["top5"], abs=0.01)
+    for name in ("top1", "top5"):
+        hold(f"{name} apart", abs(engine[name] - pytorch[name]), below=0.01)
     assert engine["samples"] == 2
 
 
+@pytest.mark.trains
 def test_the_engine_continues_a_prompt_with_whole_characters_and_no_more_bytes_than_asked(native, trained):
     path, _ = trained
     flat = ("--temperature", 50, "--model", path, "--prompt", "One “day”")  # any piece: parts of characters, too
@@ -252,18 +254,20 @@ def test_the_engine_continues_a_prompt_with_whole_characters_and_no_more_bytes_t
     assert together == "".join(f"--- seed {seed}\n{text}" for seed, text in zip((1, 2, 3), alone))
 
 
-def test_what_the_engine_draws_ends_where_a_document_does(native, trained):
+@pytest.mark.trains
+def test_what_the_engine_draws_ends_where_a_document_does(native, trained, hold):
     """One token begins and ends a text: it may be drawn."""
     path, _ = trained
     texts = native("tern", "generate", "--model", path, "--seed", 1, "--num-samples", 40, "--max-bytes", 4_000)
     lengths = [len(text) for text in texts.split("--- seed ")[1:]]
-    assert min(lengths) < 3_000, "in 4 KB of text there is a document's end or more"
+    hold("characters of the shortest of 40 texts", min(lengths), below=3000)  # 4 KB have a document's end or more
 
 
+@pytest.mark.trains
 def test_the_name_of_a_control_token_in_a_prompt_is_text(native, trained):
     path, _ = trained
     said = native("tern", "generate", "--model", path, "--prompt", "<|endoftext|>", "--greedy", "--max-bytes", 1)
     assert said.startswith("<|endoftext|>")
-    begin = native("tern", "generate", "--model", path, "--greedy", "--max-bytes", 40)
-    after = native("tern", "generate", "--model", path, "--prompt", "<|endoftext|>", "--greedy", "--max-bytes", 40)
-    assert after != f"<|endoftext|>{begin}"
+    drawn = ("--model", path, "--seed", 1, "--num-samples", 8, "--max-bytes", 40)  # one alone may come to the same
+    begin, after = (native("tern", "generate", *drawn, "--prompt", prompt) for prompt in ("", "<|endoftext|>"))
+    assert after.replace("<|endoftext|>", "") != begin

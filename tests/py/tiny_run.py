@@ -43,3 +43,10 @@ def losses(folder) -> dict[int, str]:
     found = rows(folder / "log.csv")
     assert len({row["step"] for row in found}) == len(found), "a step is in the log twice"
     return {int(row["step"]): row["train_bits"] for row in found}
+
+
+def apart(one, other) -> float:
+    """The largest difference between the losses of two runs, in bits."""
+    one, other = losses(one), losses(other)
+    assert one.keys() == other.keys()
+    return max(abs(float(one[step]) - float(other[step])) for step in one)
