@@ -12,6 +12,8 @@ struct Vocabulary {
   uint32_t size;  ///< tokens are 0 .. size - 1
   Token bos;      ///< begins a text: fed first, never drawn unless it is `eos`, too
   Token eos;      ///< ends a document: may be drawn, ends a generation
+
+  bool operator==(const Vocabulary&) const = default;
 };
 
 /// Of models whose token is the byte: begin and end are bytes that never occur in UTF-8 (models/FORMAT.md).

@@ -1,9 +1,9 @@
 // What JavaScript can call: a loader, the model it makes, and sessions of that model.
 // SPDX-License-Identifier: MIT
 //
-// Bytes cross through one shared buffer: JavaScript asks for a view with buffer(size), fills it and names the size in
-// the next call, or reads there what a call left.  Errors are values {code, message}: code 0 is success, else
-// 1 + ErrorCode.  64-bit numbers are BigInts.  The only caller is web/src/engine/engine.ts.
+// Bytes and tokens cross through one shared buffer: JavaScript asks for a view with buffer(size), fills it and names
+// the size in the next call, or reads there what a call left.  Errors are values {code, message}: code 0 is success,
+// else 1 + ErrorCode.  64-bit numbers are BigInts.  The only caller is web/src/engine/engine.ts.
 
 #include <emscripten/bind.h>
 #include <emscripten/em_js.h>
@@ -28,26 +28,35 @@
 namespace tern {
 namespace {
 
-std::vector<uint8_t> shared_buffer;
+std::vector<Token> shared_buffer;
+
+std::span<uint8_t> all_bytes() {
+  return {reinterpret_cast<uint8_t*>(shared_buffer.data()), sizeof(Token) * shared_buffer.size()};
+}
 
 /// A view of the first `size` bytes, valid until the next call into the engine.  Undefined where there is no memory.
 emscripten::val buffer(uint32_t size) {
-  if (size > shared_buffer.size()) {
+  if (size > all_bytes().size()) {
     if (!affords(size)) return emscripten::val::undefined();
-    shared_buffer.resize(size);
+    shared_buffer.resize(size / sizeof(Token) + 1);
   }
-  return emscripten::val(emscripten::typed_memory_view(size, shared_buffer.data()));
+  return emscripten::val(emscripten::typed_memory_view(size, all_bytes().data()));
 }
 
 std::span<uint8_t> in_buffer(uint32_t size) {
-  TERN_CHECK(size <= shared_buffer.size());
-  return {shared_buffer.data(), size};
+  TERN_CHECK(size <= all_bytes().size());
+  return all_bytes().first(size);
 }
 
-/// The next `size` bytes of the buffer: the chunk masks of the bytes before.
-std::span<uint8_t> behind(uint32_t size) {
-  TERN_CHECK(size <= shared_buffer.size() / 2);
-  return {shared_buffer.data() + size, size};
+std::span<Token> tokens_in_buffer(uint32_t count) {
+  TERN_CHECK(count <= shared_buffer.size());
+  return std::span(shared_buffer).first(count);
+}
+
+/// The chunk masks of the first `count` tokens of the buffer, a byte for each, behind all of them.
+std::span<uint8_t> behind(uint32_t count) {
+  TERN_CHECK(count <= all_bytes().size() / (sizeof(Token) + 1));
+  return all_bytes().subspan(sizeof(Token) * count, count);
 }
 
 struct Status {
@@ -90,16 +99,13 @@ std::string probe_json(uint32_t rounds) {
 }
 
 ModelInfo info(const LoadedModel& model) { return checked(model)->info(); }
+std::string tokenizer(const LoadedModel& model) { return checked(model)->tokenizer(); }
 void hash(Sha256& sha256, uint32_t size) { sha256.push(in_buffer(size)); }
 Status push(ModelLoader& loader, uint32_t size) { return status_of(loader.push(in_buffer(size))); }
 
 Status finish(ModelLoader& loader, LoadedModel& model) {
   Result<std::shared_ptr<const Model>> result = loader.finish();
   if (!result.ok()) return status_of(result);
-  if (result.value()->info().vocabulary.size != kBytes.size) {
-    return status_of<void>(error_f(ErrorCode::kUnsupported, "expected a model whose tokens are the 256 bytes, found %u",
-                                   result.value()->info().vocabulary.size));
-  }
   Result<std::unique_ptr<Workspace>> workspace = result.value()->new_workspace();
   if (workspace.ok()) model = {result.value(), std::move(workspace).value()};
   return status_of(workspace);
@@ -140,10 +146,10 @@ Status open(Conversation& conversation, const LoadedModel& loaded) {
   return status_of(session);
 }
 
-/// Leaves the last bytes of the text in the buffer, as many as it answers, at most `size`.
-uint32_t recent(const Conversation& conversation, uint32_t size) {
-  const std::vector<Token> tokens = checked(conversation).recent(size);
-  std::ranges::transform(tokens, in_buffer(size).begin(), [](Token token) { return static_cast<uint8_t>(token); });
+/// Leaves the last tokens of the text in the buffer, as many as it answers, at most `most`.
+uint32_t recent(const Conversation& conversation, uint32_t most) {
+  const std::vector<Token> tokens = checked(conversation).recent(most);
+  std::ranges::copy(tokens, tokens_in_buffer(most).begin());
   return static_cast<uint32_t>(tokens.size());
 }
 
@@ -153,21 +159,22 @@ Status start(Conversation& conversation, SampleOptions options, uint64_t max) {
   return status_of(checked(conversation).start(options, max));
 }
 
-/// Answers how many of the bytes in the buffer were read within the budget, about so many multiply-adds, and leaves
-/// their chunk masks behind all of them.  In the next call come the rest, without those.
-uint32_t feed(Conversation& conversation, uint32_t size, uint64_t budget) {
+/// Answers how many of the tokens in the buffer were read within the budget, about so many multiply-adds, and leaves
+/// their chunk masks behind all of them.  In the next call come the rest, without those.  All are in the vocabulary.
+uint32_t feed(Conversation& conversation, uint32_t count, uint64_t budget) {
   Session& session = checked(conversation);
-  std::ranges::fill(behind(size), uint8_t{0});
-  ChunkMasks masks(behind(size), session.position() + 1);
-  return static_cast<uint32_t>(session.feed(in_buffer(size), {.budget = budget, .observer = &masks}));
+  std::ranges::fill(behind(count), uint8_t{0});
+  ChunkMasks masks(behind(count), session.position() + 1);
+  const std::span<const Token> tokens = tokens_in_buffer(count);
+  return static_cast<uint32_t>(session.feed(tokens, {.budget = budget, .observer = &masks}).value());
 }
 
-/// Answers how many bytes it wrote to the front of the buffer within the budget; their chunk masks begin at `size`.
-uint32_t generate(Conversation& conversation, uint32_t size, uint64_t budget) {
+/// Answers how many tokens it wrote to the front of the buffer within the budget; their chunk masks are behind `count`.
+uint32_t generate(Conversation& conversation, uint32_t count, uint64_t budget) {
   Session& session = checked(conversation);
-  std::ranges::fill(behind(size), uint8_t{0});
-  ChunkMasks masks(behind(size), session.position() + 1);
-  return static_cast<uint32_t>(session.generate(in_buffer(size), {.budget = budget, .observer = &masks}));
+  std::ranges::fill(behind(count), uint8_t{0});
+  ChunkMasks masks(behind(count), session.position() + 1);
+  return static_cast<uint32_t>(session.generate(tokens_in_buffer(count), {.budget = budget, .observer = &masks}));
 }
 
 uint32_t finish_state(const Conversation& conversation) {
@@ -181,19 +188,23 @@ Status restore(Conversation& conversation, uint32_t size) {
 /// The blob is in the buffer, whose size it answers; 0 where there is no memory for it.
 uint32_t save(Conversation& conversation) {
   Session& session = checked(conversation);
-  constexpr uint64_t kRest = 1 << 16;
-  if (!affords(session.model().info().state_bytes + kRest)) return 0;
-  shared_buffer = session.save();
-  return static_cast<uint32_t>(shared_buffer.size());
+  const ModelInfo& info = session.model().info();
+  const uint64_t needed = info.state_bytes + sizeof(int32_t) * info.vocabulary.size + (1 << 16);
+  if (!affords(2 * needed)) return 0;
+  const std::vector<uint8_t> blob = session.save();
+  buffer(static_cast<uint32_t>(blob.size()));
+  std::ranges::copy(blob, all_bytes().begin());
+  return static_cast<uint32_t>(blob.size());
 }
 
 bool is_full(const Conversation& conversation) { return checked(conversation).room() == 0; }
 bool is_inside_batch(const Conversation& conversation) { return checked(conversation).is_inside_batch(); }
 uint64_t position(const Conversation& conversation) { return checked(conversation).position(); }
 
-/// As feed(): of as many bytes as the score counts.
-ScoreResult score(Conversation& conversation, uint32_t size, uint64_t budget) {
-  const Result<Score> result = checked(conversation).score(in_buffer(size), {.budget = budget});
+/// As feed(): of as many tokens as the score counts.
+ScoreResult score(Conversation& conversation, uint32_t count, uint64_t budget) {
+  const std::span<const Token> tokens = tokens_in_buffer(count);
+  const Result<Score> result = checked(conversation).score(tokens, {.budget = budget});
   return {status_of(result), result.ok() ? result.value() : Score{}};
 }
 
@@ -209,7 +220,7 @@ EMSCRIPTEN_BINDINGS(tern) {
   function("probe", &probe_json);
   value_object<Status>("Status").field("code", &Status::code).field("message", &Status::message);
   value_object<Score>("Score")
-      .field("bytes", &Score::bytes)
+      .field("tokens", &Score::bytes)
       .field("bitsQ32", &Score::bits_q32)
       .field("top1", &Score::top1)
       .field("top5", &Score::top5);
@@ -225,9 +236,14 @@ EMSCRIPTEN_BINDINGS(tern) {
       .field("repetitionPenaltyQ16", &SampleOptions::repetition_penalty_q16)
       .field("seed", &SampleOptions::seed)
       .field("raw", &SampleOptions::raw);
+  value_object<Vocabulary>("Vocabulary")
+      .field("size", &Vocabulary::size)
+      .field("bos", &Vocabulary::bos)
+      .field("eos", &Vocabulary::eos);
   value_object<ModelInfo>("ModelInfo")
       .field("architecture", &ModelInfo::architecture)
       .field("name", &ModelInfo::name)
+      .field("vocabulary", &ModelInfo::vocabulary)
       .field("stages", &ModelInfo::stages)
       .field("parameters", &ModelInfo::parameters)
       .field("fileBytes", &ModelInfo::file_bytes)
@@ -238,7 +254,7 @@ EMSCRIPTEN_BINDINGS(tern) {
       .field("config", &ModelInfo::config)
       .field("metadata", &ModelInfo::metadata);
 
-  class_<LoadedModel>("LoadedModel").constructor<>().function("info", &info);
+  class_<LoadedModel>("LoadedModel").constructor<>().function("info", &info).function("tokenizer", &tokenizer);
   class_<Sha256>("Sha256").constructor<>().function("push", &hash).function("hex", &Sha256::hex);
   class_<ModelLoader>("Loader")
       .constructor<>()

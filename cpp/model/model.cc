@@ -98,6 +98,7 @@ std::vector<KeyValue> describing_metadata(const GgufHeader& header) {
   std::vector<KeyValue> texts;
   for (const GgufValue& value : header.metadata) {
     if (!value.key.starts_with("general.") && !value.key.starts_with("tokenizer.")) continue;
+    if (value.key == kTokenizerKey) continue;  // megabytes
     switch (value.type) {
       case GgufType::kString:
         texts.push_back({value.key, value.text});
@@ -142,6 +143,8 @@ Result<void> ModelBuilder::on_header(const GgufHeader& header) {
   const GgufValue* name = header.find("general.name");
   info.name = name != nullptr && name->type == GgufType::kString ? name->text : info.architecture;
   info.metadata = describing_metadata(header);
+  const GgufValue* text = header.find(kTokenizerKey);
+  if (text != nullptr && text->type == GgufType::kString) model_->tokenizer_ = text->text;
 
   model_->network_ = architecture.make();
   Settings settings(header, info.architecture + ".");

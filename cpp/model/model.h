@@ -7,6 +7,8 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "format/gguf.h"
@@ -18,10 +20,14 @@
 
 namespace tern {
 
+inline constexpr std::string_view kTokenizerKey = "tokenizer.huggingface.json";
+
 /// Constant, shared by any number of conversations and threads.
 class Model {
  public:
   const ModelInfo& info() const { return info_; }
+  /// The text of the tokenizer.json in the file, which the package reads; empty if there is none.
+  const std::string& tokenizer() const { return tokenizer_; }
 
   /// The state of a new conversation of at most `most_tokens`, the one that begins it among them, where that has a
   /// price (see ModelInfo::context).  kOutOfMemory if it does not fit.
@@ -45,6 +51,7 @@ class Model {
   void shape(Workspace& workspace, Workspace::Mode mode) const;
 
   ModelInfo info_;
+  std::string tokenizer_;
   StateLayout layout_;
   std::unique_ptr<Network> network_;
 };
@@ -52,6 +59,7 @@ class Model {
 /// Makes a Model from what the GGUF reader delivers.
 class ModelBuilder : public GgufSink {
  public:
+  bool keeps(std::string_view key) const override { return key == kTokenizerKey; }
   Result<void> on_header(const GgufHeader& header) override;
   Result<void> on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) override {
     return plan_->on_row(tensor, row, bytes);

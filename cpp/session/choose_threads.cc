@@ -25,11 +25,11 @@ uint32_t choose_threads(const std::shared_ptr<const Model>& model, uint32_t most
   if (candidates.size() > 1) {
     constexpr uint32_t kEnough = 1500;                  // microseconds of a measurement
     constexpr uint32_t kRounds = 3, kPatience = 60000;  // rounds, and microseconds after which one has to do
-    constexpr uint8_t kByte = 'a';
+    const Token token = model->info().vocabulary.bos;
     Session session(model);
     const auto step = [&] {
       if (session.room() == 0) session.reset();
-      session.feed(std::span(&kByte, 1));
+      TERN_CHECK(session.feed(std::span(&token, 1)).ok());
     };
     const uint32_t begin = microseconds();
     for (uint32_t round = 0; round < kRounds && (round == 0 || microseconds() - begin < kPatience); ++round) {

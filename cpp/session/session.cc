@@ -264,7 +264,7 @@ std::optional<Token> Session::draw() {
   if (drawn_) return drawn_;
   if (finish_ == Finish::kNotFinished && room() == 0) finish_ = Finish::kContextFull;
   if (finish_ != Finish::kNotFinished) return std::nullopt;
-  const bool is_free = raw_ || vocabulary().size != kBytes.size;
+  const bool is_free = raw_ || vocabulary() != kBytes;
   const Token token =
       sampler_->next(logits_, is_free ? std::span<const uint64_t>() : utf8_position().allowed().words());
   if (token == vocabulary().eos) {

@@ -14,7 +14,7 @@ Codec::Codec(std::optional<Tokenizer> tokenizer, Token end) : tokenizer_(std::mo
 
 Result<Codec> Codec::of(const Model& model, const std::string& path) {
   const Vocabulary& vocabulary = model.info().vocabulary;
-  if (vocabulary.size == kBytes.size) return Codec(std::nullopt, vocabulary.eos);
+  if (vocabulary == kBytes) return Codec(std::nullopt, vocabulary.eos);
   Result<Tokenizer> tokenizer = load_tokenizer(path);
   if (!tokenizer.ok()) return tokenizer.error();
   return Codec(std::move(tokenizer).value(), vocabulary.eos);

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "format/gguf.h"
+#include "model/model.h"
 
 namespace tern {
 namespace {
@@ -14,9 +15,7 @@ namespace {
 /// Keeps the header, with all of the tokenizer's texts but the one that only the package reads.
 class HeaderSink final : public GgufSink {
  public:
-  bool keeps(std::string_view key) const override {
-    return key.starts_with("tokenizer.") && key != "tokenizer.huggingface.json";
-  }
+  bool keeps(std::string_view key) const override { return key.starts_with("tokenizer.") && key != kTokenizerKey; }
   Result<void> on_header(const GgufHeader& found) override {
     header = found;
     return {};

@@ -23,7 +23,13 @@ export async function everyCall(): Promise<void> {
   // @ts-expect-error nothing else is traced
   model.stream('x', { trace: { gates: true } });
 
-  const score: Score = await model.score(new Uint8Array(3));
+  const { size, bos }: { readonly size: number; readonly bos: number } = model.info.vocabulary;
+  const tokens: Uint32Array = (await model.generate(Uint32Array.of(size - 1), { maxTokens: 9, control: true })).tokens;
+  void [bos, tokens];
+  // @ts-expect-error tokens are a Uint32Array
+  model.stream([1, 2]);
+
+  const score: Score = await model.score(new Uint8Array(3), { control: false });
   const session = model.session();
   const fed: Uint8Array | null = (await session.feed('x', { trace })).boundaries;
   await session.restore(await session.save());
@@ -56,7 +62,7 @@ export async function everyCall(): Promise<void> {
   model.stream('x', { top_k: 1 });
   // @ts-expect-error a prompt is text or bytes
   model.stream(5);
-  // @ts-expect-error a score takes a signal and nothing else
+  // @ts-expect-error a score draws nothing
   await model.score('x', { maxBytes: 1 });
   // @ts-expect-error what is saved is bytes
   await session.restore('x');

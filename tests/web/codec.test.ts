@@ -2,18 +2,27 @@
 // SPDX-License-Identifier: MIT
 
 import { describe, expect, test } from 'vitest';
-import { begunCharacter, kBytes } from '../../web/src/codec.js';
+import {
+  begunCharacter,
+  kBytes,
+  newDecoder,
+  toBytes as encoded,
+  toTokens,
+  type Decoder,
+  type Input,
+} from '../../web/src/codec.js';
 
-const toBytes = (text: string): Uint8Array => kBytes.encode('text', text);
+const toBytes = (text: string): Uint8Array => encoded('text', text);
+const newCarry = (before: Uint8Array = new Uint8Array(0)): Decoder => newDecoder(kBytes, Uint32Array.from(before));
 
 const kText = 'Straße, café, Привет, 世界, 🦉🏳️‍🌈, e\u0301, \uFEFFmark';
 
 function decodeInPieces(bytes: Uint8Array, sizeOf: (piece: number) => number, cut = false): string {
-  const carry = kBytes.decoder(new Uint8Array(0));
+  const carry = newCarry();
   let text = '';
   for (let at = 0, piece = 0; at < bytes.length; piece++) {
     const size = sizeOf(piece);
-    text += carry.push(bytes.subarray(at, at + size));
+    text += carry.push(bytes.subarray(at, at + size)).text;
     at += size;
   }
   return text + carry.finish(cut);
@@ -32,8 +41,8 @@ describe('text', () => {
   });
 
   test('never shows a part of a character', () => {
-    const carry = kBytes.decoder(new Uint8Array(0));
-    const shown = [...toBytes('a🦉b')].map((byte) => carry.push(Uint8Array.of(byte)));
+    const carry = newCarry();
+    const shown = [...toBytes('a🦉b')].map((byte) => carry.push([byte]).text);
     expect(shown).toEqual(['a', '', '', '', '🦉', 'b']);
   });
 
@@ -63,8 +72,9 @@ describe('text', () => {
       const [before, after] = [bytes.subarray(0, cut), bytes.subarray(cut)];
       const begun = begunCharacter(before);
       expect(begun.length).toBeLessThan(4);
-      const [first, second] = [kBytes.decoder(new Uint8Array(0)), kBytes.decoder(begun)];
-      expect(first.push(before) + first.finish(true) + second.push(after) + second.finish(false)).toBe(kText);
+      const [first, second] = [newCarry(), newCarry(before.slice(-3))];
+      const shown = [first.push(before).text, first.finish(true), second.push(after).text, second.finish(false)];
+      expect(shown.join('')).toBe(kText);
     }
   });
 
@@ -75,10 +85,12 @@ describe('text', () => {
 });
 
 describe('input', () => {
+  const read = (input: Input): Uint32Array => toTokens(kBytes, 'prompt', input, { control: false, begins: true });
+
   test.each<unknown>([5, null, undefined, {}, ['a'], new Uint16Array(2), new ArrayBuffer(2)])(
     'of a wrong type is refused by name (%#)',
     (input) => {
-      expect(() => kBytes.encode('prompt', input as string)).toThrow(
+      expect(() => read(input as string)).toThrow(
         expect.objectContaining({
           code: 'bad-option',
           message: expect.stringMatching(/^prompt must be a string or a/),
@@ -90,13 +102,15 @@ describe('input', () => {
   test('whose memory was given away is refused', () => {
     const bytes = new Uint8Array(4);
     structuredClone(bytes, { transfer: [bytes.buffer] });
-    expect(() => kBytes.encode('prompt', bytes)).toThrow(expect.objectContaining({ code: 'bad-option' }));
+    expect(() => read(bytes)).toThrow(expect.objectContaining({ code: 'bad-option' }));
   });
 
   test('is copied: it stays with the caller', () => {
     const bytes = Uint8Array.of(1, 2);
-    const own = kBytes.encode('prompt', bytes);
-    expect(own).toEqual(bytes);
-    expect(own.buffer).not.toBe(bytes.buffer);
+    const own = read(bytes);
+    expect(Array.from(own)).toEqual([1, 2]);
+    const tokens = Uint32Array.of(1, 2);
+    expect(read(tokens)).toEqual(tokens);
+    expect(read(tokens).buffer).not.toBe(tokens.buffer);
   });
 });

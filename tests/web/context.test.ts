@@ -9,7 +9,7 @@ import { load, type Model } from '../../web/src/index.js';
 import { byteKeys, header, linear, vector } from './gguf.js';
 
 const kContext = 50;
-const kFull = { code: 'bad-state', message: `the context is full after ${kContext - 1} bytes: reset the session` };
+const kFull = { code: 'bad-state', message: `the context is full after ${kContext - 1} tokens: reset the session` };
 const kWidth = 256;
 
 /** All its numbers are 0, so every byte is as likely as every other, and the likeliest is 0. */

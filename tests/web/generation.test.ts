@@ -3,6 +3,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { Generation, kAhead, kWhole, type Chunk } from '../../web/src/api/generation.js';
+import { kBytes } from '../../web/src/codec.js';
 import { deferred } from '../../web/src/deferred.js';
 import type { Finish } from '../../web/src/engine/types.js';
 import type { AnswerOf, Part } from '../../web/src/host/protocol.js';
@@ -15,8 +16,8 @@ interface Script {
   prompt?: 'given' | 'pending';
   /** Reports a chunk at each of these bytes. */
   boundariesAt?: string;
-  /** Bytes before the output. */
-  begun?: Uint8Array<ArrayBuffer>;
+  /** The last bytes before the output. */
+  before?: Uint32Array<ArrayBuffer>;
 }
 
 const toBytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -37,8 +38,8 @@ class ScriptedEngine {
     this.#script = script;
     this.#source = typeof source === 'string' ? toBytes(source) : source;
     const traced = script.boundariesAt !== undefined;
-    const { sampling } = toOrder({ seed: 7 }, 1);
-    this.generation = new Generation({ sampling, traced }, (credit, onPart) => this.#begin(credit, onPart));
+    const { sampling } = toOrder({ seed: 7 }, { stages: 1, codec: kBytes });
+    this.generation = new Generation({ sampling, traced }, kBytes, (credit, onPart) => this.#begin(credit, onPart));
   }
 
   fail(error: Error): void {
@@ -63,8 +64,8 @@ class ScriptedEngine {
   async #start(credit: number): Promise<void> {
     await Promise.resolve();
     if (this.#script.prompt === 'pending') return;
-    const { boundariesAt, begun = new Uint8Array(0) } = this.#script;
-    this.#emit({ kind: 'prompt', begun, boundaries: boundariesAt === undefined ? null : kPromptMasks });
+    const { boundariesAt, before = new Uint32Array(0) } = this.#script;
+    this.#emit({ kind: 'prompt', before, boundaries: boundariesAt === undefined ? null : kPromptMasks });
     this.#write(credit);
   }
 
@@ -76,7 +77,7 @@ class ScriptedEngine {
       const boundaries =
         marks === undefined ? null : bytes.map((byte) => (marks.includes(String.fromCharCode(byte)) ? 1 : 0));
       this.written = end;
-      this.#emit({ kind: 'written', written: { bytes, boundaries } });
+      this.#emit({ kind: 'written', written: { tokens: Uint32Array.from(bytes), boundaries } });
     }
     if (this.written === this.#source.length) this.#answer.resolve({ kind: 'generate', finish });
   }
@@ -230,7 +231,7 @@ describe('a generation', () => {
 
   test('reports seeds above 2^53 exactly', () => {
     const of = (seed: bigint): Generation =>
-      new Generation({ ...toOrder({ seed }, 0), traced: false }, () => ({
+      new Generation(toOrder({ seed }, { stages: 0, codec: kBytes }), kBytes, () => ({
         answer: new Promise(() => undefined),
         allow: () => undefined,
         rest: () => undefined,
@@ -277,8 +278,8 @@ describe('a generation', () => {
 
   test('begins with the whole character that the text before it had begun', async () => {
     const fox = toBytes('🦊 and fox');
-    const begun = new Uint8Array(fox.subarray(0, 3));
-    const { generation } = new ScriptedEngine(fox.subarray(3), { size: 1, begun });
+    const before = Uint32Array.from(fox.subarray(0, 3));
+    const { generation } = new ScriptedEngine(fox.subarray(3), { size: 1, before });
     expect(await readAll(generation)).toBe('🦊 and fox');
     const result = await generation.result;
     expect(result.text).toBe('🦊 and fox');
@@ -304,7 +305,7 @@ describe('a generation', () => {
         read += chunk.bytes.length;
         text += chunk.text.length;
         expect(chunk.boundaries?.length).toBe(chunk.bytes.length);
-        most = Math.max(most, generation.keptBytes);
+        most = Math.max(most, generation.keptTokens);
       }
       expect([read, text]).toEqual([story.length, Math.floor(story.length / 2) + 1]);
       expect(most).toBeLessThan(2.5 * kWhole);

@@ -9,11 +9,19 @@ export interface Golden {
   readonly model: string;
   readonly fingerprint?: string;
   readonly prompt: string;
+  /** Where tokens are not bytes. */
+  readonly prompt_tokens?: number[];
   /** A mask for BOS and for each byte of the prompt, in the files of hierarchical models. */
   readonly boundaries?: string;
-  readonly score: { text: string; bits_q32: string; bytes?: number; top1?: number; top5?: number };
-  /** boundaries: a mask per byte, in the files of hierarchical models. */
-  readonly generations: { options: GenerateOptions; bytes: string; finish: string; boundaries?: string }[];
+  readonly score: { text: string; tokens?: number[]; bits_q32: string; bytes?: number; top1?: number; top5?: number };
+  /** boundaries: a mask per byte, in the files of hierarchical models. tokens: where they are not bytes. */
+  readonly generations: {
+    options: GenerateOptions;
+    bytes: string;
+    tokens?: number[];
+    finish: string;
+    boundaries?: string;
+  }[];
 }
 
 const kRoot = new URL('../../', import.meta.url);
@@ -102,6 +110,7 @@ export function fromHex(hex: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(Buffer.from(hex, 'hex'));
 }
 
-export function toHex(bytes: Uint8Array): string {
+/** Tokens of a byte model are bytes. */
+export function toHex(bytes: Uint8Array | Uint32Array): string {
   return Buffer.from(bytes).toString('hex');
 }

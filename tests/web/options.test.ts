@@ -2,8 +2,11 @@
 // SPDX-License-Identifier: MIT
 
 import { describe, expect, test } from 'vitest';
+import { kBytes } from '../../web/src/codec.js';
 import { TernError } from '../../web/src/errors.js';
-import { toOrder, type GenerateOptions } from '../../web/src/api/options.js';
+import { toOrder, type GenerateOptions, type Order } from '../../web/src/api/options.js';
+
+const order = (options?: GenerateOptions, stages = 0, codec = kBytes): Order => toOrder(options, { stages, codec });
 
 /** What a caller without types can pass. */
 function fromJavaScript(json: string): GenerateOptions {
@@ -12,7 +15,7 @@ function fromJavaScript(json: string): GenerateOptions {
 
 function errorOf(options: GenerateOptions): unknown {
   try {
-    toOrder(options, 1);
+    order(options, 1);
     return null;
   } catch (error) {
     return error;
@@ -21,11 +24,11 @@ function errorOf(options: GenerateOptions): unknown {
 
 describe('boundaries', () => {
   test('are reported when asked for, of a model that has them', () => {
-    expect(toOrder({}, 0).traced).toBe(false);
-    expect(toOrder({}, 2).traced).toBe(false);
-    expect(toOrder({ trace: {} }, 2).traced).toBe(false);
-    expect(toOrder({ trace: { boundaries: false } }, 0).traced).toBe(false);
-    expect(toOrder({ trace: { boundaries: true } }, 1).traced).toBe(true);
+    expect(order({}).traced).toBe(false);
+    expect(order({}, 2).traced).toBe(false);
+    expect(order({ trace: {} }, 2).traced).toBe(false);
+    expect(order({ trace: { boundaries: false } }).traced).toBe(false);
+    expect(order({ trace: { boundaries: true } }, 1).traced).toBe(true);
     expect(errorOf({ trace: { boundaries: true } })).toBeNull();
   });
 
@@ -36,7 +39,7 @@ describe('boundaries', () => {
     [fromJavaScript('{"trace": {"boundaries": 1}}'), 1, /^trace.boundaries must be true or false, found 1$/],
     [fromJavaScript('{"trace": {"gate": true}}'), 1, /^unknown option trace.gate; known is boundaries$/],
   ])('that cannot be reported are refused (%#)', (options, stages, message) => {
-    expect(() => toOrder(options, stages)).toThrow(
+    expect(() => order(options, stages)).toThrow(
       expect.objectContaining({ code: 'bad-option', message: expect.stringMatching(message) }),
     );
   });
@@ -44,9 +47,9 @@ describe('boundaries', () => {
 
 describe('options', () => {
   test('left out are temperature 1 with nothing cut, 1024 bytes and a seed of 32 bits', () => {
-    const { sampling, maxBytes } = toOrder(undefined, 0);
+    const { sampling, maxTokens } = order(undefined);
     const { seed, ...rest } = sampling;
-    expect(maxBytes).toBe(1024);
+    expect(maxTokens).toBe(1024);
     expect(rest).toEqual({
       greedy: false,
       temperatureQ16: 65536,
@@ -61,12 +64,12 @@ describe('options', () => {
   });
 
   test('left out seeds differ from call to call', () => {
-    const seeds = new Set(Array.from({ length: 20 }, () => toOrder({}, 0).sampling.seed));
+    const seeds = new Set(Array.from({ length: 20 }, () => order({}).sampling.seed));
     expect(seeds.size).toBeGreaterThan(15);
   });
 
   test('are rounded to the nearest multiple of 2^-16', () => {
-    const { sampling: options } = toOrder({ temperature: 0.7, topP: 0.9, minP: 0.05, repetitionPenalty: 1.1 }, 0);
+    const { sampling: options } = order({ temperature: 0.7, topP: 0.9, minP: 0.05, repetitionPenalty: 1.1 });
     expect(options.temperatureQ16).toBe(45875); // 45875.2
     expect(options.topPQ16).toBe(58982); // 58982.4
     expect(options.minPQ16).toBe(3277); // 3276.8
@@ -86,7 +89,7 @@ describe('options', () => {
     const high = { temperature: 100, topK: 256, topP: 1, minP: 0.9999, repetitionPenalty: 10, maxBytes: 1e9 };
     expect(errorOf(low)).toBeNull();
     expect(errorOf({ ...high, seed: 2n ** 64n - 1n })).toBeNull();
-    expect(toOrder({ seed: Number.MAX_SAFE_INTEGER }, 0).sampling.seed).toBe(9007199254740991n);
+    expect(order({ seed: Number.MAX_SAFE_INTEGER }).sampling.seed).toBe(9007199254740991n);
   });
 
   test.each<[GenerateOptions, RegExp]>([

@@ -32,8 +32,8 @@ async function outcomes(model: Model, atOnce: boolean): Promise<unknown[]> {
   const talk = async (text: string, seed: number): Promise<unknown> => {
     await using session = model.session();
     await session.feed(text);
-    const { bytes, finish } = await session.stream({ seed, maxBytes: 20 }).result;
-    const boundaries = await model.stream(text, { seed, maxBytes: 1 }).promptBoundaries;
+    const { bytes, finish } = await session.stream({ seed, maxTokens: 20 }).result;
+    const boundaries = await model.stream(text, { seed, maxTokens: 1 }).promptBoundaries;
     const score = await session.score(text);
     return [toHex(bytes), finish, boundaries, score, session.position, toHex(await session.save())];
   };
@@ -55,7 +55,7 @@ describe.each(kTiny)('%s', (_, golden) => {
 
   test('one that is called off inside a tile, and goes on after the other one worked', async () => {
     await using model = await load(modelOf(golden), { runtime: 'main' });
-    const [text, other] = kTexts.map((each) => new TextEncoder().encode(each.repeat(20)));
+    const [text, other] = kTexts.map((each) => Uint32Array.from(new TextEncoder().encode(each.repeat(20)))); // tokens
     if (!text || !other) throw new Error('expected two texts');
     const stops = stopOften();
     await using first = model.session();

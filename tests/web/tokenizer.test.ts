@@ -87,6 +87,14 @@ describe('a tokenizer', () => {
     expect(stream.push(tokens)).toBe(' a');
   });
 
+  test('puts no space before a text that goes on', () => {
+    const llama = load('llama');
+    const tokens = [...llama.encode('a cat'), ...llama.encode('ch', { begins: false })];
+    expect(llama.decoder().push(tokens)).toBe('a catch');
+    const gpt2 = load('gpt2');
+    expect(gpt2.encode('cat', { begins: false })).toEqual(gpt2.encode('cat'));
+  });
+
   test('shows a character that ended in its middle as U+FFFD, and nothing if the text was cut', () => {
     const gpt2 = load('gpt2');
     const [first = -1, second = -1] = gpt2.encode('é');

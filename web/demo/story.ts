@@ -5,7 +5,7 @@ import type { Chunk, GenerateOptions, Generation, Model } from 'ternlm';
 import { Chunking, piecesOf, type Piece } from './chunks.js';
 
 /** The model is asked for this much at most; the page itself pauses much earlier. */
-const kMostBytes = 100_000;
+const kMostTokens = 100_000;
 
 /** Bytes after which the page pauses and offers to go on. */
 const kPage = 1200;
@@ -51,7 +51,7 @@ export class Story {
     this.chunking = stages > 0 ? new Chunking(stages) : null;
     this.#generation = model.stream(prompt, {
       ...options,
-      maxBytes: kMostBytes,
+      maxTokens: kMostTokens,
       trace: { boundaries: stages > 0 },
     });
     this.#chunks = this.#generation[Symbol.asyncIterator]();

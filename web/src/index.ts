@@ -6,7 +6,7 @@ export { probe, type Capabilities, type ProbeOptions } from './api/probe.js';
 export type { KernelReport, KernelsReport, Threads, ThreadsInfo } from './engine/types.js';
 export type { Chunk, GenerateResult, Generation, Timings } from './api/generation.js';
 export type { FeedResult, Score, Session } from './api/session.js';
-export type { CallOptions, GenerateOptions, SampleOptions, TraceOptions } from './api/options.js';
+export type { CallOptions, GenerateOptions, SampleOptions, TextOptions, TraceOptions } from './api/options.js';
 export type { Assets, PlaceInfo, Runtime, RuntimeInfo } from './link/start.js';
 export type { Source } from './api/source.js';
 export type { Input } from './codec.js';

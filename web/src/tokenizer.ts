@@ -6,11 +6,14 @@
 // are Unicode's as in the Python library, and tokens come back as bytes, so that no character is ever split.
 
 import { Tokenizer as Library } from '@huggingface/tokenizers';
+import { newDecoder, toBytes, type Codec } from './codec.js';
 import { TernError, badOption, describe } from './errors.js';
 
 export interface EncodeOptions {
   /** The names of control tokens in the text (`<s>`, say) are those tokens. Default: they are text like any other. */
   readonly control?: boolean;
+  /** Nothing comes before the text: LLaMA puts a space there. Default true. */
+  readonly begins?: boolean;
 }
 
 /** Tokens to text as it is written: a character whose bytes are in several tokens appears with the last of them. */
@@ -30,14 +33,13 @@ interface Piece {
   readonly kind: 'text' | 'added' | 'control';
 }
 
-export class Tokenizer {
+export class Tokenizer implements Codec {
   readonly #whole: Record<string, unknown>;
   readonly #pieces: readonly Piece[];
   readonly #bytes: readonly Uint8Array[];
   readonly #dropped: ReadonlySet<string>; // characters of bytes that have no piece
-  readonly #beginsWithSpace: boolean;
-  #plain: Library | undefined;
-  #controlled: Library | undefined;
+  readonly #libraries = new Map<string, Library>();
+  readonly beginsWithSpace: boolean;
 
   private constructor(whole: Record<string, unknown>) {
     const model = record(whole['model'], 'model');
@@ -50,7 +52,7 @@ export class Tokenizer {
     this.#bytes = this.#pieces.map((piece) => bytesOf(piece, ofCharacters));
     const known = new Set(this.#pieces.map((piece) => piece.text));
     this.#dropped = new Set(ofCharacters ? [] : kByteCharacters.filter((character) => !known.has(character)));
-    this.#beginsWithSpace = ofCharacters && JSON.stringify(whole['normalizer'] ?? null).includes('"Prepend"');
+    this.beginsWithSpace = ofCharacters && JSON.stringify(whole['normalizer'] ?? null).includes('"Prepend"');
   }
 
   /**
@@ -63,7 +65,7 @@ export class Tokenizer {
       if (vocabulary !== undefined && vocabulary !== tokenizer.size) {
         throw new TernError('bad-file', `the model has ${vocabulary} tokens, its tokenizer ${tokenizer.size} pieces`);
       }
-      tokenizer.#plain = tokenizer.#library(false);
+      tokenizer.#library(false, true);
       return tokenizer;
     } catch (error) {
       throw TernError.from(error, 'bad-file', 'the tokenizer cannot be used: ');
@@ -82,16 +84,11 @@ export class Tokenizer {
   }
 
   /** The tokens of a text; what is not well-formed in it counts as U+FFFD. No token is put before or after it. */
-  encode(text: string | Uint8Array, options: EncodeOptions = {}): Uint32Array {
-    const given: unknown = text; // a caller in plain JavaScript can pass anything
-    if (typeof given !== 'string' && !(given instanceof Uint8Array)) {
-      throw badOption('text', 'a string or a Uint8Array', given);
-    }
-    const bytes = typeof given === 'string' ? new TextEncoder().encode(given) : given;
-    const whole = new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes);
-    const library = options.control === true ? (this.#controlled ??= this.#library(true)) : this.#plain;
-    if (whole === '' || library === undefined) return new Uint32Array(0);
+  encode(text: string | Uint8Array, { control = false, begins = true }: EncodeOptions = {}): Uint32Array<ArrayBuffer> {
+    const whole = new TextDecoder('utf-8', { ignoreBOM: true }).decode(toBytes('text', text));
+    if (whole === '') return new Uint32Array(0);
     try {
+      const library = this.#library(control, begins || !this.beginsWithSpace);
       return Uint32Array.from(library.encode(whole, { add_special_tokens: false }).ids);
     } catch (error) {
       throw new TernError('bad-file', `the tokenizer stopped: ${describe(error)}`, { cause: error });
@@ -105,32 +102,33 @@ export class Tokenizer {
     return bytes;
   }
 
-  /** `begin`: whether the tokens begin a text, so that the space which encode() put there goes. */
-  decoder(begin = true): TokenDecoder {
-    const utf8 = new TextDecoder('utf-8', { ignoreBOM: true }); // a mark that the model wrote is a character
-    let first = begin && this.#beginsWithSpace;
-    return {
-      push: (tokens) => {
-        let text = '';
-        for (const token of tokens) {
-          let bytes = this.bytes(token);
-          if (first && bytes.length > 0) {
-            if (bytes[0] === 0x20) bytes = bytes.subarray(1);
-            first = false;
-          }
-          text += utf8.decode(bytes, { stream: true });
-        }
-        return text;
-      },
-      finish: (cut = false) => {
-        const rest = utf8.decode();
-        return cut ? '' : rest;
-      },
-    };
+  /** Of all tokens, one after the other. */
+  decode(tokens: Iterable<number>): Uint8Array<ArrayBuffer> {
+    const pieces = Array.from(tokens, (token) => this.bytes(token));
+    const whole = new Uint8Array(pieces.reduce((size, piece) => size + piece.length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      whole.set(piece, at);
+      at += piece.length;
+    }
+    return whole;
   }
 
-  /** The library over the same file, with or without its control tokens. */
-  #library(control: boolean): Library {
+  /** `begins`: whether the tokens begin a text, so that the space which encode() put there goes. */
+  decoder(begins = true): TokenDecoder {
+    const decoder = newDecoder(this, new Uint32Array(0), begins);
+    return { push: (tokens) => decoder.push(tokens).text, finish: (cut = false) => decoder.finish(cut) };
+  }
+
+  /** The library over the same file, with or without its control tokens, for the beginning of a text or what follows. */
+  #library(control: boolean, begins: boolean): Library {
+    const name = `${control} ${begins}`;
+    const library = this.#libraries.get(name) ?? this.#newLibrary(control, begins);
+    this.#libraries.set(name, library);
+    return library;
+  }
+
+  #newLibrary(control: boolean, begins: boolean): Library {
     const added = list(this.#whole['added_tokens']).filter((token) => control || token['special'] !== true);
     const library = new Library(
       {
@@ -139,7 +137,7 @@ export class Tokenizer {
         pre_tokenizer: asInPython(this.#whole['pre_tokenizer']),
         post_processor: null,
         decoder: null,
-        normalizer: this.#whole['normalizer'] ?? null,
+        normalizer: begins ? (this.#whole['normalizer'] ?? null) : withoutPrepend(this.#whole['normalizer']),
       },
       {},
     );
@@ -219,6 +217,15 @@ function asInPython(value: unknown): unknown {
     return split(part['individual_digits'] === true ? String.raw`\p{N}` : String.raw`\p{N}+`);
   const pattern = part['type'] === 'Split' ? record(part['pattern'], 'pattern') : {};
   return typeof pattern['Regex'] === 'string' ? { ...part, pattern: { Regex: whiteSpace(pattern['Regex']) } } : part;
+}
+
+/** What puts no space before a text. */
+function withoutPrepend(value: unknown): unknown {
+  if (value === null || value === undefined) return null;
+  const part = record(value, 'normalizer');
+  if (part['type'] === 'Prepend') return null;
+  if (part['type'] !== 'Sequence') return part;
+  return { ...part, normalizers: list(part['normalizers']).filter((each) => each['type'] !== 'Prepend') };
 }
 
 // ---- bytes ----

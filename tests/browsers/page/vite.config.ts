@@ -78,6 +78,7 @@ export default defineConfig({
   resolve: {
     alias: {
       'ternlm/engine': path('dist/engine/engine.js'),
+      'ternlm/codec': path('dist/codec.js'),
       'ternlm/options': path('dist/api/options.js'),
       ternlm: path('dist/index.js'),
     },

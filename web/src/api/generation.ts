@@ -1,11 +1,11 @@
 // A text in the making: pulled by whoever reads it, so the engine pauses when nobody does.
 // SPDX-License-Identifier: MIT
 //
-// Every reader has its own place in the output; the engine may run ahead of the foremost by kAhead bytes. Whoever asks
-// for the result lets it run freely. The first kWhole bytes are kept for the result and for later readers; of a longer
+// Every reader has its own place in the output; the engine may run ahead of the foremost by kAhead tokens. Whoever asks
+// for the result lets it run freely. The first kWhole tokens are kept for the result and for later readers; of a longer
 // output nothing is kept that was read, unless the result was asked for: so a stream may go on for ever.
 
-import { begunCharacter, kBytes, type Decoder } from '../codec.js';
+import { kBytes, newDecoder, type Codec, type Decoder } from '../codec.js';
 import { deferred } from '../deferred.js';
 import type { Finish, Written } from '../engine/types.js';
 import { TernError } from '../errors.js';
@@ -14,22 +14,25 @@ import type { Request } from '../link/connection.js';
 import { Kept } from './kept.js';
 import type { Order } from './options.js';
 
-/** A piece of the output: the bytes, and the characters they completed (none, when they end inside one). */
+/** A piece of the output: tokens, their bytes, and the characters those completed (none, when they end inside one). */
 export interface Chunk {
   readonly text: string;
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** With `trace.boundaries`: a mask for each of the bytes, bit s set where a chunk of stage s begins. Else null. */
+  /** Of a byte model, the bytes once more. */
+  readonly tokens: Uint32Array<ArrayBuffer>;
+  /** With `trace.boundaries`: a mask for each of the tokens, bit s set where a chunk of stage s begins. Else null. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
 }
 
 export interface Timings {
   /** Reading the prompt, and waiting for earlier calls on the session. */
   readonly promptMs: number;
-  /** From the call to the first byte; 0 when there was none. */
+  /** From the call to the first token; 0 when there was none. */
   readonly firstByteMs: number;
   /** From the call to the end, pauses included. */
   readonly totalMs: number;
-  /** Output after the first byte, pauses included; 0 when there was too little to measure. */
+  /** Output after the first token, pauses included; 0 when there was too little to measure. */
+  readonly tokensPerSecond: number;
   readonly bytesPerSecond: number;
 }
 
@@ -38,14 +41,15 @@ export interface GenerateResult {
   readonly text: string;
   /** The whole output; see `from`. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly tokens: Uint32Array<ArrayBuffer>;
   /**
-   * Where in the output `bytes` begin: 0, except of a stream of more than a megabyte whose result nobody asked for before
-   * it was that long. Of such a stream the part that was read is not kept.
+   * How many tokens of the output came before these: 0, except of a stream of more than a million whose result nobody
+   * asked for before it was that long. Of such a stream the part that was read is not kept.
    */
   readonly from: number;
-  /** As in a chunk, for all bytes. */
+  /** As in a chunk, for all tokens. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
-  /** As in a chunk, for the bytes of the prompt; null also where there was none, or it was not read to its end. */
+  /** As in a chunk, for the tokens of the prompt; null also where there was none, or it was not read to its end. */
   readonly promptBoundaries: Uint8Array<ArrayBuffer> | null;
   readonly finish: Finish;
   /** The seed that was used: with the same prompt and options it gives the same bytes again. */
@@ -53,9 +57,9 @@ export interface GenerateResult {
   readonly timings: Timings;
 }
 
-/** Bytes of output that may be written before anybody has read them. */
+/** Tokens of output that may be written before anybody has read them. */
 export const kAhead = 512;
-/** Bytes of output that are kept although they were read. */
+/** Tokens of output that are kept although they were read. */
 export const kWhole = 1 << 20;
 
 /** Sends the request, at once. */
@@ -69,8 +73,9 @@ interface Reader {
 export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   readonly seed: number | bigint;
   readonly #traced: boolean;
+  readonly #codec: Codec;
   readonly #request: Request<'generate'>;
-  readonly #bytes = new Kept();
+  readonly #tokens = new Kept();
   readonly #masks = new Kept();
   readonly #readers = new Set<Reader>();
   readonly #asked = performance.now();
@@ -79,18 +84,19 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   readonly ended: Promise<void>;
   #finish: Finish | null = null;
   #failure: { error: unknown } | null = null;
-  #begun: Uint8Array = new Uint8Array(0); // bytes before those kept that begin a character
+  #before: Uint32Array = new Uint32Array(0); // the last tokens before those kept
   #credit = kAhead;
   #result: Promise<GenerateResult> | null = null;
   #promptMs = 0;
   #firstByteMs = 0;
   #totalMs = 0;
-  #news = deferred<null>(); // settled and replaced whenever bytes arrive or the generation ends
+  #news = deferred<null>(); // settled and replaced whenever tokens arrive or the generation ends
 
   /** Called by Session. */
-  constructor({ sampling, traced }: Pick<Order, 'sampling' | 'traced'>, ask: Ask) {
+  constructor({ sampling, traced }: Pick<Order, 'sampling' | 'traced'>, codec: Codec, ask: Ask) {
     this.seed = sampling.seed <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(sampling.seed) : sampling.seed;
     this.#traced = traced;
+    this.#codec = codec;
     this.#promptBoundaries.promise.catch(() => undefined); // whoever asks for them gets the error; nobody has to
     this.#request = ask(kAhead, (part) => this.#take(part));
     this.ended = this.#request.answer.then(
@@ -101,8 +107,8 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
 
   /** A reader: the output from its beginning, in pieces as they come. */
   [Symbol.asyncIterator](): AsyncGenerator<Chunk, void, undefined> {
-    if (this.#bytes.from > 0) {
-      throw new TernError('bad-state', `the first ${this.#bytes.from} bytes of the output were read and not kept`);
+    if (this.#tokens.from > 0) {
+      throw new TernError('bad-state', `the first ${this.#tokens.from} tokens of the output were read and not kept`);
     }
     const reader = { place: 0 };
     this.#readers.add(reader); // from now on, not from its first look: it may leave before that
@@ -130,12 +136,12 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     return this.#stream((chunk) => (chunk.text === '' ? null : chunk.text));
   }
 
-  /** The output as bytes, exactly as the model wrote them. */
+  /** The output as bytes, as the model wrote them, well-formed or not. */
   get bytes(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#stream((chunk) => (chunk.bytes.length === 0 ? null : chunk.bytes));
   }
 
-  /** `promptBoundaries` of the result, as soon as the prompt was read: before the first byte of the output. */
+  /** `promptBoundaries` of the result, as soon as the prompt was read: before the first token of the output. */
   get promptBoundaries(): Promise<Uint8Array<ArrayBuffer> | null> {
     return this.#promptBoundaries.promise;
   }
@@ -152,9 +158,9 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     return this.#settled();
   }
 
-  /** @internal Bytes of output held in memory now. */
-  get keptBytes(): number {
-    return this.#bytes.end - this.#bytes.from;
+  /** @internal Tokens of output held in memory now. */
+  get keptTokens(): number {
+    return this.#tokens.end - this.#tokens.from;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -163,7 +169,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
 
   #take(part: Part): void {
     if (part.kind === 'prompt') {
-      this.#begun = part.begun;
+      this.#before = part.before;
       this.#promptMs = performance.now() - this.#asked;
       this.#promptBoundaries.resolve(part.boundaries);
     } else if (part.kind === 'written') {
@@ -171,16 +177,16 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     }
   }
 
-  #append({ bytes, boundaries }: Written): void {
-    if (this.#bytes.end === 0) this.#firstByteMs = performance.now() - this.#asked;
-    this.#bytes.append(bytes);
+  #append({ tokens, boundaries }: Written): void {
+    if (this.#tokens.end === 0) this.#firstByteMs = performance.now() - this.#asked;
+    this.#tokens.append(tokens);
     if (boundaries) this.#masks.append(boundaries);
-    if (this.#bytes.end >= this.#credit) this.#request.rest();
+    if (this.#tokens.end >= this.#credit) this.#request.rest();
     this.#announce();
   }
 
   #end(finish: Finish | null, failure: { error: unknown } | null): void {
-    this.#finish = finish;
+    this.#finish = finish === 'max-bytes' && this.#codec !== kBytes ? 'max-tokens' : finish;
     this.#failure = failure;
     this.#totalMs = performance.now() - this.#asked;
     if (failure) this.#promptBoundaries.reject(failure.error);
@@ -205,19 +211,20 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     try {
       for (;;) {
         this.#allow(reader.place + kAhead);
-        while (reader.place === this.#bytes.end && !this.#finish && !this.#failure) await this.#news.promise;
-        decoder ??= kBytes.decoder(this.#begun); // known with the first byte
-        if (reader.place === this.#bytes.end) break;
-        const bytes = this.#bytes.since(reader.place);
-        const boundaries = this.#traced ? this.#masks.since(reader.place) : null;
-        reader.place += bytes.length;
+        while (reader.place === this.#tokens.end && !this.#finish && !this.#failure) await this.#news.promise;
+        decoder ??= newDecoder(this.#codec, this.#before); // known with the first token
+        if (reader.place === this.#tokens.end) break;
+        const tokens = this.#tokens.since(reader.place);
+        const boundaries = this.#boundariesSince(reader.place);
+        reader.place += tokens.length;
         this.#giveUp();
-        yield { text: decoder.push(bytes), bytes, boundaries };
+        yield { ...decoder.push(tokens), tokens, boundaries };
       }
       if (this.#failure) throw this.#failure.error;
       const text = decoder.finish(this.#finish !== 'end-of-text');
       const nothing = new Uint8Array(0);
-      if (text !== '') yield { text, bytes: nothing, boundaries: this.#traced ? nothing : null };
+      const boundaries = this.#traced ? nothing : null;
+      if (text !== '') yield { text, bytes: nothing, tokens: new Uint32Array(0), boundaries };
     } finally {
       this.#leave(reader);
     }
@@ -230,12 +237,16 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
 
   /** What all readers have read, if it is much. */
   #giveUp(): void {
-    if (this.#result || this.#bytes.end <= kWhole) return;
+    if (this.#result || this.#tokens.end <= kWhole) return;
     const place = Math.min(...[...this.#readers].map((reader) => reader.place));
-    if (place - this.#bytes.from < kWhole / 2) return; // not byte by byte: it moves the others
-    this.#begun = begunCharacter(this.#bytes.since(place - 3).subarray(0, 3));
-    this.#bytes.giveUpBefore(place);
+    if (place - this.#tokens.from < kWhole / 2) return; // not one by one: it moves the others
+    this.#before = this.#tokens.since(place - 3).slice(0, 3);
+    this.#tokens.giveUpBefore(place);
     if (this.#traced) this.#masks.giveUpBefore(place);
+  }
+
+  #boundariesSince(place: number): Uint8Array<ArrayBuffer> | null {
+    return this.#traced ? Uint8Array.from(this.#masks.since(place)) : null;
   }
 
   /** From the first call on, everything is kept. */
@@ -249,15 +260,18 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   }
 
   async #toResult(finish: Finish): Promise<GenerateResult> {
-    const { from, end } = this.#bytes;
-    const bytes = this.#bytes.since(from);
-    const decoder = kBytes.decoder(this.#begun);
+    const { from, end } = this.#tokens;
+    const tokens = this.#tokens.since(from);
+    const decoder = newDecoder(this.#codec, this.#before);
+    const { text, bytes } = decoder.push(tokens);
     const outputMs = this.#totalMs - this.#firstByteMs;
+    const tokensPerSecond = end > 1 && outputMs > 0 ? ((end - 1) * 1000) / outputMs : 0;
     return {
-      text: decoder.push(bytes) + decoder.finish(finish !== 'end-of-text'),
+      text: text + decoder.finish(finish !== 'end-of-text'),
       bytes,
+      tokens,
       from,
-      boundaries: this.#traced ? this.#masks.since(from) : null,
+      boundaries: this.#boundariesSince(from),
       promptBoundaries: await this.promptBoundaries,
       finish,
       seed: this.seed,
@@ -265,7 +279,8 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
         promptMs: this.#promptMs,
         firstByteMs: this.#firstByteMs,
         totalMs: this.#totalMs,
-        bytesPerSecond: end > 1 && outputMs > 0 ? ((end - 1) * 1000) / outputMs : 0,
+        tokensPerSecond,
+        bytesPerSecond: tokensPerSecond * (bytes.length / Math.max(1, tokens.length)),
       },
     };
   }

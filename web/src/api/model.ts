@@ -1,14 +1,14 @@
 // Loading a model, and what a loaded model can do.
 // SPDX-License-Identifier: MIT
 
-import type { Input } from '../codec.js';
+import { kBytes, type Codec, type Input } from '../codec.js';
 import { abortable } from '../deferred.js';
 import type { FileInfo, Threads } from '../engine/types.js';
 import { TernError } from '../errors.js';
 import type { Connection } from '../link/connection.js';
 import { start, type Assets, type Runtime, type RuntimeInfo } from '../link/start.js';
 import type { Generation, GenerateResult } from './generation.js';
-import { toLoadOrder, type CallOptions, type GenerateOptions } from './options.js';
+import { toLoadOrder, type CallOptions, type GenerateOptions, type TextOptions, type Traits } from './options.js';
 import { Session, type Score } from './session.js';
 import { openSource, readNext, type Fetch, type Source } from './source.js';
 
@@ -80,36 +80,57 @@ export async function load(source: Source, options?: LoadOptions): Promise<Model
         `expected ${expected} bytes, as the file begins, received ${received}: try again`,
       );
     }
-    const { file, engine, threads: used } = await connection.ask({ kind: 'finish' }).answer;
+    const { file, tokenizer, engine, threads: used } = await connection.ask({ kind: 'finish' }).answer;
     keepHelpers(used.count - 1);
+    const codec = await codecOf(file, tokenizer);
     const loadMs = performance.now() - started;
-    return Model.ready(connection, {
+    const info: ModelInfo = {
       ...file,
       runtime: { ...place, ...engine, threads: used },
       integrity: integrity === undefined ? 'not asked for' : 'verified',
       loadMs,
-    });
+    };
+    return Model.ready(connection, info, codec);
   });
+}
+
+/** `json`: the file's tokenizer.json, or nothing. What reads it is fetched only for a model that needs it. */
+async function codecOf({ metadata, vocabulary }: FileInfo, json: string): Promise<Codec> {
+  if (metadata['tokenizer.ggml.model'] === 'byte') return kBytes;
+  if (json === '') {
+    throw new TernError(
+      'unsupported',
+      `the model has a vocabulary of ${vocabulary.size} pieces, and its file does not say which they are: convert it again, with its tokenizer.json`,
+    );
+  }
+  try {
+    const { Tokenizer } = await import('../tokenizer.js');
+    return Tokenizer.fromJson(json, vocabulary.size);
+  } catch (error) {
+    throw TernError.from(error, 'bad-assets', 'ternlm/tokenizer could not be loaded: ');
+  }
 }
 
 /** A loaded model. Any number of generations may run at once; each is a conversation of its own. */
 export class Model implements AsyncDisposable {
   readonly info: ModelInfo;
   readonly #connection: Connection;
+  readonly #traits: Traits;
 
-  private constructor(connection: Connection, info: ModelInfo) {
+  private constructor(connection: Connection, info: ModelInfo, codec: Codec) {
     this.#connection = connection;
+    this.#traits = { stages: info.stages, codec };
     this.info = info;
   }
 
   /** Called by load(): a Model is always loaded. */
-  static ready(connection: Connection, info: ModelInfo): Model {
-    return new Model(connection, info);
+  static ready(connection: Connection, info: ModelInfo, codec: Codec): Model {
+    return new Model(connection, info, codec);
   }
 
   /** Continues the prompt. Wrong options throw here, before anything runs. */
   stream(prompt: Input, options?: GenerateOptions): Generation {
-    return Session.generate(this.#connection, this.info.stages, prompt, options);
+    return Session.generate(this.#connection, this.#traits, prompt, options);
   }
 
   /** Continues the prompt and returns the whole output. */
@@ -117,8 +138,8 @@ export class Model implements AsyncDisposable {
     return this.stream(prompt, options).result;
   }
 
-  /** What the text costs the model: how well it predicts each byte from those before it. */
-  async score(text: Input, options?: CallOptions): Promise<Score> {
+  /** What the text costs the model: how well it predicts each byte or token from those before it. */
+  async score(text: Input, options?: TextOptions): Promise<Score> {
     const session = this.session();
     try {
       return await session.score(text, options);
@@ -129,7 +150,7 @@ export class Model implements AsyncDisposable {
 
   /** A conversation that is kept: feed, stream, feed again, save. Close it when done. */
   session(): Session {
-    return Session.open(this.#connection, this.info.stages);
+    return Session.open(this.#connection, this.#traits);
   }
 
   /** Ends what is running, which fails with `closed`, and gives all memory back. Closing twice is fine. */

@@ -1,37 +1,40 @@
 // Checks the options of a generation and turns them into the integers the engine takes.
 // SPDX-License-Identifier: MIT
 
+import { kBytes, type Codec } from '../codec.js';
 import type { Sampling } from '../engine/types.js';
 import { TernError, badOption } from '../errors.js';
 import type { LoadOptions } from './model.js';
 
 export interface SampleOptions {
-  /** Always the most likely byte; temperature and the cuts below then do not matter. Default false. */
+  /** Always the most likely token; temperature and the cuts below then do not matter. Default false. */
   greedy?: boolean;
   /** Above 0, at most 100. Below 1 is safer, above 1 wilder. Default 1. */
   temperature?: number;
-  /** Only the k most likely bytes, 1 to 256. Default 256 (all). */
+  /** Only the k most likely tokens, 1 to `model.info.vocabulary.size`. Default all. */
   topK?: number;
-  /** Only the most likely bytes that together reach this probability, above 0, at most 1. Default 1 (all). */
+  /** Only the most likely tokens that together reach this probability, above 0, at most 1. Default 1 (all). */
   topP?: number;
-  /** Only bytes at least this fraction as likely as the likeliest, from 0 to below 1. Default 0 (all). */
+  /** Only tokens at least this fraction as likely as the likeliest, from 0 to below 1. Default 0 (all). */
   minP?: number;
-  /** 1 to 10; above 1, bytes of the last 256 become less likely. Default 1. */
+  /** 1 to 10; above 1, those of the last 256 tokens become less likely. Default 1. */
   repetitionPenalty?: number;
   /**
    * 'valid' (default): only bytes that continue well-formed UTF-8 are drawn, so that the text has no U+FFFD; maxBytes may
-   * cut its last character. 'raw': any byte.
+   * cut its last character. 'raw': any byte. A model whose tokens are pieces of text draws any of them, either way.
    */
   utf8?: 'valid' | 'raw';
   /** 0 to 2^64-1; the same seed gives the same bytes on every device. Default: chosen at random and reported. */
   seed?: number | bigint;
-  /** Stop after this many bytes, 1 to 1,000,000,000. Default 1024. */
+  /** Stop after this many tokens, 1 to 1,000,000,000. Default 1024. A byte model's tokens are its bytes. */
+  maxTokens?: number;
+  /** The same, of a byte model; others refuse it, since they cannot stop inside a token. */
   maxBytes?: number;
 }
 
 /** What to report besides the text. The bytes are the same with and without it. */
 export interface TraceOptions {
-  /** Where the model begins chunks, for each byte of the output and of the prompt. Only hierarchical models have chunks: `model.info.stages` above 0. */
+  /** Where the model begins chunks, for each token of the output and of the prompt. Only hierarchical models have chunks: `model.info.stages` above 0. */
   boundaries?: boolean;
 }
 
@@ -41,14 +44,23 @@ export interface CallOptions {
   signal?: AbortSignal | undefined;
 }
 
-export interface GenerateOptions extends SampleOptions, CallOptions {
+/** What every call that reads a text takes. */
+export interface TextOptions extends CallOptions {
+  /**
+   * The names of control tokens in the text (`<s>`, say) are those tokens. Default: they are text like any other. Byte
+   * models have no such tokens.
+   */
+  control?: boolean;
+}
+
+export interface GenerateOptions extends SampleOptions, TextOptions {
   trace?: TraceOptions;
 }
 
 /** The options of a generation as the engine takes them. */
 export interface Order {
   readonly sampling: Sampling;
-  readonly maxBytes: number;
+  readonly maxTokens: number;
   /** Chunk boundaries are reported. */
   readonly traced: boolean;
   readonly signal: AbortSignal | undefined;
@@ -57,15 +69,22 @@ export interface Order {
 const kOne = 65536;
 const kSeedLimit = 1n << 64n;
 
-/** `stages`: of the model. A flat one (0) has no boundaries to report, and asking for them is an error. */
-export function toOrder(options: GenerateOptions | undefined, stages: number): Order {
-  const known = 'greedy temperature topK topP minP repetitionPenalty utf8 seed maxBytes signal trace';
+/** What of a model says what its options can be. */
+export interface Traits {
+  /** A flat model (0) has no boundaries to report, and asking for them is an error. */
+  readonly stages: number;
+  readonly codec: Codec;
+}
+
+export function toOrder(options: GenerateOptions | undefined, { stages, codec }: Traits): Order {
+  const known = 'greedy temperature topK topP minP repetitionPenalty utf8 seed maxTokens maxBytes control signal trace';
   const given = checked('', options, known);
+  toControl(given.control, codec);
   return {
     sampling: {
       greedy: toBoolean('greedy', given.greedy),
       temperatureQ16: toQ16('temperature', given.temperature ?? 1, 'a number above 0 and at most 100', 1, 100 * kOne),
-      topK: toInteger('topK', given.topK ?? 256, 1, 256),
+      topK: toInteger('topK', given.topK ?? codec.size, 1, codec.size),
       topPQ16: toQ16('topP', given.topP ?? 1, 'a number above 0 and at most 1', 1, kOne),
       minPQ16: toQ16('minP', given.minP ?? 0, 'a number from 0 to below 1', 0, kOne - 1),
       repetitionPenaltyQ16: toQ16(
@@ -78,7 +97,7 @@ export function toOrder(options: GenerateOptions | undefined, stages: number): O
       seed: toSeed(given.seed ?? randomSeed()),
       raw: toRaw(given.utf8),
     },
-    maxBytes: toInteger('maxBytes', given.maxBytes ?? 1024, 1, 1_000_000_000),
+    maxTokens: toMost(given, codec),
     traced: toTraced(given.trace, stages),
     signal: toSignal(given.signal),
   };
@@ -114,18 +133,28 @@ export function toLoadOrder(
   return { ...given, signal: toSignal(given.signal), runtime, threads, assets };
 }
 
-/** The signal of a call that takes no other option. */
-export function toCall(options: CallOptions | undefined): CallOptions {
-  return { signal: toSignal(checked('', options, 'signal').signal) };
+/** As toOrder has them. `known`: those that the call takes. */
+export function toTextOrder(
+  options: (TextOptions & { trace?: TraceOptions }) | undefined,
+  { stages, codec }: Traits,
+  known = 'signal control trace',
+): { readonly signal: AbortSignal | undefined; readonly control: boolean; readonly traced: boolean } {
+  const { signal, control, trace } = checked('', options, known);
+  return { signal: toSignal(signal), control: toControl(control, codec), traced: toTraced(trace, stages) };
 }
 
-/** As toOrder has them. */
-export function toTracedCall(
-  options: (CallOptions & { trace?: TraceOptions }) | undefined,
-  stages: number,
-): CallOptions & { traced: boolean } {
-  const given = checked('', options, 'signal trace');
-  return { signal: toSignal(given.signal), traced: toTraced(given.trace, stages) };
+function toControl(value: unknown, codec: Codec): boolean {
+  const control = toBoolean('control', value);
+  if (control && codec === kBytes) throw new TernError('bad-option', 'control: a byte model has no control tokens');
+  return control;
+}
+
+function toMost({ maxTokens, maxBytes }: SampleOptions, codec: Codec): number {
+  if (maxBytes !== undefined && (codec !== kBytes || maxTokens !== undefined)) {
+    const why = codec === kBytes ? 'maxTokens is there and means the same' : 'the tokens of this model are not bytes';
+    throw new TernError('bad-option', `maxBytes: ${why}: expected only maxTokens`);
+  }
+  return toInteger(maxBytes === undefined ? 'maxTokens' : 'maxBytes', maxTokens ?? maxBytes ?? 1024, 1, 1_000_000_000);
 }
 
 function toTraced(trace: TraceOptions | undefined, stages: number): boolean {

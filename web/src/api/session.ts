@@ -1,36 +1,38 @@
 // A conversation that is kept between calls.
 // SPDX-License-Identifier: MIT
 
-import { kBytes, type Input } from '../codec.js';
+import { newDecoder, toBytes, toTokens, type Input } from '../codec.js';
 import type { ScoreSum } from '../engine/types.js';
 import { TernError, badOption } from '../errors.js';
 import type { CallOf, Work } from '../host/protocol.js';
 import type { AskOptions, Connection, Request } from '../link/connection.js';
 import { Generation } from './generation.js';
 import {
-  toCall,
   toOrder,
-  toTracedCall,
-  type CallOptions,
+  toTextOrder,
   type GenerateOptions,
   type Order,
+  type TextOptions,
   type TraceOptions,
+  type Traits,
 } from './options.js';
 
 export interface Score {
-  /** Bytes predicted. */
+  /** Bytes of the text. */
   readonly bytes: number;
+  /** Tokens predicted; of a byte model, the bytes. */
+  readonly tokens: number;
   /** Total cost: what a perfect compressor driven by this model would need. */
   readonly bits: number;
   readonly bitsPerByte: number;
-  /** Share of bytes that were the model's first choice. */
+  /** Share of tokens that were the model's first choice. */
   readonly top1: number;
-  /** Share of bytes among its first five. */
+  /** Share of tokens among its first five. */
   readonly top5: number;
 }
 
 export interface FeedResult {
-  /** With `trace.boundaries`: a mask for each of the bytes, bit s set where a chunk of stage s begins. Else null. */
+  /** With `trace.boundaries`: a mask for each of the tokens, bit s set where a chunk of stage s begins. Else null. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
 }
 
@@ -38,58 +40,63 @@ export interface FeedResult {
 export class Session implements AsyncDisposable {
   readonly #connection: Connection;
   readonly #id: number;
-  readonly #stages: number;
+  readonly #traits: Traits;
   #position = 0;
+  #begins = true; // nothing comes before the next text, once the calls so far have ended
   #closed = false;
 
-  private constructor(connection: Connection, stages: number) {
+  private constructor(connection: Connection, traits: Traits) {
     this.#connection = connection;
-    this.#stages = stages;
+    this.#traits = traits;
     this.#id = connection.newId();
     connection.ask({ kind: 'open', session: this.#id });
   }
 
   /** Called by Model. */
-  static open(connection: Connection, stages: number): Session {
+  static open(connection: Connection, traits: Traits): Session {
     if (connection.failure) throw connection.failure;
-    return new Session(connection, stages);
+    return new Session(connection, traits);
   }
 
   /** Called by Model: continues the prompt in a session of its own. */
-  static generate(connection: Connection, stages: number, prompt: Input, options?: GenerateOptions): Generation {
-    const [order, bytes] = [toOrder(options, stages), kBytes.encode('prompt', prompt)];
-    const session = Session.open(connection, stages);
-    const generation = session.#generate(bytes, order);
+  static generate(connection: Connection, traits: Traits, prompt: Input, options?: GenerateOptions): Generation {
+    const order = toOrder(options, traits);
+    const tokens = toTokens(traits.codec, 'prompt', prompt, { control: options?.control ?? false, begins: true });
+    const session = Session.open(connection, traits);
+    const generation = session.#generate(tokens, order);
     void generation.ended.then(() => session.close());
     return generation;
   }
 
-  /** Bytes of text as of the last call that has ended, in whatever way. */
+  /** Tokens of text, of a byte model bytes, as of the last call that has ended, in whatever way. */
   get position(): number {
     return this.#position;
   }
 
   /**
-   * Appends to the text. An abort leaves a part of the bytes appended, as does the end of a model's context, which fails
+   * Appends to the text. An abort leaves a part of the tokens appended, as does the end of a model's context, which fails
    * with `bad-state`; `position` says how many.
    */
-  async feed(input: Input, options?: CallOptions & { trace?: TraceOptions }): Promise<FeedResult> {
-    const { traced, signal } = toTracedCall(options, this.#stages);
-    const bytes = kBytes.encode('input', input);
-    const { boundaries } = await this.#ask({ kind: 'feed', session: this.#id, bytes, traced }, { signal }).answer;
+  async feed(input: Input, options?: TextOptions & { trace?: TraceOptions }): Promise<FeedResult> {
+    const { traced, control, signal } = toTextOrder(options, this.#traits);
+    const tokens = this.#toTokens(input, control);
+    const { boundaries } = await this.#ask({ kind: 'feed', session: this.#id, tokens, traced }, { signal }).answer;
     return { boundaries };
   }
 
-  /** Continues the text; the output becomes part of it. After stop() exactly the bytes of its result were added. */
+  /** Continues the text; the output becomes part of it. After stop() exactly the tokens of its result were added. */
   stream(options?: GenerateOptions): Generation {
-    return this.#generate(null, toOrder(options, this.#stages));
+    return this.#generate(null, toOrder(options, this.#traits));
   }
 
-  /** Scores the bytes and appends them; fails as feed() does. */
-  async score(input: Input, options?: CallOptions): Promise<Score> {
-    const { signal } = toCall(options);
-    const bytes = kBytes.encode('input', input);
-    return toScore((await this.#ask({ kind: 'score', session: this.#id, bytes }, { signal }).answer).score);
+  /** Scores the text and appends it; fails as feed() does. */
+  async score(input: Input, options?: TextOptions): Promise<Score> {
+    const { control, signal } = toTextOrder(options, this.#traits, 'signal control');
+    const begins = this.#begins;
+    const tokens = this.#toTokens(input, control);
+    const { bytes } = newDecoder(this.#traits.codec, new Uint32Array(0), begins).push(tokens);
+    const { score } = await this.#ask({ kind: 'score', session: this.#id, tokens }, { signal }).answer;
+    return toScore(score, bytes.length);
   }
 
   /** The conversation as bytes that restore() takes on any device with the same model file. */
@@ -99,11 +106,14 @@ export class Session implements AsyncDisposable {
 
   async restore(saved: Uint8Array): Promise<void> {
     if (typeof saved === 'string') throw badOption('saved', 'a Uint8Array', saved);
-    await this.#ask({ kind: 'restore', session: this.#id, bytes: kBytes.encode('saved', saved) }).answer;
+    const bytes = toBytes('saved', saved);
+    this.#begins = false;
+    await this.#ask({ kind: 'restore', session: this.#id, bytes }).answer;
   }
 
   /** Back to an empty text. */
   async reset(): Promise<void> {
+    this.#begins = true;
     await this.#ask({ kind: 'reset', session: this.#id }).answer;
   }
 
@@ -119,9 +129,16 @@ export class Session implements AsyncDisposable {
     await this.close();
   }
 
-  #generate(prompt: Uint8Array<ArrayBuffer> | null, { signal, ...order }: Order): Generation {
+  #toTokens(input: Input, control: boolean): Uint32Array<ArrayBuffer> {
+    const tokens = toTokens(this.#traits.codec, 'input', input, { control, begins: this.#begins });
+    if (tokens.length > 0) this.#begins = false;
+    return tokens;
+  }
+
+  #generate(prompt: Uint32Array<ArrayBuffer> | null, { signal, ...order }: Order): Generation {
     if (this.#connection.failure) throw this.#connection.failure;
-    return new Generation(order, (credit, onPart) =>
+    this.#begins = false;
+    return new Generation(order, this.#traits.codec, (credit, onPart) =>
       this.#ask({ kind: 'generate', session: this.#id, prompt, ...order, credit }, { signal, onPart }),
     );
   }
@@ -132,7 +149,7 @@ export class Session implements AsyncDisposable {
   }
 }
 
-function toScore({ bytes, bits, top1, top5 }: ScoreSum): Score {
-  const each = Math.max(1, bytes);
-  return { bytes, bits, bitsPerByte: bits / each, top1: top1 / each, top5: top5 / each };
+function toScore({ tokens, bits, top1, top5 }: ScoreSum, bytes: number): Score {
+  const each = Math.max(1, tokens);
+  return { bytes, tokens, bits, bitsPerByte: bits / Math.max(1, bytes), top1: top1 / each, top5: top5 / each };
 }

@@ -1,7 +1,6 @@
 // The engine as TypeScript objects: the only file that touches the WebAssembly modules, and the only one with casts.
 // SPDX-License-Identifier: MIT
 
-import { begunCharacter } from '../codec.js';
 import { TernError, describe, type TernErrorCode } from '../errors.js';
 import { clockIsFine, hasSimd, mostThreads, sharedMemory, whyNotRelaxed, whyNotThreads } from './features.js';
 import type {
@@ -43,8 +42,8 @@ export type ModuleFactory = (options: {
 // The calls between a `buffer` view and its use must not allocate in the engine, and a slice bounds the shared buffer.
 const kSliceBytes = 1 << 16;
 
-/** The engine reads a prompt in tiles of so many bytes. */
-export const kTileBytes = 16;
+/** The engine reads a prompt in tiles of so many tokens. */
+export const kTileTokens = 16;
 
 /** A budget that is never used up. */
 export const kNoLimit = 2 ** 53;
@@ -82,7 +81,7 @@ export class Engine {
     const toRate = (perMicrosecond: number): number | null => (perMicrosecond > 0 ? perMicrosecond / 1000 : null);
     return {
       kernels: levels.map(([name, exact, rate, inUse]) => ({ name, exact, gmacPerS: toRate(rate), inUse })),
-      tables: { gmacPerS: toRate(tables[0]), fromBytes: tables[1] <= kTileBytes ? tables[1] : null },
+      tables: { gmacPerS: toRate(tables[0]), fromBytes: tables[1] <= kTileTokens ? tables[1] : null },
     };
   }
 
@@ -260,6 +259,7 @@ export class EngineModel {
     this.info = {
       architecture: text(info.architecture),
       name: text(info.name),
+      vocabulary: info.vocabulary,
       stages: info.stages,
       parameters: Number(info.parameters),
       fileBytes: Number(info.fileBytes),
@@ -270,6 +270,11 @@ export class EngineModel {
       config: toRecord(info.config),
       metadata: toRecord(info.metadata),
     };
+  }
+
+  /** The tokenizer.json in the file; empty if there is none. */
+  get tokenizer(): string {
+    return text(guarded(() => this.#model.tokenizer()));
   }
 
   open(): EngineSession {
@@ -286,7 +291,7 @@ export class EngineModel {
   }
 }
 
-/** One conversation; see cpp/session/session.h. Byte counts are bounded by the caller's time slices. */
+/** One conversation; see cpp/session/session.h. The caller's time slices bound how many tokens there are in a call. */
 export class EngineSession {
   readonly #module: MainModule;
   readonly #session: Conversation;
@@ -306,11 +311,11 @@ export class EngineSession {
     return Number(this.#session.position());
   }
 
-  /** The bytes at the end of the text that begin a character and do not finish it. */
-  get begunCharacter(): Uint8Array<ArrayBuffer> {
+  /** The last tokens of the text: `most` of them, or as many as there are, at most 256. */
+  recent(most: number): Uint32Array<ArrayBuffer> {
     return guarded(() => {
-      view(this.#module, 3);
-      return begunCharacter(view(this.#module, this.#session.recent(3)));
+      shared(this.#module, most);
+      return shared(this.#module, this.#session.recent(most)).tokens.slice();
     });
   }
 
@@ -318,19 +323,22 @@ export class EngineSession {
     guarded(() => this.#session.reset());
   }
 
-  /** How many bytes were read: all, or as many as about `budget` multiply-adds are enough for; the rest comes next. */
-  feed(bytes: Uint8Array, budget = kNoLimit): number {
-    return this.feedWithBoundaries(bytes, budget).length;
+  /**
+   * How many tokens were read: all, or as many as about `budget` multiply-adds are enough for; the rest comes next.
+   * All must be in the vocabulary.
+   */
+  feed(tokens: ArrayLike<number>, budget = kNoLimit): number {
+    return this.feedWithBoundaries(tokens, budget).length;
   }
 
-  /** The same, and the mask of each byte that was read: bit s is set where a chunk of stage s begins. */
-  feedWithBoundaries(bytes: Uint8Array, budget = kNoLimit): Uint8Array<ArrayBuffer> {
+  /** The same, and the mask of each token that was read: bit s is set where a chunk of stage s begins. */
+  feedWithBoundaries(tokens: ArrayLike<number>, budget = kNoLimit): Uint8Array<ArrayBuffer> {
     const masks = guarded(() => {
-      view(this.#module, 2 * bytes.length).set(bytes);
-      const read = this.#session.feed(bytes.length, toBudget(budget));
-      return view(this.#module, 2 * bytes.length).slice(bytes.length, bytes.length + read);
+      shared(this.#module, tokens.length).tokens.set(tokens);
+      const read = this.#session.feed(tokens.length, toBudget(budget));
+      return shared(this.#module, tokens.length).masks.slice(0, read);
     });
-    this.#refuseIfFull(masks.length, bytes.length);
+    this.#refuseIfFull(masks.length, tokens.length);
     return masks;
   }
 
@@ -339,46 +347,45 @@ export class EngineSession {
     return this.#session.isInsideBatch();
   }
 
-  start(sampling: Sampling, maxBytes: number): void {
-    guarded(() => check(this.#session.start(sampling, BigInt(maxBytes))));
+  start(sampling: Sampling, maxTokens: number): void {
+    guarded(() => check(this.#session.start(sampling, BigInt(maxTokens))));
   }
 
-  /** At most `count` bytes; fewer when the generation ended, or about `budget` multiply-adds are done. */
+  /** At most `count` tokens; fewer when the generation ended, or about `budget` multiply-adds are done. */
   generate(count: number, withBoundaries: boolean, budget = kNoLimit): Written {
-    const written = guarded(() => {
-      view(this.#module, 2 * count);
+    return guarded(() => {
+      shared(this.#module, count);
       const produced = this.#session.generate(count, toBudget(budget));
-      const both = view(this.#module, 2 * count); // the masks from `count` on
-      const boundaries = withBoundaries ? both.slice(count, count + produced) : null;
-      return { bytes: both.slice(0, produced), boundaries };
+      const { tokens, masks } = shared(this.#module, count);
+      return { tokens: tokens.slice(0, produced), boundaries: withBoundaries ? masks.slice(0, produced) : null };
     });
-    return written;
   }
 
   get finish(): Finish | null {
     return ([null, 'max-bytes', 'end-of-text', 'context-full'] as const)[this.#session.finishState()] ?? null;
   }
 
-  /** Of all bytes, or of as many as about `budget` multiply-adds are enough for; the rest comes next. */
-  score(bytes: Uint8Array, budget = kNoLimit): ScoreSum {
+  /** Of all tokens, or of as many as about `budget` multiply-adds are enough for; the rest comes next. */
+  score(tokens: ArrayLike<number>, budget = kNoLimit): ScoreSum {
     const sum = guarded(() => {
-      const { status, score } = this.#session.score(put(this.#module, bytes), toBudget(budget));
+      shared(this.#module, tokens.length).tokens.set(tokens);
+      const { status, score } = this.#session.score(tokens.length, toBudget(budget));
       check(status);
       return {
-        bytes: Number(score.bytes),
+        tokens: Number(score.tokens),
         bits: Number(score.bitsQ32) / 2 ** 32,
         top1: Number(score.top1),
         top5: Number(score.top5),
       };
     });
-    this.#refuseIfFull(sum.bytes, bytes.length);
+    this.#refuseIfFull(sum.tokens, tokens.length);
     return sum;
   }
 
   /** Of a text that goes on nothing was read: and nothing ever will be. */
   #refuseIfFull(read: number, given: number): void {
     if (read > 0 || given === 0 || !this.#session.isFull()) return;
-    throw new TernError('bad-state', `the context is full after ${this.position} bytes: reset the session`);
+    throw new TernError('bad-state', `the context is full after ${this.position} tokens: reset the session`);
   }
 
   save(): Uint8Array<ArrayBuffer> {
@@ -404,6 +411,16 @@ function view(module: MainModule, size: number): Uint8Array<ArrayBuffer> {
   const bytes = size < 2 ** 31 ? (module.buffer(size) as Uint8Array<ArrayBuffer> | undefined) : undefined;
   if (!bytes) throw new TernError('out-of-memory', `the engine cannot get ${size} bytes`);
   return bytes;
+}
+
+/** The shared buffer as `count` tokens and, behind them, the chunk mask of each. */
+function shared(
+  module: MainModule,
+  count: number,
+): { tokens: Uint32Array<ArrayBuffer>; masks: Uint8Array<ArrayBuffer> } {
+  const tokenBytes = Uint32Array.BYTES_PER_ELEMENT * count;
+  const all = view(module, tokenBytes + count);
+  return { tokens: new Uint32Array(all.buffer, all.byteOffset, count), masks: all.subarray(tokenBytes) };
 }
 
 function toBudget(budget: number): bigint {

@@ -52,6 +52,8 @@ export interface KernelsReport {
 export interface FileInfo {
   readonly architecture: string;
   readonly name: string;
+  /** Tokens are 0 to size - 1: the bytes, or pieces of text. `bos` begins every text, `eos` may end one. */
+  readonly vocabulary: { readonly size: number; readonly bos: number; readonly eos: number };
   /** Stages of chunking in a hierarchical model; 0 for a flat one, which has no chunk boundaries. */
   readonly stages: number;
   readonly parameters: number;
@@ -68,7 +70,7 @@ export interface FileInfo {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** How the next byte is drawn: Q16 is 16 bits after the binary point. */
+/** How the next token is drawn: Q16 is 16 bits after the binary point. */
 export interface Sampling {
   readonly greedy: boolean;
   readonly temperatureQ16: number;
@@ -77,15 +79,15 @@ export interface Sampling {
   readonly minPQ16: number;
   readonly repetitionPenaltyQ16: number;
   readonly seed: bigint;
-  /** Also bytes that do not continue well-formed UTF-8. */
+  /** Also bytes that do not continue well-formed UTF-8, where bytes are the tokens. */
   readonly raw: boolean;
 }
 
-export type Finish = 'max-bytes' | 'end-of-text' | 'context-full' | 'stopped';
+export type Finish = 'max-bytes' | 'max-tokens' | 'end-of-text' | 'context-full' | 'stopped';
 
 /** What a stretch of text cost. */
 export interface ScoreSum {
-  readonly bytes: number;
+  readonly tokens: number;
   readonly bits: number;
   readonly top1: number;
   readonly top5: number;
@@ -93,7 +95,7 @@ export interface ScoreSum {
 
 /** A stretch of output. */
 export interface Written {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  /** A mask for each of the bytes, bit s set where a chunk of stage s begins, if they were asked for. */
+  readonly tokens: Uint32Array<ArrayBuffer>;
+  /** A mask for each of them, bit s set where a chunk of stage s begins, if they were asked for. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
 }

@@ -186,7 +186,7 @@ export class Host {
     loader.close();
     this.#loader = null;
     const threads = engine.chooseThreads(model);
-    return { kind: 'finish', file: model.info, engine: engine.info, threads };
+    return { kind: 'finish', file: model.info, tokenizer: model.tokenizer, engine: engine.info, threads };
   }
 
   /** Where there is no memory for one more, it alone fails: with every use. */

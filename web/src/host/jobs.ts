@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { deferred } from '../deferred.js';
-import { kTileBytes, type EngineSession } from '../engine/engine.js';
+import { kTileTokens, type EngineSession } from '../engine/engine.js';
 import type { ScoreSum } from '../engine/types.js';
 import { TernError } from '../errors.js';
 import { unreachable, type Answer, type Part, type Work } from './protocol.js';
@@ -10,7 +10,7 @@ import { unreachable, type Answer, type Part, type Work } from './protocol.js';
 /** Length of a slice: below half of the 20 ms within which an abort must take effect, since two may lie in between. */
 export const kSliceMs = 8;
 
-const kMostBytes = 1024;
+const kMostTokens = 1024;
 
 const kFirstBudget = 2 ** 21;
 const kMostBudget = 2 ** 40;
@@ -30,7 +30,7 @@ export class Pace {
   }
 }
 
-/** Reading and writing have different speeds: a prompt goes through the matrix kernels many bytes at a time. */
+/** Reading and writing have different speeds: a prompt goes through the matrix kernels many tokens at a time. */
 export interface Paces {
   readonly read: Pace;
   readonly write: Pace;
@@ -49,19 +49,20 @@ export class Job {
   readonly #work: Work;
   readonly #emit: (part: Part) => void;
   readonly #end = deferred<Outcome>();
-  readonly #input: Uint8Array; // bytes to read
+  readonly #input: Uint32Array; // to read
   readonly #masks: Uint8Array<ArrayBuffer> | null; // of what was read, where they were asked for
   #read = 0;
   #written = 0;
   #started = false; // writing
   #credit: number;
-  #most = { read: kMostBytes, write: kMostBytes }; // bytes in a slice
-  #score: ScoreSum = { bytes: 0, bits: 0, top1: 0, top5: 0 };
+  #most = { read: kMostTokens, write: kMostTokens }; // in a slice
+  #score: ScoreSum = { tokens: 0, bits: 0, top1: 0, top5: 0 };
 
   constructor(work: Work, emit: (part: Part) => void) {
     this.#work = work;
     this.#emit = emit;
-    this.#input = (work.kind === 'generate' ? work.prompt : 'bytes' in work ? work.bytes : null) ?? new Uint8Array(0);
+    this.#input =
+      (work.kind === 'generate' ? work.prompt : 'tokens' in work ? work.tokens : null) ?? new Uint32Array(0);
     this.#masks = 'traced' in work && work.traced ? new Uint8Array(this.#input.length) : null;
     this.#credit = work.kind === 'generate' ? work.credit : 0;
   }
@@ -84,7 +85,7 @@ export class Job {
    * end, and nothing begins after it.
    */
   step(session: EngineSession, paces: Paces, isLast: boolean): boolean {
-    this.#most = isLast ? { read: kTileBytes, write: 1 } : { read: kMostBytes, write: kMostBytes };
+    this.#most = isLast ? { read: kTileTokens, write: 1 } : { read: kMostTokens, write: kMostTokens };
     const answer = this.#step(session, paces);
     if (answer) this.#end.resolve({ position: session.position, answer });
     return answer !== null;
@@ -114,18 +115,18 @@ export class Job {
       case 'feed':
         return this.#feed(session, paces.read) ? { kind: work.kind, boundaries: this.#masks } : null;
       case 'score':
-        this.#slice(paces.read, (bytes, budget) => {
-          const score = session.score(bytes, budget);
+        this.#slice(paces.read, (tokens, budget) => {
+          const score = session.score(tokens, budget);
           this.#score = add(this.#score, score);
-          return score.bytes;
+          return score.tokens;
         });
         return this.#allRead ? { kind: work.kind, score: this.#score } : null;
       case 'generate':
         if (!this.#started) {
           if (!this.#feed(session, paces.read)) return null;
           const boundaries = work.prompt ? this.#masks : null;
-          this.#emit({ kind: 'prompt', begun: session.begunCharacter, boundaries });
-          session.start(work.sampling, work.maxBytes);
+          this.#emit({ kind: 'prompt', before: session.recent(3), boundaries });
+          session.start(work.sampling, work.maxTokens);
           this.#started = true;
           return null;
         }
@@ -142,16 +143,16 @@ export class Job {
 
   /** Reads the next slice; true when that was all. */
   #feed(session: EngineSession, pace: Pace): boolean {
-    this.#slice(pace, (bytes, budget) => {
-      const masks = session.feedWithBoundaries(bytes, budget);
+    this.#slice(pace, (tokens, budget) => {
+      const masks = session.feedWithBoundaries(tokens, budget);
       this.#masks?.set(masks, this.#read);
       return masks.length;
     });
     return this.#allRead;
   }
 
-  /** `work` answers how many of the bytes it did. */
-  #slice(pace: Pace, work: (bytes: Uint8Array, budget: number) => number): void {
+  /** `work` answers how many of the tokens it did. */
+  #slice(pace: Pace, work: (tokens: Uint32Array, budget: number) => number): void {
     const slice = this.#input.subarray(this.#read, this.#read + this.#most.read);
     if (slice.length === 0) return;
     const start = performance.now();
@@ -164,7 +165,7 @@ export class Job {
     const count = Math.min(this.#most.write, this.#credit - this.#written);
     const start = performance.now();
     const written = session.generate(count, traced, pace.budget);
-    const { length } = written.bytes;
+    const { length } = written.tokens;
     if (length < count && !session.finish) pace.learn(performance.now() - start);
     this.#written += length;
     if (length > 0) this.#emit({ kind: 'written', written });
@@ -172,5 +173,5 @@ export class Job {
 }
 
 function add(a: ScoreSum, b: ScoreSum): ScoreSum {
-  return { bytes: a.bytes + b.bytes, bits: a.bits + b.bits, top1: a.top1 + b.top1, top5: a.top5 + b.top5 };
+  return { tokens: a.tokens + b.tokens, bits: a.bits + b.bits, top1: a.top1 + b.top1, top5: a.top5 + b.top5 };
 }

@@ -16,6 +16,7 @@ import type {
 } from '../engine/types.js';
 
 type Bytes = Uint8Array<ArrayBuffer>;
+type Tokens = Uint32Array<ArrayBuffer>;
 
 /** Of each kind of request: what it says, and what its answer says. */
 interface Calls {
@@ -31,8 +32,16 @@ interface Calls {
   probe: [object, { readonly report: KernelsReport; readonly engine: EngineInfo }];
   /** More of the model file; answers the size of the whole, 0 while unknown. */
   push: [{ readonly bytes: Bytes }, { readonly expected: number }];
-  /** The file is complete. */
-  finish: [object, { readonly file: FileInfo; readonly engine: EngineInfo; readonly threads: ThreadsInfo }];
+  /** The file is complete. `tokenizer`: the tokenizer.json in it; empty if there is none. */
+  finish: [
+    object,
+    {
+      readonly file: FileInfo;
+      readonly tokenizer: string;
+      readonly engine: EngineInfo;
+      readonly threads: ThreadsInfo;
+    },
+  ];
   open: [{ readonly session: number }, object];
   /** Ends the session; what still waits there is answered with `closed`. */
   shut: [{ readonly session: number }, object];
@@ -41,14 +50,14 @@ interface Calls {
   reset: [InSession, object];
   save: [InSession, { readonly bytes: Bytes }];
   restore: [InSession & { readonly bytes: Bytes }, object];
-  score: [InSession & { readonly bytes: Bytes }, { readonly score: ScoreSum }];
-  feed: [InSession & { readonly bytes: Bytes; readonly traced: boolean }, { readonly boundaries: Bytes | null }];
-  /** Feeds the prompt, if there is one, and goes on from there, `credit` bytes far until more is allowed. */
+  score: [InSession & { readonly tokens: Tokens }, { readonly score: ScoreSum }];
+  feed: [InSession & { readonly tokens: Tokens; readonly traced: boolean }, { readonly boundaries: Bytes | null }];
+  /** Feeds the prompt, if there is one, and goes on from there, `credit` tokens far until more is allowed. */
   generate: [
     InSession & {
-      readonly prompt: Bytes | null;
+      readonly prompt: Tokens | null;
       readonly sampling: Sampling;
-      readonly maxBytes: number;
+      readonly maxTokens: number;
       readonly traced: boolean;
       readonly credit: number;
     },
@@ -72,8 +81,8 @@ export type Work = Extract<Call, { kind: 'reset' | 'save' | 'restore' | 'score' 
 /** What comes before the answer: of `start` the helpers it wants, of `generate` that its prompt was read and the output. */
 export type Part =
   | { readonly kind: 'helpers'; readonly starts: readonly HelperStart[] }
-  /** `begun`: the bytes before the output that begin a character. */
-  | { readonly kind: 'prompt'; readonly begun: Bytes; readonly boundaries: Bytes | null }
+  /** `before`: the last tokens before the output. */
+  | { readonly kind: 'prompt'; readonly before: Tokens; readonly boundaries: Bytes | null }
   | { readonly kind: 'written'; readonly written: Written };
 
 /** Page to engine. Whoever asked may still allow the request more output, or call it off: then, too, it is answered. */
@@ -93,10 +102,10 @@ export type SendToPage = (message: FromHost, transfer: Transferable[]) => void;
 
 /** What a message can give away instead of copying it. */
 export function buffersOf(value: Call | Answer | Part): Transferable[] {
-  const { bytes, prompt, boundaries, written }: Partial<Record<string, unknown>> = { ...value };
+  const { written, ...rest }: Partial<Record<string, unknown>> = { ...value };
   const nested: unknown[] = Object.values(written ?? {});
-  return [bytes, prompt, boundaries, ...nested].flatMap((each) =>
-    each instanceof Uint8Array && each.buffer instanceof ArrayBuffer ? [each.buffer] : [],
+  return [...Object.values(rest), ...nested].flatMap((each) =>
+    ArrayBuffer.isView(each) && each.buffer instanceof ArrayBuffer ? [each.buffer] : [],
   );
 }
 
