@@ -11,14 +11,16 @@ NAME.json: what the integer engine computes; exact on every platform, through th
     sha256       of the model file
     fingerprint  the engine's, 16 hex digits
     prompt       bytes, hex
-    logits       256 integers Q16.16: the prediction after the prompt
-    logits_fnv1a 16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each prompt byte
-    score        {text (bytes, hex), bytes, bits_q32 (decimal text, Q32.32), top1, top5}
+    prompt_tokens  where tokens are not bytes: those of the prompt; `score` and `generations` then have `tokens`, too
+    logits       an integer Q16.16 for each token: the prediction after the prompt
+    logits_fnv1a 16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each prompt token
+    score        {text (bytes, hex), bytes (tokens that were predicted), bits_q32 (decimal text, Q32.32), top1, top5}
     boundaries   hierarchical models only: hex, a byte for BOS and each of the prompt; bit s = a chunk of stage s begins
     generations  [{options, bytes (hex), finish}] after the prompt; options carry the names of the npm package (greedy,
-                 temperature, topK, topP, minP, repetitionPenalty, seed, maxBytes; absent: temperature 1, nothing cut),
+                 temperature, topK, topP, minP, repetitionPenalty, seed, maxBytes or, where tokens are not bytes,
+                 maxTokens; absent: temperature 1, nothing cut),
                  finish is max_bytes or end_of_text
-NAME.float.json: what PyTorch computes in float32 for the same prompt
+NAME.float.json (random models of bytes only): what PyTorch computes in float32 for the same prompt
     positions    indices into BOS + prompt
     layers       [layer][position][width] residual stream after each block, in the order in which blocks run; zeros
                  where a block did not run
@@ -36,16 +38,18 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import torch
+from gguf import GGUFReader
 from torch import nn
 
 from lm import ROOT, arch
 from lm.arch import bitmamba2, hnetbit
 from lm.arch.hgrnbit import Config
 from lm.arch.observed import observing
-from lm.file import gguf_file
-from lm.text import command, files
-from lm.text.encoding import BOS, encode
+from lm.file import gguf_file, tokenizer_keys
+from lm.text import codec, command, files
+from lm.text.encoding import BOS, EOS, encode
 
 FOLDER = ROOT / "tests" / "golden"
 ENGINE = ROOT / "build" / "native" / "tern_golden"
@@ -77,16 +81,28 @@ HNETS = {
 }
 MODELS |= HNETS
 MODELS["tiny_mamba"] = bitmamba2.Config(hidden=44, inner=99, heads=3, layers=3)
+# Its tokens are the first pieces of a tokenizer for tests, the file holds them.
+PIECES = {
+    "tiny_tokens": Config(hidden=64, recurrent=64, intermediate=96, layers=2, conv_kernel=2, vocab_size=512),
+}
 TYPES = {
     "tiny_gate": "TQ1_0",
     "tiny_state": "TQ2_0",
     "tiny_hnet": "TQ1_0",
     "tiny_hnet_2_stages": "TQ2_0",
     "tiny_mamba": "TQ1_0",
+    "tiny_tokens": "TQ1_0",
 }
 # Those of the hierarchical models leave every boundary probability of PROMPT at least 0.0025 away from 1/2: with random
 # weights, float and engine would now and then disagree on which side of it they are.
-SEEDS = {"tiny_gate": 11, "tiny_state": 12, "tiny_hnet": 19, "tiny_hnet_2_stages": 28, "tiny_mamba": 13}
+SEEDS = {
+    "tiny_gate": 11,
+    "tiny_state": 12,
+    "tiny_hnet": 19,
+    "tiny_hnet_2_stages": 28,
+    "tiny_mamba": 13,
+    "tiny_tokens": 1,
+}
 
 # Text of several scripts, a document end, and bytes that are not UTF-8; longer than four tiles of the prefill.
 PROMPT = (
@@ -94,6 +110,8 @@ PROMPT = (
     + b"\xff"
     + b"The end?\n\x00\x01\x7f\x80\xc3("
 )
+# As PROMPT, well-formed; and the name of a control token, which is text.
+PIECES_PROMPT = "Once upon a time, in a café, an owl said: “Привет, 世界!” 🦉\n</s>The end?\n\1\x7f".encode()
 STORY_PROMPT = b"Once upon a time, there was a little fox who wanted to learn how to"
 SCORED_BYTES = 600
 
@@ -132,15 +150,27 @@ def random_model(config: object, seed: int) -> nn.Module:
     return model.eval()
 
 
+def first_pieces(count: int) -> dict:
+    """The keys of the tokenizer tests/data/tokenizers/llama as far as that many pieces go."""
+    whole = json.loads(files.read_text(ROOT / "tests" / "data" / "tokenizers" / "llama" / "tokenizer.json"))
+    model = whole["model"]
+    model["vocab"] = {piece: n for piece, n in model["vocab"].items() if n < count}
+    model["merges"] = [pair for pair in model["merges"] if "".join(pair) in model["vocab"]]
+    return tokenizer_keys.keys_of(json.dumps(whole), {}, {"bos_token": "<s>", "eos_token": "</s>"})
+
+
 def command_option(name: str, value: object) -> str:
     """topK=40 -> top-k=40, as tern_golden wants it."""
     dashed = "".join("-" + c.lower() if c.isupper() else c for c in name)
     return f"{dashed}={str(value).lower() if isinstance(value, bool) else value}"
 
 
-def run_engine(program: Path, model: Path, prompt: bytes, *arguments: str) -> dict:
-    """The JSON that tern_golden prints."""
-    command = [str(program), "--model", str(model), "--prompt-hex", prompt.hex(), *arguments]
+def run_engine(program: Path, model: Path, prompt: bytes | list[int], *arguments: str) -> dict:
+    """The JSON that tern_golden prints. prompt: bytes, or tokens that are not bytes."""
+    given = (
+        ["--prompt-hex", prompt.hex()] if isinstance(prompt, bytes) else ["--prompt-tokens", ",".join(map(str, prompt))]
+    )
+    command = [str(program), "--model", str(model), *given, *arguments]
     done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command[:3])} failed: {done.stderr.strip()}")
@@ -149,20 +179,38 @@ def run_engine(program: Path, model: Path, prompt: bytes, *arguments: str) -> di
 
 def engine_golden(program: Path, model: Path, prompt: bytes, scored: bytes) -> dict:
     """The content of NAME.json."""
+    tokens = codec.of_keys(gguf_file.keys_of(GGUFReader(model)))
+    is_bytes = tokens is codec.BYTES
+
+    def encoded(text: bytes) -> bytes | list[int]:
+        return text if is_bytes else tokens.encode(np.frombuffer(text, np.uint8)).tolist()
+
+    def in_tokens(name: str, values: list[int] | bytes) -> dict:
+        return {} if is_bytes else {name: values}
+
     specs = [",".join(command_option(*item) for item in options.items()) for options in GENERATIONS]
-    out = run_engine(program, model, prompt, *(word for spec in specs for word in ("--generate", spec)))
-    score = run_engine(program, model, scored)["score"]
+    out = run_engine(program, model, encoded(prompt), *(word for spec in specs for word in ("--generate", spec)))
     return {
         "model": model.relative_to(ROOT).as_posix(),
         "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
         "fingerprint": out["fingerprint"],
         "prompt": prompt.hex(),
+        **in_tokens("prompt_tokens", encoded(prompt)),
         "logits": out["logits"],
         "logits_fnv1a": out["logits_fnv1a"],
-        "score": {"text": scored.hex(), **score},
+        "score": {"text": scored.hex()}
+        | in_tokens("tokens", encoded(scored))
+        | run_engine(program, model, encoded(scored))["score"],
         **({"boundaries": out["boundaries"]} if out.get("stages") else {}),
         "generations": [
-            {"options": options, "bytes": made["hex"], "finish": made["finish"]}
+            {
+                "options": {
+                    name if is_bytes else name.replace("Bytes", "Tokens"): value for name, value in options.items()
+                },
+                "bytes": made["hex"] if is_bytes else b"".join(map(tokens.piece, made["tokens"])).hex(),
+                **in_tokens("tokens", made.get("tokens")),
+                "finish": made["finish"],
+            }
             | ({"boundaries": made["boundaries"]} if out.get("stages") else {})
             for options, made in zip(GENERATIONS, out["generations"])
         ],
@@ -256,6 +304,12 @@ def make_all() -> None:
         gguf_file.write(path, random_model(config, SEEDS[name]), card, TYPES[name])
         write_json(FOLDER / f"{name}.json", engine_golden(ENGINE, path, PROMPT, scored))
         write_json(FOLDER / f"{name}.float.json", float_golden(gguf_file.load(path), PROMPT))
+    for name, config in PIECES.items():
+        path = FOLDER / f"{name}.gguf"
+        card = gguf_file.Card(name, "Random weights, for tests.", "MIT")
+        tokenizer = first_pieces(config.vocab_size)
+        gguf_file.write(path, random_model(config, SEEDS[name]), card, TYPES[name], tokenizer)
+        write_json(FOLDER / f"{name}.json", engine_golden(ENGINE, path, PIECES_PROMPT, scored.split(bytes([EOS]))[0]))
     for shipped in shipped_models():
         write_json(FOLDER / f"{shipped.stem}.json", engine_golden(ENGINE, shipped, STORY_PROMPT, scored))
 

@@ -20,10 +20,9 @@
 namespace tern {
 namespace {
 
-constexpr size_t kVocab = kBytes.size;
-
 constexpr const char* kUsage =
-    "tern_golden --model FILE (--prompt TEXT | --prompt-hex HEX | --prompt-file FILE) [options]\n"
+    "tern_golden --model FILE (--prompt TEXT | --prompt-hex HEX | --prompt-file FILE | --prompt-tokens LIST) "
+    "[options]\n"
     "tern_golden --evaluate";
 
 constexpr Option kOptions[] = {
@@ -31,11 +30,12 @@ constexpr Option kOptions[] = {
     {"--prompt", "TEXT", "the prompt"},
     {"--prompt-hex", "HEX", "the prompt as hexadecimal bytes"},
     {"--prompt-file", "FILE", "the prompt is the whole file"},
+    {"--prompt-tokens", "LIST", "the prompt as tokens, with commas between them"},
     {"--generate", "SPEC", "generate after the prompt, may be repeated; SPEC is described below"},
     {"--trace", nullptr,
      "add h after each block for every position (position 0 is BOS), [position][block][width] Q16.16; zeros where a "
      "block did not run"},
-    {"--all-logits", nullptr, "add the logits after every position, [position][256] Q16.16"},
+    {"--all-logits", nullptr, "add the logits after every position, [position][vocabulary] Q16.16"},
     {"--evaluate", nullptr,
      "answer each line of the standard input, an operation's name (see models/SPEC.md) and its inputs, with its "
      "outputs"},
@@ -49,12 +49,12 @@ constexpr const char* kOutput =
     "\noutput: one JSON object with\n"
     "  kernel, architecture, stages (of chunking, 0 in a flat model), fingerprint (16 hex digits)\n"
     "  layers, width  number of blocks, width after the first\n"
-    "  prompt_hex\n"
-    "  logits         [256] Q16.16 after the prompt\n"
-    "  logits_fnv1a   16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each byte\n"
-    "  score          {bytes, bits_q32 (decimal text), top1, top5} of the prompt\n"
+    "  prompt_hex     prompt_tokens, a list, where tokens are not bytes\n"
+    "  logits         [vocabulary] Q16.16 after the prompt\n"
+    "  logits_fnv1a   16 hex digits: FNV-1a 64 over the logits (int32, little endian) after BOS and after each token\n"
+    "  score          {bytes (or tokens), bits_q32 (decimal text), top1, top5} of the prompt\n"
     "  boundaries     masks of BOS and the prompt, 2 hex digits each: bit s = a chunk of stage s begins (0 if flat)\n"
-    "  generations    [{options, hex, boundaries, finish: max_bytes | end_of_text | context_full}]\n"
+    "  generations    [{options, hex (or tokens), boundaries, finish: max_bytes | end_of_text | context_full}]\n"
     "  trace, all_logits   if asked for\n"
     "exit status 1 if step by step, whole-prompt and sliced runs differ in any bit\n";
 
@@ -73,11 +73,39 @@ Result<std::vector<uint8_t>> from_hex(const std::string& hex) {
   return bytes;
 }
 
-Result<std::vector<uint8_t>> prompt_of(const Arguments& arguments) {
+Result<std::vector<uint8_t>> bytes_of(const Arguments& arguments) {
   if (arguments.has("--prompt-file")) return read_file(arguments.text("--prompt-file"));
   if (arguments.has("--prompt-hex")) return from_hex(arguments.text("--prompt-hex"));
   const std::string text = arguments.text("--prompt");
   return std::vector<uint8_t>(text.begin(), text.end());
+}
+
+using Tokens = std::vector<Token>;
+
+Result<Tokens> prompt_of(const Arguments& arguments, const Vocabulary& vocabulary) {
+  Tokens tokens;
+  if (arguments.has("--prompt-tokens")) {
+    std::istringstream list(arguments.text("--prompt-tokens"));
+    for (std::string item; std::getline(list, item, ',');) {
+      const Result<uint64_t> token = parse_integer("--prompt-tokens", item, 0, vocabulary.size - 1);
+      if (!token.ok()) return token.error();
+      tokens.push_back(static_cast<Token>(token.value()));
+    }
+    return tokens;
+  }
+  if (vocabulary != kBytes) return bad("the tokens of this model are not bytes: expected --prompt-tokens");
+  const Result<std::vector<uint8_t>> bytes = bytes_of(arguments);
+  if (!bytes.ok()) return bytes.error();
+  return Tokens(bytes.value().begin(), bytes.value().end());
+}
+
+/// As hexadecimal bytes, if that is what they are, else as a list.
+void write_tokens(const Tokens& tokens, const Vocabulary& vocabulary, const std::string& prefix, JsonWriter& json) {
+  if (vocabulary != kBytes) {
+    json.key(prefix + "tokens").integers(std::vector<int32_t>(tokens.begin(), tokens.end()));
+  } else {
+    json.key(prefix + "hex").text(to_hex(std::vector<uint8_t>(tokens.begin(), tokens.end())));
+  }
 }
 
 /// Residual streams after each block, and chunks, of each position.
@@ -122,21 +150,22 @@ struct Both : Observer {
   Observer *rows, *chunks;
 };
 
-/// What stepping through the prompt one byte at a time gives; the reference for the faster ways.
+/// What stepping through the prompt one token at a time gives; the reference for the faster ways.
 struct Steps {
-  std::vector<int32_t> logits;      // [1 + prompt][kVocab]
+  std::vector<int32_t> logits;      // [1 + prompt][vocabulary]
   std::vector<uint8_t> boundaries;  // [1 + prompt]
   Trace trace;
 };
 
-Steps run_steps(const Model& model, const std::vector<uint8_t>& prompt) {
-  Steps steps{std::vector<int32_t>((prompt.size() + 1) * kVocab), std::vector<uint8_t>(prompt.size() + 1), {}};
+Steps run_steps(const Model& model, const Tokens& prompt) {
+  const size_t size = model.info().vocabulary.size;
+  Steps steps{std::vector<int32_t>((prompt.size() + 1) * size), std::vector<uint8_t>(prompt.size() + 1), {}};
   const std::unique_ptr<State> state = std::move(model.new_state(kNoLimit)).value();
   const std::unique_ptr<Workspace> workspace = std::move(model.new_workspace()).value();
   State* const states[] = {state.get()};
   for (size_t p = 0; p <= prompt.size(); ++p) {
     const Token token = p == 0 ? model.info().vocabulary.bos : prompt[p - 1];
-    const auto logits = std::span(steps.logits).subspan(p * kVocab, kVocab);
+    const auto logits = std::span(steps.logits).subspan(p * size, size);
     ChunkMasks masks(steps.boundaries, 0);
     Both both{&steps.trace, &masks};
     model.run({.tokens = {&token, 1}, .states = states, .want = Want::kLast, .logits = logits, .observer = &both},
@@ -154,8 +183,7 @@ uint64_t fnv1a(std::span<const int32_t> words) {
 }
 
 /// False if any slicing of the prompt leaves other logits, boundaries or another state than single steps.
-bool slicing_is_exact(const std::shared_ptr<const Model>& model, const std::vector<uint8_t>& prompt,
-                      const Steps& steps) {
+bool slicing_is_exact(const std::shared_ptr<const Model>& model, const Tokens& prompt, const Steps& steps) {
   std::vector<uint8_t> first_saved;
   for (const size_t slice : {size_t{1}, size_t{7}, prompt.size() + 1}) {
     Session session(model);
@@ -163,10 +191,11 @@ bool slicing_is_exact(const std::shared_ptr<const Model>& model, const std::vect
     for (size_t at = 0; at < prompt.size(); at += slice) {
       const size_t size = std::min(slice, prompt.size() - at);
       ChunkMasks masks(boundaries, 1);
-      session.feed(std::span(prompt).subspan(at, size), {.observer = &masks});
+      if (!session.feed(std::span(prompt).subspan(at, size), {.observer = &masks}).ok()) return false;
     }
     if (!std::ranges::equal(boundaries, std::span(steps.boundaries).subspan(1))) return false;
-    if (!std::ranges::equal(session.logits(), std::span(steps.logits).last(kVocab))) return false;
+    if (!std::ranges::equal(session.logits(), std::span(steps.logits).last(model->info().vocabulary.size)))
+      return false;
     if (first_saved.empty()) first_saved = session.save();
     if (session.save() != first_saved) return false;
   }
@@ -177,8 +206,8 @@ const char* name_of(Finish finish) {
   return finish == Finish::kEndOfText ? "end_of_text" : finish == Finish::kContextFull ? "context_full" : "max_bytes";
 }
 
-Result<void> write_generation(const std::shared_ptr<const Model>& model, const std::vector<uint8_t>& prompt,
-                              const std::string& spec, JsonWriter& json) {
+Result<void> write_generation(const std::shared_ptr<const Model>& model, const Tokens& prompt, const std::string& spec,
+                              JsonWriter& json) {
   SampleOptions options;
   uint64_t max_bytes = 64;
   for (size_t at = 0; at < spec.size();) {
@@ -197,15 +226,16 @@ Result<void> write_generation(const std::shared_ptr<const Model>& model, const s
     }
   }
   Session session(model);
-  session.feed(prompt);
+  if (const Result<size_t> fed = session.feed(prompt); !fed.ok()) return fed.error();
   Result<void> started = session.start(options, max_bytes);
   if (!started.ok()) return started;
-  std::vector<uint8_t> out(max_bytes);
+  Tokens out(max_bytes);
   std::vector<uint8_t> boundaries(max_bytes);
   ChunkMasks masks(boundaries, 1 + prompt.size());
   out.resize(session.generate(out, {.observer = &masks}));
   boundaries.resize(out.size());
-  json.open('{').key("options").text(spec).key("hex").text(to_hex(out)).key("boundaries").text(to_hex(boundaries));
+  json.open('{').key("options").text(spec).key("boundaries").text(to_hex(boundaries));
+  write_tokens(out, model->info().vocabulary, "", json);
   json.key("finish").text(name_of(session.finish_state())).close('}');
   return {};
 }
@@ -215,10 +245,11 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   if (!path.ok()) return path.error();
   const Result<std::shared_ptr<const Model>> loaded = load_model(path.value());
   if (!loaded.ok()) return loaded.error();
-  const Result<std::vector<uint8_t>> read = prompt_of(arguments);
-  if (!read.ok()) return read.error();
   const std::shared_ptr<const Model>& model = loaded.value();
-  const std::vector<uint8_t>& prompt = read.value();
+  const Vocabulary& vocabulary = model->info().vocabulary;
+  const Result<Tokens> read = prompt_of(arguments, vocabulary);
+  if (!read.ok()) return read.error();
+  const Tokens& prompt = read.value();
   if (const uint64_t most = model->info().context; most > 0 && prompt.size() >= most) {
     return context_full(most - 1, prompt.size());
   }
@@ -236,9 +267,10 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   json.open('{').key("kernel").text(dispatch().level->name).key("architecture").text(model->info().architecture);
   const std::span<const size_t> widths = steps.trace.widths();
   json.key("layers").unsigned_integer(widths.size()).key("width").unsigned_integer(widths.front());
-  json.key("fingerprint").text(to_hex(model->info().fingerprint)).key("prompt_hex").text(to_hex(prompt));
+  json.key("fingerprint").text(to_hex(model->info().fingerprint));
+  write_tokens(prompt, vocabulary, "prompt_", json);
   json.key("stages").integer(model->info().stages).key("boundaries").text(to_hex(steps.boundaries));
-  json.key("logits").integers(std::span(steps.logits).last(kVocab));
+  json.key("logits").integers(std::span(steps.logits).last(vocabulary.size));
   json.key("logits_fnv1a").text(to_hex(fnv1a(steps.logits)));
   json.key("score").open('{').key("bytes").unsigned_integer(score.value().bytes);
   json.key("bits_q32").text(std::to_string(score.value().bits_q32));
@@ -252,7 +284,9 @@ Result<void> write_all(const Arguments& arguments, JsonWriter& json) {
   const size_t positions = prompt.size() + 1;
   if (arguments.has("--all-logits")) {
     json.key("all_logits").open('[');
-    for (size_t p = 0; p < positions; ++p) json.integers(std::span(steps.logits).subspan(p * kVocab, kVocab));
+    for (size_t p = 0; p < positions; ++p) {
+      json.integers(std::span(steps.logits).subspan(p * vocabulary.size, vocabulary.size));
+    }
     json.close(']');
   }
   if (arguments.has("--trace")) steps.trace.write(json.key("trace"), positions);

@@ -222,7 +222,7 @@ std::vector<uint8_t> record_of(const std::shared_ptr<const Model>& model) {
     note();
   }
   EXPECT_TRUE(session.start({.seed = 4}, 30).ok());
-  std::vector<uint8_t> out(30);
+  std::vector<Token> out(30);
   out.resize(session.generate(out));
   record.insert(record.end(), out.begin(), out.end());
   EXPECT_TRUE(session.score(test::bytes_of(" a little dog.")).ok());

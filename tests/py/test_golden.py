@@ -5,6 +5,7 @@ How far it is from float32: pytest tests/py/test_golden.py -k float -s
 
 import hashlib
 import json
+import subprocess
 
 import pytest
 import torch
@@ -23,7 +24,11 @@ def golden(name):
 
 
 def test_every_model_that_should_have_golden_files_has_them():
-    assert set(NAMES) == {*make_golden.MODELS, *(path.stem for path in make_golden.shipped_models())}
+    assert set(NAMES) == {
+        *make_golden.MODELS,
+        *make_golden.PIECES,
+        *(path.stem for path in make_golden.shipped_models()),
+    }
 
 
 @pytest.mark.parametrize("program", ["tern_golden", "tern_golden_scalar"])
@@ -34,6 +39,20 @@ def test_the_engine_computes_exactly_what_the_golden_file_says(name, program):
     assert hashlib.sha256(model.read_bytes()).hexdigest() == expected["sha256"]
     prompt, scored = (bytes.fromhex(text) for text in (expected["prompt"], expected["score"]["text"]))
     assert make_golden.engine_golden(NATIVE / program, model, prompt, scored) == expected
+
+
+@pytest.mark.parametrize("name", make_golden.PIECES)
+def test_tern_generate_writes_the_bytes_of_a_model_of_pieces(name):
+    expected = golden(name)
+    model, prompt = ROOT / expected["model"], bytes.fromhex(expected["prompt"])
+    for made in expected["generations"]:
+        options = dict(made["options"], maxBytes=len(made["bytes"]) // 2)
+        del options["maxTokens"]
+        words = (f"--{make_golden.command_option(*option)}".removesuffix("=true") for option in options.items())
+        command = [NATIVE / "tern", "generate", "--model", model, "--prompt", prompt, "--raw"]
+        command += [part for word in words for part in word.split("=")]
+        out = subprocess.run(command, capture_output=True, check=True).stdout
+        assert out == prompt + bytes.fromhex(made["bytes"]) + b"\n", made["options"]
 
 
 def test_the_programs_that_are_compared_use_different_kernels():

@@ -11,11 +11,11 @@ import json
 from pathlib import Path
 
 from lm.text import files
-from lm.text.codec import BYTE, CONTROL, SPACE, TEXT, Pieces, byte_characters
+from lm.text.codec import BYTE, CONTROL, SPACE, TEXT, UNKNOWN, Pieces, byte_characters
 
 # what ByteLevel splits at by itself (GPT-2, its encoder.py)
 GPT2_SPLIT = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-UNKNOWN, ADDED = 2, 4
+ADDED = 4
 BYTES = [f"<0x{n:02X}>" for n in range(256)]
 
 

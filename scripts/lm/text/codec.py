@@ -11,7 +11,7 @@ import numpy as np
 
 from lm.text.encoding import BOS, EOS
 
-TEXT, CONTROL, BYTE = 1, 3, 6  # of the types of pieces, see models/FORMAT.md
+TEXT, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6  # of the types of pieces, see models/FORMAT.md
 SPACE = "▁"  # in pieces of characters
 
 
@@ -107,7 +107,7 @@ _BYTE_OF = {character: byte for byte, character in enumerate(byte_characters())}
 
 def _bytes_of(piece: str, kind: int, of_bytes: bool) -> bytes:
     """The text that a piece stands for; none for a control token."""
-    if kind == CONTROL:
+    if kind in (UNKNOWN, CONTROL):
         return b""
     if kind == BYTE:
         return bytes([int(piece[3:5], 16)])
