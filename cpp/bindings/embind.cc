@@ -251,6 +251,7 @@ EMSCRIPTEN_BINDINGS(tern) {
       .field("stateBytes", &ModelInfo::state_bytes)
       .field("fingerprint", &ModelInfo::fingerprint)
       .field("checked", &ModelInfo::checked)
+      .field("warnings", &ModelInfo::warnings)
       .field("config", &ModelInfo::config)
       .field("metadata", &ModelInfo::metadata);
 

@@ -48,6 +48,7 @@ struct ModelInfo {
   uint64_t state_bytes = 0;        // state of one conversation, as long as it can be
   uint64_t fingerprint = 0;        // FNV-1a 64 over all bytes of the file
   bool checked = false;            // the file carries a checksum, which was right
+  std::vector<KeyValue> warnings;  // a tensor, and why it may make the model worse than it was trained
   std::vector<KeyValue> config;    // the architecture's settings, in a fixed order
   std::vector<KeyValue> metadata;  // general.* and tokenizer.* texts and numbers, in file order
   std::vector<MatrixInfo> matrices;

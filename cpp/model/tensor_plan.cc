@@ -203,6 +203,7 @@ Result<void> TensorPlan::on_row(size_t tensor, uint64_t row, std::span<const uin
   TERN_CHECK(tensor < item_of_.size());
   Item& item = items_[item_of_[tensor]];
   const auto r = static_cast<uint32_t>(row);
+  item.has_numbers = item.has_numbers || std::ranges::any_of(bytes, [](uint8_t byte) { return byte != 0; });
   const bool dense = item.kind == Kind::kDense, codes = item.kind == Kind::kEmbedding && item.type == GgmlType::kI8;
   const Result<void> stored = item.kind == Kind::kTernary ? store_ternary(item, r, bytes)
                               : dense                     ? store_dense(item, r, bytes)
@@ -281,6 +282,24 @@ Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const
   return {};
 }
 
+/// Whether rounding costs predictions: SPEC.md, section 5.
+bool TensorPlan::is_small(const Item& item) {
+  const bool is_other = item.kind == Kind::kVector && !item.name.ends_with("norm.weight");
+  if (is_other || !item.has_numbers) return false;
+  const size_t count = size_t{item.rows} * item.cols;
+  constexpr uint64_t kLeast = uint64_t{1} << (Act::kFractionBits - 10);
+  uint64_t missing = kLeast * kLeast * count;
+  for (size_t n = 0; n < count; ++n) {
+    const bool is_code = item.numbers->empty();  // then the embedding's scales come next in the list
+    const int64_t raw = is_code ? Rescale((*(&item)[1].scales)[n / item.cols], Act::kFractionBits)((*item.codes)[n])
+                                : (*item.numbers)[n].raw;
+    const auto square = static_cast<uint64_t>(raw * raw);
+    if (square >= missing) return false;
+    missing -= square;
+  }
+  return true;
+}
+
 void TensorPlan::finish(ModelInfo& info) {
   for (const Item& item : items_) {
     switch (item.kind) {
@@ -294,6 +313,11 @@ void TensorPlan::finish(ModelInfo& info) {
         [[fallthrough]];
       case Kind::kVector:
       case Kind::kTaps:
+        if (is_small(item)) {
+          info.warnings.push_back({item.name,
+                                   "expected numbers of 2^-10 or more in root mean square, found smaller ones, which "
+                                   "are rounded coarsely"});
+        }
         info.packed_bytes += item.numbers->size() * sizeof(Act);
         break;
       case Kind::kLowerBound:

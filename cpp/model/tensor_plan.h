@@ -85,10 +85,12 @@ class TensorPlan {
     std::vector<int8_t>* codes = nullptr;
     GgmlType type{};
     std::optional<uint16_t> scale_bits = std::nullopt;  // of a ternary matrix
+    bool has_numbers = false;                           // not all are 0 in the file
     uint64_t counts[3] = {};                            // how often each ternary code occurs
   };
 
   Result<void> check(Item& item, const GgufTensor& tensor) const;
+  static bool is_small(const Item& item);
   Result<void> store_ternary(Item& item, uint32_t row, std::span<const uint8_t> bytes);
   Result<void> store_dense(Item& item, uint32_t row, std::span<const uint8_t> bytes);
   Result<void> store_codes(Item& item, uint32_t row, std::span<const uint8_t> bytes);

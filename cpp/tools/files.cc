@@ -86,8 +86,11 @@ Result<std::shared_ptr<const Model>> load_model(const std::string& path) {
   });
   if (!read.ok() && !opened) return read.error();
   Result<std::shared_ptr<const Model>> model = loader.finish();
-  if (model.ok()) return model;
-  return error_f(model.error().code, "%s: %s", path.c_str(), model.error().message.c_str());
+  if (!model.ok()) return error_f(model.error().code, "%s: %s", path.c_str(), model.error().message.c_str());
+  for (const KeyValue& warning : model.value()->info().warnings) {
+    std::fprintf(stderr, "%s: warning: tensor \"%s\": %s\n", path.c_str(), warning.key.c_str(), warning.value.c_str());
+  }
+  return model;
 }
 
 Error context_full(uint64_t taken, uint64_t tokens) {

@@ -26,7 +26,7 @@ Result<std::vector<uint8_t>> read_text(const std::string& path);
 /// it).
 Result<std::vector<uint8_t>> read_text_file(const std::string& path);
 
-/// Streams the file into a model.  Errors begin with the path.
+/// Streams the file into a model.  Errors begin with the path.  Prints the model's warnings, if any, on stderr.
 Result<std::shared_ptr<const Model>> load_model(const std::string& path);
 
 /// Says how much of a text its model's context takes.

@@ -65,6 +65,8 @@ void print_json(Output& out, const ModelInfo& info) {
   json.key("parameters").unsigned_integer(info.parameters).key("file_bytes").unsigned_integer(info.file_bytes);
   json.key("packed_bytes").unsigned_integer(info.packed_bytes).key("state_bytes").unsigned_integer(info.state_bytes);
   json.key("fingerprint").text(to_hex(info.fingerprint)).key("checked").boolean(info.checked);
+  json.key("warnings");
+  write_pairs(json, info.warnings);
   json.key("config");
   write_pairs(json, info.config);
   json.key("metadata");

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "reference_model.h"
+#include "tiny_hnet.h"
 #include "tiny_model.h"
 
 namespace tern {
@@ -198,6 +199,51 @@ TEST(ModelInfo, AnEmbeddingOfInt8RowsTakesAQuarterOfTheMemory) {
   };
   EXPECT_EQ(packed(GgmlType::kF32) - packed(GgmlType::kI8), 3u * 256 * 64);
   EXPECT_EQ(packed(GgmlType::kF32), packed(GgmlType::kF16));
+}
+
+/// What is said about a model in which the numbers of one tensor are `size` and -size in turn.
+template <class Tiny, class Spec>
+std::string warnings_of(const Spec& spec, const std::string& name, double size) {
+  Tiny tiny(spec);
+  const auto tensor = std::ranges::find(tiny.writer.tensors(), name, &test::GgufWriter::Tensor::name);
+  EXPECT_NE(tensor, tiny.writer.tensors().end()) << name;
+  const size_t count = tensor->bytes.size() / 4;
+  tensor->bytes.clear();
+  const bool is_signed = size != 0 && !name.ends_with(".scale");
+  for (size_t n = 0; n < count; ++n) test::put_f32(tensor->bytes, is_signed && n % 2 == 1 ? -size : size);
+  std::string all;
+  const std::shared_ptr<const Model> model = test::load_or_fail(tiny.writer.build());
+  for (const KeyValue& warning : model->info().warnings) all += warning.key + ' ' + warning.value + '\n';
+  return all;
+}
+
+constexpr double kStep = 1.0 / 65536;
+
+TEST(Warnings, AreOfTensorsWhoseNumbersAreSmallAndOfNoOthers) {
+  const TinySpec flat{.embedding = GgmlType::kF32};
+  for (const char* name : {"token_embd.weight", "blk.0.attn_norm.weight", "blk.1.gate_norm.weight",
+                           "blk.1.attn_o.in_norm.weight", "output_norm.weight", "blk.0.conv.weight"}) {
+    const auto with = [&](double size) { return warnings_of<TinyModel>(flat, name, size); };
+    for (const double size : {63 * kStep, 1e-5, 1e-7}) {
+      EXPECT_TRUE(with(size).starts_with(name + std::string(" expected numbers of 2^-10 or more"))) << size;
+      EXPECT_EQ(std::ranges::count(with(size), '\n'), 1);
+    }
+    for (const double size : {0.0, 64 * kStep, 4000.0}) EXPECT_EQ(with(size), "") << name << size;
+  }
+  EXPECT_EQ(warnings_of<TinyModel>(flat, "blk.0.lower_bound", 0.0), "");
+  for (const char* name : {"stage.0.pad", "stage.0.residual.bias", "stage.0.router_q.scale"}) {
+    EXPECT_EQ(warnings_of<test::TinyHnet>(test::one_stage(), name, kStep), "") << name;
+  }
+  for (const char* name : {"stage.0.enc_norm.weight", "main_norm.weight"}) {
+    EXPECT_NE(warnings_of<test::TinyHnet>(test::one_stage(), name, kStep), "") << name;
+  }
+}
+
+TEST(Warnings, CountWhatAnEmbeddingOfCodesComesTo) {
+  const auto with = [](double scale) { return warnings_of<TinyModel>(TinySpec{}, "token_embd.scale", scale); };
+  EXPECT_EQ(with(14 * kStep), "");  // codes are 73 in root mean square
+  EXPECT_NE(with(0.8 * kStep), "");
+  EXPECT_NE(with(1e-9), "");
 }
 
 }  // namespace

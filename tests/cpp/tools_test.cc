@@ -573,6 +573,23 @@ TEST_F(Program, ADamagedModelIsRefusedAndAnUncheckedOneSaysSo) {
   }
 }
 
+TEST_F(Program, SaysOnStderrWhatMayMakeAModelWorse) {
+  write("text", test::bytes_of("some text"));
+  test::TinyModel tiny(test::TinySpec{.embedding = GgmlType::kF32});
+  std::vector<uint8_t>& numbers = tiny.writer.tensors().front().bytes;
+  std::ranges::fill(numbers, uint8_t{0x37});  // all are 0x37373737, which is 1.1e-5
+  write(model_name(), tiny.writer.build());
+  const std::string warning = ": warning: tensor \"token_embd.weight\": expected numbers of 2^-10 or more";
+  for (const std::string& command :
+       {tern("generate --greedy --prompt a"), tern("eval --samples 0 --text " + path("text")), tern("inspect")}) {
+    EXPECT_NE(run(command).out.find(warning), std::string::npos) << command;
+    EXPECT_EQ(run("{ " + command + " 2>/dev/null; }").out.find(warning), std::string::npos) << command;
+  }
+  EXPECT_NE(
+      run("{ " + tern("inspect --json") + " 2>/dev/null; }").out.find("\"warnings\":{\"token_embd.weight\":\"expected"),
+      std::string::npos);
+}
+
 TEST_F(Program, ControlBytesOfAFileNeverReachTheTerminal) {
   test::TinyModel tiny(test::TinySpec{});
   tiny.writer.text("general.description", "\x1b]0;title\x07 \xc2\x9b 31m name\r\n");

@@ -6,6 +6,7 @@ import { TernError, load, probe, type Capabilities, type Chunk, type GenerateRes
 export async function everyCall(): Promise<void> {
   await using model = await load('model.gguf', { onProgress: ({ received, total }) => [received, total] });
   const info: string = model.info.runtime.thread;
+  const warnings: readonly string[] = model.info.warnings;
 
   const generation = model.stream('Once', { temperature: 0.7, seed: 1n, signal: AbortSignal.timeout(1000) });
   for await (const chunk of generation) void (chunk satisfies Chunk).text;
@@ -33,7 +34,7 @@ export async function everyCall(): Promise<void> {
   const session = model.session();
   const fed: Uint8Array | null = (await session.feed('x', { trace })).boundaries;
   await session.restore(await session.save());
-  void [info, text, bytes, result, score, boundaries, ofPrompt, fed, from, ended, value];
+  void [info, warnings, text, bytes, result, score, boundaries, ofPrompt, fed, from, ended, value];
 
   const { kernels, tables, runtime }: Capabilities = await probe({ runtime: 'worker' });
   const rates: (number | null)[] = [...kernels.map(({ gmacPerS }) => gmacPerS), tables.gmacPerS];

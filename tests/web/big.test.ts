@@ -4,44 +4,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Engine, type ModuleFactory } from '../../web/src/engine/engine.js';
-import { byteKeys, header, linear, vector } from './gguf.js';
+import { hgrnbit, type Sizes } from './gguf.js';
 
 const kWasm = new URL('../../web/src/wasm/', import.meta.url);
-
-interface Sizes {
-  hidden: number;
-  intermediate: number;
-  layers: number;
-}
-
-function begin({ hidden, intermediate, layers }: Sizes): Uint8Array {
-  const blocks = Array.from({ length: layers }, (_, n) => [
-    vector(`blk.${n}.attn_norm.weight`, hidden),
-    ...['attn_i', 'attn_f', 'attn_g', 'attn_o'].flatMap((name) => linear(`blk.${n}.${name}`, hidden, hidden)),
-    vector(`blk.${n}.gate_norm.weight`, hidden),
-    vector(`blk.${n}.ffn_norm.weight`, hidden),
-    ...linear(`blk.${n}.ffn_gate_up`, hidden, 2 * intermediate),
-    ...linear(`blk.${n}.ffn_down`, intermediate, hidden),
-  ]);
-  return header(
-    [
-      ...byteKeys('hgrnbit'),
-      ['hgrnbit.block_count', layers],
-      ['hgrnbit.embedding_length', hidden],
-      ['hgrnbit.recurrent_length', hidden],
-      ['hgrnbit.feed_forward_length', intermediate],
-      ['hgrnbit.conv_kernel', 0],
-      ['hgrnbit.gate_norm', 'gate'],
-      ['hgrnbit.sigmoid', 'table'],
-    ],
-    [
-      vector('token_embd.weight', hidden, 256),
-      ...blocks.flat(),
-      vector('output_norm.weight', hidden),
-      ...linear('output', hidden, 256),
-    ],
-  ).bytes;
-}
 
 async function pushHeader(sizes: Sizes): Promise<{ engine: Engine; push: () => number }> {
   const script: { default: ModuleFactory } = await import(new URL('tern-simd.js', kWasm).href);
@@ -52,7 +17,7 @@ async function pushHeader(sizes: Sizes): Promise<{ engine: Engine; push: () => n
     '',
   );
   const loader = engine.newLoader(null);
-  return { engine, push: () => loader.push(begin(sizes)) };
+  return { engine, push: () => loader.push(hgrnbit(sizes).bytes) };
 }
 
 describe('a model of gigabytes', () => {

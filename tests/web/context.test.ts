@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { Engine, type ModuleFactory } from '../../web/src/engine/engine.js';
 import { load, type Model } from '../../web/src/index.js';
-import { byteKeys, header, linear, vector } from './gguf.js';
+import { byteKeys, header, linear, vector, whole } from './gguf.js';
 
 const kContext = 50;
 const kFull = { code: 'bad-state', message: `the context is full after ${kContext - 1} tokens: reset the session` };
@@ -14,19 +14,18 @@ const kWidth = 256;
 
 /** All its numbers are 0, so every byte is as likely as every other, and the likeliest is 0. */
 function toy(): Uint8Array<ArrayBuffer> {
-  const { bytes, dataBytes } = header(
-    [...byteKeys('toy'), ['toy.block_count', 1], ['toy.embedding_length', kWidth], ['toy.context_length', kContext]],
-    [
-      vector('token_embd.weight', kWidth, 256),
-      vector('blk.0.norm.weight', kWidth),
-      ...['in', 'forget', 'out'].flatMap((name) => linear(`blk.0.${name}`, kWidth, kWidth)),
-      vector('output_norm.weight', kWidth),
-      ...linear('output', kWidth, 256),
-    ],
+  return whole(
+    header(
+      [...byteKeys('toy'), ['toy.block_count', 1], ['toy.embedding_length', kWidth], ['toy.context_length', kContext]],
+      [
+        vector('token_embd.weight', kWidth, 256),
+        vector('blk.0.norm.weight', kWidth),
+        ...['in', 'forget', 'out'].flatMap((name) => linear(`blk.0.${name}`, kWidth, kWidth)),
+        vector('output_norm.weight', kWidth),
+        ...linear('output', kWidth, 256),
+      ],
+    ),
   );
-  const file = new Uint8Array(bytes.length + dataBytes);
-  file.set(bytes);
-  return file;
 }
 
 let model: Model;

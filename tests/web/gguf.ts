@@ -39,8 +39,14 @@ export function linear(name: string, cols: number, rows: number): Tensor[] {
   return [vector(`${name}.in_norm.weight`, cols), { name: `${name}.weight`, shape: [cols, rows], type: kTq2 }];
 }
 
-/** Everything before the data, and how many bytes the data has. A number that is no whole one becomes a float32. */
-export function header(keys: readonly Key[], tensors: readonly Tensor[]): { bytes: Uint8Array; dataBytes: number } {
+/** Everything before the data, and how many bytes the data has. */
+export interface Beginning {
+  readonly bytes: Uint8Array;
+  readonly dataBytes: number;
+}
+
+/** A number that is no whole one becomes a float32. */
+export function header(keys: readonly Key[], tensors: readonly Tensor[]): Beginning {
   const bytes: number[] = [...Buffer.from('GGUF')];
   const u32 = (x: number): void => void bytes.push(x & 255, (x >>> 8) & 255, (x >>> 16) & 255, x >>> 24);
   const u64 = (x: number): void => (u32(x >>> 0), u32(Math.floor(x / 2 ** 32)));
@@ -73,4 +79,48 @@ export function header(keys: readonly Key[], tensors: readonly Tensor[]): { byte
   }
   while (bytes.length % kAlignment !== 0) bytes.push(0);
   return { bytes: Uint8Array.from(bytes), dataBytes };
+}
+
+/** The whole file, whose numbers are all 0 but those at the front of the data. */
+export function whole({ bytes, dataBytes }: Beginning, front = new Float32Array(0)): Uint8Array<ArrayBuffer> {
+  const file = new Uint8Array(bytes.length + dataBytes);
+  file.set(bytes);
+  file.set(new Uint8Array(front.buffer), bytes.length);
+  return file;
+}
+
+export interface Sizes {
+  hidden: number;
+  intermediate: number;
+  layers: number;
+}
+
+/** A flat model without convolution. */
+export function hgrnbit({ hidden, intermediate, layers }: Sizes): Beginning {
+  const blocks = Array.from({ length: layers }, (_, n) => [
+    vector(`blk.${n}.attn_norm.weight`, hidden),
+    ...['attn_i', 'attn_f', 'attn_g', 'attn_o'].flatMap((name) => linear(`blk.${n}.${name}`, hidden, hidden)),
+    vector(`blk.${n}.gate_norm.weight`, hidden),
+    vector(`blk.${n}.ffn_norm.weight`, hidden),
+    ...linear(`blk.${n}.ffn_gate_up`, hidden, 2 * intermediate),
+    ...linear(`blk.${n}.ffn_down`, intermediate, hidden),
+  ]);
+  return header(
+    [
+      ...byteKeys('hgrnbit'),
+      ['hgrnbit.block_count', layers],
+      ['hgrnbit.embedding_length', hidden],
+      ['hgrnbit.recurrent_length', hidden],
+      ['hgrnbit.feed_forward_length', intermediate],
+      ['hgrnbit.conv_kernel', 0],
+      ['hgrnbit.gate_norm', 'gate'],
+      ['hgrnbit.sigmoid', 'table'],
+    ],
+    [
+      vector('token_embd.weight', hidden, 256),
+      ...blocks.flat(),
+      vector('output_norm.weight', hidden),
+      ...linear('output', hidden, 256),
+    ],
+  );
 }

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { TernError, load, probe, type Model } from '../../web/src/index.js';
 import { findEndlessPrompt } from './endless.js';
+import { hgrnbit, whole } from './gguf.js';
 import { anyModel, fromHex, goldens, modelOf, toHex } from './golden.js';
 
 const kFile = anyModel();
@@ -56,6 +57,18 @@ describe('load', () => {
     expect(model.info.packedBytes).toBeGreaterThan(1000);
     expect(model.info.stateBytes).toBeGreaterThan(0);
     expect(model.info.metadata['general.architecture']).toBe('hgrnbit');
+  });
+
+  test('says which numbers of a file are so small that the model becomes worse by rounding them', async () => {
+    const beginning = hgrnbit({ hidden: 256, intermediate: 256, layers: 1 });
+    const embedding = (size: number): Float32Array<ArrayBuffer> => new Float32Array(256 * 256).fill(size);
+    for (const [size, warnings] of [
+      [2 ** -10, []],
+      [1e-5, [expect.stringMatching(/^tensor "token_embd.weight": expected numbers of 2\^-10 or more/)]],
+    ] as const) {
+      await using loaded = await load(whole(beginning, embedding(size)));
+      expect(loaded.info.warnings).toEqual(warnings);
+    }
   });
 
   test('reports progress up to the size of the file, which the file itself tells', async () => {
@@ -133,6 +146,7 @@ describe('load', () => {
 describe('a model', () => {
   test.each(goldens())('gives the bytes of %s through the public calls', async (_, golden) => {
     await using loaded = await load(modelOf(golden));
+    expect(loaded.info.warnings).toEqual([]);
     for (const { options, bytes, finish } of golden.generations) {
       const result = await loaded.generate(fromHex(golden.prompt), options);
       expect({ bytes: toHex(result.bytes), finish: result.finish }).toEqual({

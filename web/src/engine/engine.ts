@@ -267,6 +267,7 @@ export class EngineModel {
       stateBytes: Number(info.stateBytes),
       fingerprint: BigInt.asUintN(64, info.fingerprint).toString(16).padStart(16, '0'),
       checked: info.checked,
+      warnings: Object.entries(toRecord(info.warnings)).map(([tensor, why]) => `tensor "${tensor}": ${why}`),
       config: toRecord(info.config),
       metadata: toRecord(info.metadata),
     };

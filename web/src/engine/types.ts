@@ -66,6 +66,8 @@ export interface FileInfo {
   readonly fingerprint: string;
   /** The file carries a checksum of itself, which was right. */
   readonly checked: boolean;
+  /** What in the file may make the model worse than it was trained, a sentence each; usually nothing. */
+  readonly warnings: readonly string[];
   readonly config: Readonly<Record<string, string>>;
   readonly metadata: Readonly<Record<string, string>>;
 }
