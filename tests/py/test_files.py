@@ -205,6 +205,23 @@ def test_a_closed_stream_is_not_the_next_file_and_a_closed_stderr_is_no_fault(ru
     assert json.loads(done.stdout)["bytes"] == 1740
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_fault_is_not_lost_by_who_keeps_quiet_about_it_nor_the_rest_of_a_write(tmp_path, unbuffered):
+    """Python 3.11.7's argparse keeps quiet; an unbuffered stream forgets what did not fit."""
+    (tmp_path / "talk.py").write_text(
+        "from contextlib import suppress\nfrom lm.text import command\n"
+        "def main():\n    with suppress(OSError):\n        print('x' * 20000)\n"
+        "command.run(main)\n",
+        encoding="utf-8",
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts"), "PYTHONUNBUFFERED": unbuffered}
+    for to, limit, fault in (("/dev/full", None, "No space left on device"), ("out", at_most(8192), "File too large")):
+        with open(tmp_path / to, "wb") as out:
+            words, how = [sys.executable, tmp_path / "talk.py"], {"stdout": out, "preexec_fn": limit}
+            done = subprocess.run(words, stderr=subprocess.PIPE, encoding="utf-8", env=environment, **how)
+        assert (done.returncode, fault in done.stderr) == (1, True), (to, done.stderr)
+
+
 def test_every_command_ends_in_this_way():
     commands = [path.read_text(encoding="utf-8") for path in (ROOT / "scripts").glob("*.py")]
     assert all(text.endswith('if __name__ == "__main__":\n    command.run(main)\n') for text in commands)

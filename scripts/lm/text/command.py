@@ -1,11 +1,12 @@
 """How every command of scripts/ ends: what is wrong in one line, and the exit status that a shell expects."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CalledProcessError
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 FAULTS = (OSError, ValueError, RuntimeError, CalledProcessError)  # of PyTorch, too: a full GPU is a RuntimeError
 
@@ -31,23 +32,49 @@ def status(main: Callable[[], int | None], name: str) -> int:
     return found or 0
 
 
-def reopen_closed() -> None:
+class Output(io.TextIOWrapper):
+    """A standard stream that loses no fault: the first one is told again at the end, since argparse keeps quiet about it.
+
+    Always with a buffer: without one (PYTHONUNBUFFERED) the rest of a write that was cut short is forgotten. What the
+    terminal's encoding lacks is printed as \\xNN: a story must not end a run.
+    """
+
+    def __init__(self, descriptor: int, like: TextIO | None):
+        """like: the stream that is replaced; None where it was closed."""
+        buffer = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
+        by_line = like is None or like.line_buffering or like.write_through
+        encoding = "utf-8" if like is None else like.encoding
+        super().__init__(buffer, encoding, "backslashreplace", line_buffering=by_line)
+        self.fault: OSError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except OSError as fault:
+            self.fault = self.fault or fault
+            raise
+
+    def flush(self) -> None:
+        if self.fault:
+            raise self.fault
+        super().flush()
+
+
+def reopen() -> None:
     """A standard stream that is closed is not given to the next file; writing to stdout fails, stderr is heard by nobody."""
     for descriptor, how in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(descriptor)
         except OSError:
             os.set_inheritable(os.open(os.devnull, how), True)  # gets the lowest number that is free, hence this one
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)
+    sys.stdout, sys.stderr = Output(1, sys.stdout), Output(2, sys.stderr)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
-    """Exits with the status of main(). What the terminal's encoding lacks is printed as \\xNN: a story must not end a run."""
-    reopen_closed()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+    """Exits with the status of main()."""
+    reopen()
     found = status(main, Path(sys.argv[0]).stem)
     if found:  # what is still in the buffer goes nowhere, without a second message
+        sys.stdout.fault = None
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(found)
