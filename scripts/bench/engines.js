@@ -82,7 +82,12 @@ export async function inBrowser(root, browser, options, models, note) {
  * what: of the job; `patience`: milliseconds to wait for it
  */
 export async function job(root, browser, file, kind, { patience = kPatience, ...what }, mounts = {}) {
-  const folders = { page: `${root}/scripts/bench/page`, modules: `${root}/build/wasm/bench`, package: `${root}/dist` };
+  const folders = {
+    page: `${root}/scripts/bench/page`,
+    modules: `${root}/build/wasm/bench`,
+    package: `${root}/dist`,
+    tokenizers: `${root}/node_modules/@huggingface/tokenizers/dist`,
+  };
   const server = await serve({ ...folders, ...mounts }, file ? [file] : []);
   const page = await open[browser]();
   try {

@@ -117,7 +117,7 @@ function describe(line, limits) {
       const of = line.bench === 'prompt' ? `prefill of ${line.prompt_bytes}` : line.bench;
       const share = shareOf(limits, line.level, line.gmac_per_s, line.packed_bytes, line.bench === 'decode' ? 1 : 32);
       const what = `${of}, ${line.model}, ${line.level}${threads}`;
-      return [{ what, unit: 'bytes/s', value: line.bytes_per_s, ...share }];
+      return [{ what, unit: line.vocabulary > 256 ? 'tokens/s' : 'bytes/s', value: line.bytes_per_s, ...share }];
     }
     case 'breakdown':
       return ['products', 'quantize', 'rescale', 'other'].map((part) => ({
@@ -152,7 +152,7 @@ function describe(line, limits) {
         { what: `package writes, ${line.model}${threads}`, unit: 'bytes/s', value: line.write_bytes_per_s },
         { what: `package reads, ${line.model}${threads}`, unit: 'bytes/s', value: line.read_bytes_per_s },
         ...Object.entries(line.aborts ?? {}).flatMap(([work, times]) =>
-          Object.entries(times).map(([which, value]) => ({
+          Object.entries(times ?? {}).map(([which, value]) => ({
             what: `abort while ${work}, ${line.model}${threads}: ${which}`,
             unit: 'ms',
             value,

@@ -34,15 +34,17 @@ def test_the_sampler_stands_beside_the_product_that_makes_its_logits(native):
         assert line["share"] == pytest.approx(line["us"] / line["product_us"], abs=1e-4)
 
 
-def test_a_model_is_decoded_read_and_taken_apart(native, tmp_path):
+@pytest.mark.parametrize("vocabulary", [256, 700])
+def test_a_model_is_decoded_read_and_taken_apart(native, tmp_path, vocabulary):
     path = tmp_path / "tiny.gguf"
-    random_model.write(path, Config(hidden=32, recurrent=32, intermediate=64, layers=1), "TQ2_0")
+    config = Config(hidden=32, recurrent=32, intermediate=64, layers=1, vocab_size=vocabulary)
+    random_model.write(path, config, "TQ2_0")
     lines = lines_of(native, "--model", path, "--parts", "model,prompts,stream", "--stream-bytes", 2000)
     by_name = {line["bench"]: line for line in lines}
     assert set(by_name) == {"memory", "decode", "prefill", "breakdown", "prompt", "stream"}
     assert by_name["memory"]["peak_bytes"] > by_name["memory"]["packed_bytes"] > 0
     for name in ("decode", "prefill", "prompt"):
-        assert by_name[name]["bytes_per_s"] > 0
+        assert by_name[name]["bytes_per_s"] > 0 and by_name[name]["vocabulary"] == vocabulary
         assert by_name[name]["model"] == str(path)
     assert [line["prompt_bytes"] for line in lines if line["bench"] == "prompt"] == [1, 4, 16, 64, 256, 1024]
     assert by_name["stream"]["bytes"] == 2000

@@ -148,6 +148,12 @@ describe('rows', () => {
     ]);
   });
 
+  test('of a model whose tokens are no bytes count tokens', () => {
+    const decode = { bench: 'decode', model: 'm', level: 'relaxed', bytes_per_s: 5, gmac_per_s: 1, packed_bytes: 1 };
+    const units = [256, 50257].map((vocabulary) => toRows('native', [{ ...decode, vocabulary }])[0]?.unit);
+    expect(units).toEqual(['bytes/s', 'tokens/s']);
+  });
+
   test('from DRAM show the share of the nearer limit', () => {
     const [fast, slow, tile] = toRows('native', [
       ...kLimits,

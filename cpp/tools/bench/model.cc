@@ -21,8 +21,6 @@ namespace {
 constexpr std::string_view kPrompt =
     "Once upon a time, there was a little girl named Lily. She loved to play outside. ";
 
-std::span<const uint8_t> prompt_bytes() { return {reinterpret_cast<const uint8_t*>(kPrompt.data()), kPrompt.size()}; }
-
 /// Weights that meet one byte.
 double macs_per_byte(const Model& model) {
   double macs = 0;
@@ -40,15 +38,31 @@ size_t affordable_bytes(const Model& model, size_t most) {
   return bytes;
 }
 
+/// The first `size` bytes of the prompt, repeated; tokens of these numbers where they are no bytes.
+std::vector<Token> text_of(const Model& model, size_t size) {
+  std::vector<Token> text(size);
+  for (size_t i = 0; i < size; ++i) {
+    text[i] = static_cast<uint8_t>(kPrompt[i % kPrompt.size()]) % model.info().vocabulary.size;
+  }
+  return text;
+}
+
+void read(Session& session, std::span<const Token> text) {
+  if (session.room() < text.size()) session.reset();
+  const Result<size_t> fed = session.feed(text);
+  TERN_CHECK(fed.ok());
+}
+
 double decode_rate(double seconds, const std::shared_ptr<const Model>& model) {
   Session session(model);
   SampleOptions options;
-  std::vector<uint8_t> out(affordable_bytes(*model, 256));  // enough for chunks to come at their usual rate
+  const std::vector<Token> prompt = text_of(*model, kPrompt.size());
+  std::vector<Token> out(affordable_bytes(*model, 256));  // enough for chunks to come at their usual rate
   return best_rate(seconds, static_cast<double>(out.size()), [&] {
     for (size_t written = 0; written < out.size();) {
       if (session.finish_state() != Finish::kNotFinished) {  // at the start, and after each end of text
         session.reset();
-        session.feed(prompt_bytes());
+        read(session, prompt);
         ++options.seed;
         TERN_CHECK(session.start(options, ~uint64_t{0}).ok());
       }
@@ -58,18 +72,11 @@ double decode_rate(double seconds, const std::shared_ptr<const Model>& model) {
   });
 }
 
-/// The first `size` bytes of the prompt, repeated.
-std::vector<uint8_t> text_of(size_t size) {
-  std::vector<uint8_t> text(size);
-  for (size_t i = 0; i < size; ++i) text[i] = static_cast<uint8_t>(kPrompt[i % kPrompt.size()]);
-  return text;
-}
-
 double prefill_rate(double seconds, const std::shared_ptr<const Model>& model, size_t size) {
   Session session(model);
-  const std::vector<uint8_t> text = text_of(size);
+  const std::vector<Token> text = text_of(*model, size);
   return best_rate(seconds, static_cast<double>(text.size()), [&] {
-    session.feed(text);
+    read(session, text);
     g_sink = static_cast<uint64_t>(session.logits()[0]);
   });
 }
@@ -137,7 +144,8 @@ JsonWriter model_line(const char* what, const BenchedModel& benched) {
 }
 
 void report(const Meter& meter, JsonWriter line, const Model& model, double rate) {
-  line.key("threads").unsigned_integer(threads()).key("bytes_per_s").real(rate);
+  line.key("vocabulary").unsigned_integer(model.info().vocabulary.size).key("threads").unsigned_integer(threads());
+  line.key("bytes_per_s").real(rate);  // or tokens, where they are no bytes
   line.key("gmac_per_s")
       .real(rate * macs_per_byte(model) / 1e9)
       .key("packed_bytes")
@@ -195,14 +203,15 @@ void bench_prompts(const Meter& meter, const BenchedModel& benched) {
 
 void bench_stream(const Meter& meter, uint64_t bytes, const BenchedModel& benched) {
   constexpr uint64_t kParts = 100;
-  const std::vector<uint8_t> text = text_of(std::max<size_t>(1, static_cast<size_t>(bytes / kParts)));
-  Session(benched.model).feed(text);  // a browser runs the first calls in code that it has not optimised yet
+  const std::vector<Token> text = text_of(*benched.model, std::max<size_t>(1, static_cast<size_t>(bytes / kParts)));
+  Session warm(benched.model);
+  read(warm, text);  // a browser runs the first calls in code that it has not optimised yet
   Session session(benched.model);
   const uint64_t before = memory_bytes();
   std::vector<double> rates;
   for (uint64_t part = 0; part < kParts; ++part) {
     const double start = seconds_now();
-    session.feed(text);
+    read(session, text);
     rates.push_back(static_cast<double>(text.size()) / (seconds_now() - start));
   }
   JsonWriter line = model_line("stream", benched);
