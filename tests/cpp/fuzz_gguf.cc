@@ -1,7 +1,9 @@
 // fuzz_gguf.cc: libFuzzer target: any bytes, in chunks of any size, give a model that runs or an error, never a crash.
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <span>
+#include <vector>
 
 #include "session/session.h"
 
@@ -18,9 +20,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto model = loader.finish();
   if (!model.ok()) return 0;
   tern::Session session(model.value());
-  session.feed(std::span(data, size).first(size < 40 ? size : 40));
-  uint8_t out[8];
-  if (session.start({}, sizeof out).ok()) session.generate(out);
+  std::vector<tern::Token> text;
+  for (size_t i = 0; i < size && i < 40; ++i) text.push_back(data[i] % model.value()->info().vocabulary.size);
+  if (!session.feed(text).ok()) __builtin_trap();
+  tern::Token out[8];
+  if (session.start({}, std::size(out)).ok()) session.generate(out);
   if (!session.restore(session.save()).ok()) __builtin_trap();
   return 0;
 }
