@@ -7,7 +7,9 @@
 #if defined(__EMSCRIPTEN__)
 #include <emscripten/heap.h>
 #else
-#include <sys/resource.h>
+#include <cstdlib>
+#include <fstream>
+#include <string>
 #endif
 
 #include "kernels/dispatch.h"
@@ -158,10 +160,12 @@ uint64_t memory_bytes() {
 #if defined(__EMSCRIPTEN__)
   return emscripten_get_heap_size();
 #else
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  constexpr uint64_t kUnit = 1024;  // Linux counts kilobytes
-  return static_cast<uint64_t>(usage.ru_maxrss) * kUnit;
+  // getrusage() would count what the program had that started this one.
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return 1024 * std::strtoull(line.c_str() + 6, nullptr, 10);
+  }
+  return 0;
 #endif
 }
 
