@@ -62,12 +62,14 @@ def test_a_story_ends_when_the_model_ends_it_after_a_sentence():
         assert stories.measure([replace(GOOD, text=text, ended=ended)])["ended"] == wanted
 
 
-def test_the_engine_writes_the_same_stories_again(monkeypatch):
+@pytest.mark.parametrize("model", ["models/tinystories-3m5.gguf", "tests/golden/tiny_tokens.gguf"])
+def test_the_engine_writes_the_same_stories_again(monkeypatch, model):
     monkeypatch.setattr(stories, "NAMES", ("Lily", "Tom"))
     monkeypatch.setattr(stories, "SEEDS", 2)
     monkeypatch.setattr(stories, "LENGTH", 30)
-    first, again = (stories.write(ROOT / "models" / "tinystories-3m5.gguf") for _ in range(2))
+    first, again = (stories.write(ROOT / model) for _ in range(2))
     assert first == again and len({story.text for story in first}) > 2
+    assert all(len(story.text.encode()) <= 3 * 30 for story in first), "U+FFFD may stand for a byte"
     assert [story.hero for story in first] == ["Lily", "Lily", "Tom", "Tom"]
     assert first[0].beginning == GOOD.beginning
 

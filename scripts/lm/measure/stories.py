@@ -12,8 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from gguf import GGUFReader
+
 from lm import ROOT
+from lm.file import gguf_file
 from lm.measure import samples
+from lm.text import codec
 
 GOLDEN = ROOT / "build" / "native" / "tern_golden"
 NAMES = (
@@ -112,18 +117,21 @@ def write(model: Path) -> list[Story]:
     """The hundred stories, those of one hero together."""
     if not GOLDEN.exists():
         raise FileNotFoundError(f"{GOLDEN} is missing: cmake --preset native && cmake --build --preset native")
+    tokens = codec.of_keys(gguf_file.keys_of(GGUFReader(model)))
     stories = []
     for number, (hero, beginning) in enumerate(beginnings()):
-        words = [GOLDEN, "--model", model, "--prompt-hex", beginning.encode().hex()]
+        prompt = ",".join(map(str, tokens.encode(np.frombuffer(beginning.encode(), np.uint8))))
+        words = [GOLDEN, "--model", model, "--prompt-tokens", prompt]
         for seed in range(SEEDS):
-            options = {**OPTIONS, "seed": SEEDS * number + seed, "max-bytes": LENGTH}
+            options = {**OPTIONS, "seed": SEEDS * number + seed, "max-bytes": LENGTH}  # of pieces, so many pieces
             words += ["--generate", ",".join(f"{name}={value}" for name, value in options.items())]
         done = subprocess.run([str(word) for word in words], capture_output=True, encoding="utf-8")
         if done.returncode != 0:
             raise ValueError(f"{model}: {done.stderr.strip()}")
         for made in json.loads(done.stdout)["generations"]:
-            text = bytes.fromhex(made["hex"]).decode("utf-8", "replace")
-            stories.append(Story(hero, beginning, text, made["finish"] == "end_of_text"))
+            text = bytes.fromhex(made["hex"]) if "hex" in made else b"".join(map(tokens.piece, made["tokens"]))
+            ended = made["finish"] == "end_of_text" and len(text) <= LENGTH
+            stories.append(Story(hero, beginning, text[:LENGTH].decode("utf-8", "replace"), ended))
     return stories
 
 
