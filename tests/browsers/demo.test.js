@@ -1,41 +1,13 @@
 // The demo page as a visitor meets it, on a phone and on a desk: it writes by itself, stops, is accessible, stays at home.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { missing, open } from './drivers.js';
-import { serve } from './server.js';
+import { here, phase, rest, text, visitDemo } from './demo.js';
+import { missing } from './drivers.js';
 
-const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const built = here('../../web/dist');
 const shots = here('../../build/shots');
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-
-const text = (id) => `document.getElementById('${id}').textContent`;
-const phase = 'document.body.dataset.phase';
-
-/** Waits until the page has paused or finished its story; a page that says it cannot go on fails at once. */
-async function rest(page) {
-  const reached = await page.waitFor(`['paused', 'finished', 'broken'].find((name) => name === ${phase})`, 120_000);
-  assert.notEqual(reached, 'broken', await page.evaluate(`${text('problem-title')} + ': ' + ${text('problem-text')}`));
-}
-
-/** Runs `visit` in a fresh browser on the built page, and expects that nothing was complained about meanwhile. */
-async function visitDemo(browser, options, visit) {
-  assert.ok(existsSync(`${built}/index.html`), 'web/dist is not built: run npm run build:demo');
-  const server = await serve(built);
-  const page = await open[browser](options);
-  try {
-    await page.goto(`${server.origin}/`);
-    await visit(page);
-    assert.deepEqual(await page.problems(), []);
-    assert.deepEqual(server.problems, []);
-  } finally {
-    await page.close();
-    await server.close();
-  }
-}
 
 const { models } = JSON.parse(readFileSync(here('../../models/manifest.json'), 'utf8'));
 const hierarchical = models.find(({ architecture }) => architecture === 'hnetbit');

@@ -30,7 +30,6 @@ export const POLICY = [
   "manifest-src 'self'",
   "base-uri 'none'",
   "form-action 'self'",
-  'report-uri /csp-report',
 ].join('; ');
 
 // Runs before the page's own scripts, because WebKit's driver has no way to read the console.
@@ -53,17 +52,21 @@ const ISOLATION = {
 
 /**
  * Serves `folder`; `files` maps further paths to contents; `isolated`: with the headers that isolate pages from other
- * origins.  Returns the origin, what was refused or missing, and close().
+ * origins; `policy`: another one, or null for a host that sends none; `open`: whoever asks may read what it sends.
+ * Returns the origin, what was refused or missing, what was asked for, and close().
  */
-export async function serve(folder, files = {}, { isolated = false } = {}) {
+export async function serve(folder, files = {}, { isolated = false, policy = POLICY, open = false } = {}) {
   const problems = [];
+  const asked = [];
   const server = createServer(async (request, response) => {
     const path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
+    asked.push(path);
     const send = (status, type, body) => {
       response.writeHead(status, {
         'Content-Type': type,
         'Content-Length': Buffer.byteLength(body),
-        'Content-Security-Policy': POLICY,
+        ...(policy !== null && { 'Content-Security-Policy': `${policy}; report-uri /csp-report` }),
+        ...(open && { 'Access-Control-Allow-Origin': '*' }),
         'Cache-Control': 'no-store',
         'X-Content-Type-Options': 'nosniff',
         ...(isolated && ISOLATION),
@@ -99,6 +102,7 @@ export async function serve(folder, files = {}, { isolated = false } = {}) {
   return {
     origin: `http://127.0.0.1:${server.address().port}`,
     problems,
+    asked,
     close: () =>
       new Promise((resolve) => {
         server.close(resolve);

@@ -1,12 +1,13 @@
-// Writes the Content-Security-Policy into the built page: own files only, no eval, WebAssembly allowed.
+// The Content-Security-Policy of the built page: own files only, no eval, WebAssembly allowed. The page carries it in
+// itself, for hosts that cannot send headers; `vite preview` sends it, too.
 // SPDX-License-Identifier: MIT
 
 import type { Plugin } from 'vite';
 
-const kPolicy = [
+export const kPolicy = [
   "default-src 'none'",
   "script-src 'self' 'wasm-unsafe-eval'",
-  "worker-src 'self'",
+  "worker-src 'self' blob:", // see confined.ts
   "style-src 'self'",
   "connect-src 'self'",
   "img-src 'self'",

@@ -5,8 +5,9 @@ import published from 'virtual:published-models';
 import { TernError, load, type LoadProgress, type Model } from 'ternlm';
 import { factsOf, megabytes, showFacts } from './card.js';
 import { connectFiles, ofAddress, ofDefault, ofFile, ofName, type Choice } from './choice.js';
+import { confinedWorker } from './confined.js';
 import { button, element, input, select, text } from './dom.js';
-import { connectRequests } from './requests.js';
+import { watchRequests } from './requests.js';
 import { atReadingPace, connectMarks, connectSettings, keepSeed, readSettings, showSettings } from './settings.js';
 import { checksumOf, fromLink, toLink, type Shared } from './share.js';
 import { Story } from './story.js';
@@ -29,6 +30,8 @@ let model: Model | null = null;
 let story: Story | null = null;
 let loading = new AbortController();
 let chosen = ofDefault();
+let requests = 0;
+const assets = { worker: confinedWorker(countRequest) };
 
 async function begin(): Promise<void> {
   const shared = fromLink(location.href);
@@ -55,11 +58,15 @@ async function fetchModel({ source, expected }: Choice): Promise<Model | null> {
   const { signal } = loading;
   try {
     const onProgress = ({ received, total }: LoadProgress): void => view.showDownload(received, total);
-    return await load(source, { ...expected, onProgress, signal });
+    return await load(source, { ...expected, onProgress, signal, assets });
   } catch (error) {
     if (signal.aborted) return null;
     throw error;
   }
+}
+
+function countRequest(): void {
+  text('requests').textContent = String(++requests);
 }
 
 function use(choice: Choice, loaded: Model, shared: Shared | null): void {
@@ -68,7 +75,8 @@ function use(choice: Choice, loaded: Model, shared: Shared | null): void {
   showFacts(text('facts'), factsOf(loaded.info, choice.published));
   view.showChunkMeter(loaded.info.stages);
   view.announce('The model is ready.');
-  connectRequests((count) => (text('requests').textContent = String(count)));
+  requests = -1; // from now on
+  countRequest();
   if (shared) void replay(shared);
   else tell();
 }
@@ -261,5 +269,6 @@ function connect(): void {
   });
 }
 
+watchRequests(countRequest);
 connect();
 void begin();

@@ -3,7 +3,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
-import { contentSecurityPolicy } from './csp-plugin.js';
+import { contentSecurityPolicy, kPolicy } from './csp-plugin.js';
 import { models } from './models-plugin.js';
 
 // What threads need, see `threads` in the package; the page works without.
@@ -17,11 +17,16 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 export default defineConfig({
   root: here('.'),
   base: './',
-  // The page is a customer of the package: it sees the public entry and nothing else.
-  resolve: { alias: { ternlm: here('../src/index.ts') } },
+  // The page is a customer of the package: it sees the public entries and nothing else.
+  resolve: {
+    alias: [
+      { find: /^ternlm$/, replacement: here('../src/index.ts') },
+      { find: /^ternlm\/worker(?=\?|$)/, replacement: here('../src/host/worker.ts') },
+    ],
+  },
   plugins: [models(process.env['TERNLM_MODELS'] ?? here('../../models')), contentSecurityPolicy()],
   build: { outDir: here('../dist'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
   worker: { format: 'es' },
   server: { headers: isolation },
-  preview: { headers: isolation },
+  preview: { headers: { ...isolation, 'Content-Security-Policy': kPolicy } },
 });
