@@ -195,4 +195,122 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       assert.notEqual(await tell('43'), first);
     });
   });
+
+  test('stop ends the reading of a long prompt, and the story can still be told', async (t) => {
+    await visitDemo('chromium', {}, async (page) => {
+      await rest(page);
+      await page.page.fill('#seed', '5');
+      await page.page.fill('#prompt', 'Once upon a time there was a fox. '.repeat(3000));
+      await page.page.click('#write');
+      await page.page.waitForTimeout(500);
+      const stopMs = await page.evaluate(`new Promise((resolve) => {
+        const pressed = performance.now();
+        new MutationObserver(() => resolve(performance.now() - pressed)).observe(document.body, { attributeFilter: ['data-phase'] });
+        document.getElementById('main-action').click();
+      })`);
+      t.diagnostic(`stopped after ${stopMs} ms`);
+      assert.equal(await page.evaluate(phase), 'paused');
+      assert.equal(await page.evaluate(text('written')), '', 'the prompt had been read to its end');
+
+      // Of a shorter one: continued, it is the story that it would have been.
+      await page.page.fill('#prompt', 'Once upon a time there was a fox. '.repeat(200));
+      await page.page.click('#write');
+      await page.page.click('#main-action');
+      await page.waitFor(`${phase} === 'paused'`);
+      assert.equal(await page.evaluate(text('written')), '');
+      await page.page.click('#main-action');
+      await page.waitFor(`${phase} === 'writing'`);
+      await rest(page);
+      const told = (await page.evaluate(text('written'))).slice(0, 300);
+      await page.page.click('#write');
+      await rest(page);
+      assert.notEqual(told, '');
+      assert.equal((await page.evaluate(text('written'))).slice(0, 300), told);
+    });
+  });
+
+  test('a kept seed tells the same story again; without one it is another, and the button says which', async () => {
+    await visitDemo('chromium', {}, async (page) => {
+      const again = async () => {
+        await page.page.click(`#${(await page.evaluate(phase)) === 'finished' ? 'main-action' : 'again'}`);
+        await rest(page);
+        return (await page.evaluate(text('written'))).slice(0, 300);
+      };
+      await rest(page);
+      const first = (await page.evaluate(text('written'))).slice(0, 300);
+      assert.equal(await page.evaluate(text('again')), 'Another');
+      const second = await again();
+      assert.notEqual(second, first);
+      await page.page.click('#seed-shown');
+      assert.equal(await page.evaluate(text('again')), 'Retell');
+      assert.equal(await again(), second);
+      assert.equal(await again(), second);
+      await page.page.click('#seed-clear');
+      assert.equal(await page.evaluate(text('again')), 'Another');
+      assert.notEqual(await again(), second);
+    });
+  });
+
+  test("a new story leaves the link behind, its seed and the address's", async () => {
+    await visitDemo('chromium', {}, async (page, server) => {
+      await rest(page);
+      await page.page.click('#share');
+      const hash = await page.waitFor('location.hash');
+      await page.page.goto('about:blank');
+      await page.goto(`${server.origin}/${hash}`);
+      await page.waitFor(`${text('note')}.includes('byte for byte')`);
+      const seed = await page.evaluate(text('seed-shown'));
+      await page.page.click('.example >> nth=1');
+      assert.equal(await page.evaluate('location.hash'), '');
+      await rest(page);
+      assert.notEqual(await page.evaluate(text('seed-shown')), seed);
+    });
+  });
+
+  test('a reload keeps the prompt, the settings and the model', async () => {
+    await visitDemo('chromium', {}, async (page) => {
+      await rest(page);
+      await choose(page, hierarchical);
+      const fields = { prompt: 'A blue boat', temperature: '0.3', 'top-k': '20', 'top-p': '0.8', seed: '77' };
+      for (const [id, value] of Object.entries(fields)) await page.page.fill(`#${id}`, value);
+      await page.page.uncheck('#marks');
+      await page.page.reload();
+      await rest(page);
+      for (const [id, value] of Object.entries(fields)) assert.equal(await page.page.inputValue(`#${id}`), value);
+      assert.equal(await page.page.isChecked('#marks'), false);
+      assert.equal(await page.evaluate(text('temperature-shown')), '0.30');
+      assert.equal(await page.evaluate(text('seed-shown')), '77');
+      assert.equal(await page.evaluate(text('begin')), 'A blue boat');
+      assert.ok((await page.evaluate(text('facts'))).includes(hierarchical.name));
+    });
+  });
+
+  test('the focus never falls to the body, whatever is pressed', async () => {
+    await visitDemo('chromium', {}, async (page) => {
+      const focused = async (what) => {
+        await page.page.waitForTimeout(100); // the browser takes it from what is gone with the next frame
+        assert.notEqual(await page.evaluate('document.activeElement.tagName'), 'BODY', what);
+      };
+      const press = async (id) => {
+        await page.page.focus(`#${id}`);
+        await page.page.keyboard.press('Enter');
+        await focused(id);
+        await rest(page);
+        await focused(`${id}, later`);
+      };
+      await rest(page);
+      for (const id of ['main-action', 'write', 'seed-shown', 'share']) await press(id);
+      await page.page.keyboard.press('Control+Enter'); // with the focus on Share, which is disabled while writing
+      await focused('Control+Enter');
+      await rest(page);
+      for (let tries = 0; tries < 3; tries++) {
+        await press((await page.evaluate("document.getElementById('again').hidden")) ? 'main-action' : 'again');
+      }
+      await page.goto(`${new URL(page.page.url()).origin}/?model=https://example.org/model.gguf`);
+      await page.waitFor(`${phase} === 'broken'`);
+      await page.page.focus('#retry');
+      await page.page.keyboard.press('Enter');
+      await focused('retry');
+    });
+  });
 });

@@ -8,6 +8,7 @@ import { connectFiles, ofAddress, ofDefault, ofFile, ofName, type Choice } from 
 import { confinedWorker } from './confined.js';
 import { button, element, input, select, text } from './dom.js';
 import { watchRequests } from './requests.js';
+import { connectKept } from './kept.js';
 import { atReadingPace, connectMarks, connectSettings, keepSeed, readSettings, showSettings } from './settings.js';
 import { checksumOf, fromLink, toLink, type Shared } from './share.js';
 import { Story } from './story.js';
@@ -28,13 +29,15 @@ const composer = element('composer', HTMLFormElement);
 
 let model: Model | null = null;
 let story: Story | null = null;
+let claim: Shared | null = null; // what the story, told from a link, has to come to
 let loading = new AbortController();
 let chosen = ofDefault();
 let requests = 0;
 const assets = { worker: confinedWorker(countRequest) };
 
 async function begin(): Promise<void> {
-  const shared = fromLink(location.href);
+  const shared = followed();
+  const note = text('note').textContent;
   view.showPhase('loading');
   try {
     chosen = ofName(shared?.file) ?? ofAddress(location.href) ?? chosen;
@@ -44,9 +47,20 @@ async function begin(): Promise<void> {
       return view.showProblem('No model here yet', explanation, 'Look again');
     }
     const loaded = await fetchModel(chosen);
-    if (loaded) use(chosen, loaded, shared);
+    if (loaded) use(chosen, loaded, shared, note);
   } catch (error) {
     view.showProblem(...explain(error));
+  }
+}
+
+/** The story that the address asks for; a sentence is shown when that cannot be told. */
+function followed(): Shared | null {
+  view.showNote('');
+  try {
+    return fromLink(location.href, (file) => file === chosen?.file || ofName(file) !== null);
+  } catch (error) {
+    view.showNote(error instanceof Error ? error.message : String(error));
+    return null;
   }
 }
 
@@ -69,7 +83,8 @@ function countRequest(): void {
   text('requests').textContent = String(++requests);
 }
 
-function use(choice: Choice, loaded: Model, shared: Shared | null): void {
+/** `note`: what is to be said of the link that the page was opened with. */
+function use(choice: Choice, loaded: Model, shared: Shared | null = null, note = ''): void {
   [chosen, model] = [choice, loaded];
   select('model-choice').value = choice.published?.file ?? '';
   showFacts(text('facts'), factsOf(loaded.info, choice.published));
@@ -77,8 +92,10 @@ function use(choice: Choice, loaded: Model, shared: Shared | null): void {
   view.announce('The model is ready.');
   requests = -1; // from now on
   countRequest();
-  if (shared) void replay(shared);
-  else tell();
+  if (shared && replay(shared)) return;
+  const why = shared ? text('note').textContent : note;
+  tell();
+  if (why) view.showNote(why);
 }
 
 /** A file of the reader's own takes over when it has loaded; one that does not load changes nothing. */
@@ -91,61 +108,83 @@ async function openFile(file: File): Promise<void> {
     if (!loaded) return;
     await leave();
     forgetAddress();
-    use(choice, loaded, null);
+    use(choice, loaded);
   } catch (error) {
     if (!model) return view.showProblem(...explain(error));
-    view.showPhase(story?.finished ? 'finished' : 'paused');
+    view.showPhase(!story ? 'ready' : story.finished ? 'finished' : 'paused');
     view.showNote(`${file.name} was not opened: ${error instanceof Error ? error.message : String(error)}.`);
   }
 }
 
-/** A new story from what the page's controls say. */
-function tell(options = readSettings()): Story | null {
-  if (!model) return null;
-  story?.discard();
+/** A new story from what the page's controls say, or one that a link tells. */
+function tell(beginning = prompt.value, options = readSettings(), shared: Shared | null = null): boolean {
+  if (!model) return false;
+  let told: Story;
   try {
-    story = new Story(model, prompt.value, options, {
+    told = new Story(model, beginning, options, {
       onPrompt: view.showPrompt,
       onText: view.addText,
       onProgress: view.showMeters,
-      onEnd: (how) => view.showPhase(how),
+      onEnd: (how) => {
+        view.showPhase(how);
+        void judge();
+      },
       onProblem: (error) => view.showProblem(...explain(error)),
     });
   } catch (error) {
     view.showNote(error instanceof TernError ? `Not started: ${error.message}.` : String(error));
-    return null;
+    if (!story) view.showPhase('ready');
+    return false;
   }
-  view.clearStory(prompt.value);
+  story?.discard();
+  [story, claim] = [told, shared];
+  view.clearStory(beginning);
   view.clearMeters();
+  if (!shared && location.hash !== '') history.replaceState(null, '', location.pathname + location.search);
   write(story);
-  return story;
+  return true;
 }
 
-function write(current: Story, until?: number): void {
+/** As far as a link says, or a page. */
+function write(current: Story): void {
   view.showPhase('writing');
-  void current.write(atReadingPace, until);
+  void current.write(atReadingPace, claim?.length);
 }
 
-/** The same beginning again: only the seed differs. */
+/** The same beginning again, with the seed that the reader keeps or another one. */
 function tellAgain(): void {
-  keepSeed('');
-  tell();
+  tell(story?.prompt);
 }
 
-/** Tells a shared story again and compares it with what the sender saw. */
-async function replay(shared: Shared): Promise<void> {
+/** Tells a shared story again; judge() compares it with what the sender saw. */
+function replay(shared: Shared): boolean {
   prompt.value = shared.prompt;
   showSettings(shared.options);
-  if (!tell(shared.options) || !story) return;
-  const current = story;
-  await current.write(atReadingPace, shared.length);
-  if (current !== story || current.length < shared.length) return;
-  const checksum = await checksumOf(current.bytes, shared.length);
-  const bytes = `${shared.length.toLocaleString('en')} bytes`;
-  if (model && shared.model !== model.info.fingerprint) view.showNote('This link was made with another model.');
-  else if (checksum === '' || shared.checksum === '') view.showNote(`Told again from a link: ${bytes}.`);
-  else if (checksum === shared.checksum) view.showNote(`Told again byte for byte: ${bytes}, checksum ${checksum} ✓`);
+  if (!tell(shared.prompt, shared.options, shared)) return false;
+  view.showNote(`Telling a story again, from a link: ${bytesOf(shared.length)}.`);
+  return true;
+}
+
+/** Says how a story that was told again compares with what its sender saw. */
+async function judge(): Promise<void> {
+  const [told, shared] = [story, claim];
+  if (!told || !shared || !model) return;
+  const whole = bytesOf(shared.length);
+  if (told.length < shared.length && !told.finished) {
+    return view.showNote(`Stopped after ${told.length.toLocaleString('en')} of ${whole} of the link's story.`);
+  }
+  claim = null;
+  if (shared.model !== model.info.fingerprint) return view.showNote('This link was made with another model.');
+  if (told.length < shared.length) return view.showNote(`Different bytes: ended after ${told.length} of ${whole}.`);
+  const checksum = await checksumOf(told.bytes, shared.length);
+  if (told !== story) return;
+  if (checksum === '' || shared.checksum === '') view.showNote(`Told again from a link: ${whole}.`);
+  else if (checksum === shared.checksum) view.showNote(`Told again byte for byte: ${whole}, checksum ${checksum} ✓`);
   else view.showNote(`Different bytes: expected checksum ${shared.checksum}, found ${checksum}.`);
+}
+
+function bytesOf(length: number): string {
+  return `${length.toLocaleString('en')} bytes`;
 }
 
 async function share(): Promise<void> {
@@ -200,8 +239,8 @@ async function restart(): Promise<void> {
 
 /** What the main button says. */
 function act(): void {
-  if (!story) return;
-  if (story.running) story.pause();
+  if (!story) tell();
+  else if (story.running) story.pause();
   else if (story.finished) tellAgain();
   else write(story);
 }
@@ -218,8 +257,6 @@ async function choose(file: string): Promise<void> {
 }
 
 function connect(): void {
-  connectSettings();
-  connectMarks(view.showMarks);
   text('model-field').hidden = published.length < 2;
   connectFiles(button('open-file'), input('own-file'), (file) => void openFile(file));
   select('model-choice').append(
@@ -229,6 +266,10 @@ function connect(): void {
     if (target instanceof HTMLSelectElement) void choose(target.value);
   });
   prompt.value = kBeginnings[0][1];
+  connectKept();
+  chosen = ofName(select('model-choice').value) ?? chosen;
+  connectSettings(view.showAgain);
+  connectMarks(view.showMarks);
   composer.addEventListener('submit', (event) => {
     event.preventDefault();
     if (tell() && !kWide.matches) text('paper').scrollIntoView();
@@ -262,9 +303,9 @@ function connect(): void {
   // Where there is room beside the story the panels are open; on a phone they wait until they are wanted.
   for (const id of ['settings', 'card']) element(id, HTMLDetailsElement).open = kWide.matches;
   window.addEventListener('hashchange', () => {
-    const shared = fromLink(location.href);
+    const shared = followed();
     if (!shared) return;
-    if (shared.file === '' || shared.file === chosen?.file) void replay(shared);
+    if (model && (shared.file === '' || shared.file === chosen?.file)) replay(shared);
     else void restart();
   });
 }

@@ -10,12 +10,18 @@ const seed = input('seed');
 const slowly = input('slowly');
 const marks = input('marks');
 
-export function connectSettings(): void {
+let tellSeed = (): void => undefined;
+
+/** `onSeed` hears, now and whenever it changes, whether the reader keeps a seed. */
+export function connectSettings(onSeed: (isKept: boolean) => void): void {
+  tellSeed = () => onSeed(seed.value.trim() !== '');
   for (const id of Object.values(kSliders)) input(id).addEventListener('input', () => show(id));
   button('seed-clear').addEventListener('click', () => keepSeed(''));
+  seed.addEventListener('input', () => tellSeed());
   // The browser says what is wrong with a seed, for which it has to be in sight.
   seed.addEventListener('invalid', () => (element('settings', HTMLDetailsElement).open = true));
   showAll();
+  tellSeed();
 }
 
 export function readSettings(): GenerateOptions {
@@ -29,17 +35,18 @@ export function readSettings(): GenerateOptions {
   return options;
 }
 
+/** All but the seed: that the reader keeps or not. */
 export function showSettings(options: GenerateOptions): void {
   for (const name of ['temperature', 'topK', 'topP'] as const) {
     const value = options[name];
     if (value !== undefined) input(kSliders[name]).value = String(value);
   }
-  if (options.seed !== undefined) keepSeed(String(options.seed));
   showAll();
 }
 
 export function keepSeed(value: string): void {
   seed.value = value;
+  tellSeed();
 }
 
 /** Calls `react` now and whenever the reader changes it. */

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import type { GenerateOptions } from 'ternlm';
+import { kMostTokens } from './story.js';
 
 export interface Shared {
   readonly prompt: string;
@@ -33,21 +34,50 @@ export function toLink({ prompt, options, file, model, length, checksum }: Share
   return url.href;
 }
 
-/** What a link asks for; null for an ordinary address or a link that is not whole. */
-export function fromLink(link: string): Shared | null {
-  const fields = new URLSearchParams(new URL(link).hash.slice(1));
-  const seed = fields.get('seed') ?? '';
-  const [temperature, topK, topP, length] = ['temperature', 'top-k', 'top-p', 'bytes'].map((name) =>
-    Number(fields.get(name) ?? Number.NaN),
-  );
-  if (!/^\d+$/.test(seed) || !isReal(temperature) || !isReal(topK) || !isReal(topP) || !isReal(length)) return null;
+/** What each field of a link has to be. */
+const kFields: readonly (readonly [name: string, expected: string, isRight: (value: string) => boolean])[] = [
+  ['seed', 'a whole number below 2^64', (value) => /^\d{1,20}$/.test(value) && BigInt(value) < 1n << 64n],
+  ['temperature', 'a number above 0, at most 100', (value) => isReal(value, 100)],
+  ['top-k', 'a whole number from 1', (value) => /^[1-9]\d{0,6}$/.test(value)],
+  ['top-p', 'a number above 0, at most 1', (value) => isReal(value, 1)],
+  ['bytes', `a whole number up to ${kMostTokens}`, (value) => /^\d{1,6}$/.test(value) && Number(value) <= kMostTokens],
+  // The last one of a link: programs that show links add a full stop, a bracket, a quotation mark.
+  ['sha256', '8 hexadecimal digits', (value) => /^([0-9a-f]{8})?[^0-9a-z]*$/i.test(value)],
+];
+
+/**
+ * What a link asks for; null for an address without a story. Throws a sentence on the link that is not right.
+ * `isHere`: whether the page has a model file of that name.
+ */
+export function fromLink(link: string, isHere: (file: string) => boolean): Shared | null {
+  const { hash } = new URL(link);
+  if (!hash.includes('=')) return null; // a place in the page
+  const fields = new URLSearchParams(hash.slice(1));
+  const field = (name: string): string => fields.get(name) ?? '';
+  for (const [name, expected, isRight] of kFields) {
+    if (isRight(field(name))) continue;
+    const found = fields.has(name) ? JSON.stringify(field(name).slice(0, 40)) : 'none';
+    throw new Error(`This link tells no story: its ${name} should be ${expected}, found ${found}.`);
+  }
+  const file = field('file');
+  if (file !== '' && !isHere(file)) {
+    throw new Error(`This link's story was told by ${JSON.stringify(file.slice(0, 60))}, a model that is not here.`);
+  }
   return {
-    prompt: fields.get('prompt') ?? '',
-    options: { seed: BigInt(seed), temperature, topK, topP },
-    file: fields.get('file') ?? '',
-    model: fields.get('model') ?? '',
-    length,
-    checksum: fields.get('sha256') ?? '',
+    prompt: field('prompt'),
+    options: {
+      seed: BigInt(field('seed')),
+      temperature: Number(field('temperature')),
+      topK: Number(field('top-k')),
+      topP: Number(field('top-p')),
+    },
+    file,
+    model: field('model'),
+    length: Number(field('bytes')),
+    checksum: field('sha256')
+      .slice(0, 8)
+      .toLowerCase()
+      .replace(/[^0-9a-f]/g, ''),
   };
 }
 
@@ -64,6 +94,6 @@ export async function checksumOf(chunks: readonly Uint8Array[], length: number):
   return Array.from(digest.subarray(0, 4), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-function isReal(value: number | undefined): value is number {
-  return value !== undefined && Number.isFinite(value);
+function isReal(value: string, most: number): boolean {
+  return /^[\d.]+(e-?\d+)?$/.test(value) && Number(value) > 0 && Number(value) <= most;
 }

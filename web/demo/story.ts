@@ -5,7 +5,7 @@ import type { Chunk, GenerateOptions, Generation, Model } from 'ternlm';
 import { Chunking, piecesOf, type Piece } from './chunks.js';
 
 /** The model is asked for this much at most; the page itself pauses much earlier. */
-const kMostTokens = 100_000;
+export const kMostTokens = 100_000;
 
 /** Bytes after which the page pauses and offers to go on. */
 const kPage = 1200;
@@ -35,35 +35,43 @@ export class Story {
   length = 0;
   /** Of a hierarchical model. */
   readonly chunking: Chunking | null;
-  readonly #generation: Generation;
-  readonly #chunks: AsyncIterator<Chunk, void>;
+  readonly #model: Model;
+  #generation: Generation;
+  #chunks: AsyncIterator<Chunk, void>;
   readonly #events: StoryEvents;
-  readonly #asked = performance.now();
+  #asked = performance.now();
   readonly #arrivals: { at: number; length: number }[] = [];
   #writing: Promise<void> = Promise.resolve();
   #running = false;
   #finished = false;
+  #stopped = false; // before its first byte
   #discarded = false;
 
   constructor(model: Model, prompt: string, options: GenerateOptions, events: StoryEvents) {
     this.prompt = prompt;
     const { stages } = model.info;
     this.chunking = stages > 0 ? new Chunking(stages) : null;
-    this.#generation = model.stream(prompt, {
-      ...options,
-      maxTokens: kMostTokens,
-      trace: { boundaries: stages > 0 },
-    });
+    this.#model = model;
+    this.#events = events;
+    this.options = options;
+    this.#generation = this.#ask();
     this.#chunks = this.#generation[Symbol.asyncIterator]();
     this.seed = this.#generation.seed;
     this.options = { ...options, seed: this.seed };
-    this.#events = events;
-    void this.#generation.promptBoundaries.then(
+  }
+
+  #ask(): Generation {
+    const { stages } = this.#model.info;
+    const trace = { boundaries: stages > 0 };
+    const generation = this.#model.stream(this.prompt, { ...this.options, maxTokens: kMostTokens, trace });
+    this.#asked = performance.now();
+    void generation.promptBoundaries.then(
       (boundaries) => {
-        if (boundaries && !this.#discarded) events.onPrompt(piecesOf(prompt, boundaries));
+        if (boundaries && !this.#discarded) this.#events.onPrompt(piecesOf(this.prompt, boundaries));
       },
       () => undefined, // whoever reads the story is told
     );
+    return generation;
   }
 
   get running(): boolean {
@@ -85,6 +93,11 @@ export class Story {
   /** Writes on until `until` bytes, a pause, or the end of the story. */
   async write(slowly: () => boolean, until = this.length + kPage): Promise<void> {
     await this.#writing; // a pause takes effect with the next bytes; the loop may still be waiting for them
+    if (this.#stopped) {
+      this.#stopped = false;
+      this.#generation = this.#ask();
+      this.#chunks = this.#generation[Symbol.asyncIterator]();
+    }
     this.#running = true;
     this.#writing = this.#write(slowly, until);
     await this.#writing;
@@ -96,6 +109,7 @@ export class Story {
       while (this.#running && this.length < until) {
         const { value, done } = await this.#chunks.next();
         if (this.#discarded) return;
+        if (done && this.#stopped) break;
         if (done) {
           this.#finished = true;
           this.#running = false;
@@ -111,9 +125,12 @@ export class Story {
     }
   }
 
-  /** The reading stops, and with it the engine, a few bytes further on. */
+  /** The reading stops, and with it the engine, a few bytes further on. A prompt half read will be read anew. */
   pause(): void {
     this.#running = false;
+    if (this.length > 0) return;
+    this.#stopped = true;
+    void this.#generation.stop().catch(() => undefined);
   }
 
   /** Ends the work for good. */

@@ -8,14 +8,14 @@ import { atReadingPace } from './settings.js';
 import type { Story } from './story.js';
 
 /** What the three buttons under the story say and whether they can be pressed. */
-export type Phase = 'loading' | 'broken' | 'writing' | 'paused' | 'finished';
+export type Phase = 'loading' | 'broken' | 'ready' | 'writing' | 'paused' | 'finished';
 
-const kMainAction: Record<Phase, string> = {
+const kMainAction: Record<Exclude<Phase, 'finished'>, string> = {
   loading: 'Stop',
   broken: 'Stop',
+  ready: 'Write',
   writing: 'Stop',
   paused: 'Continue',
-  finished: 'Retell',
 };
 
 const begin = text('begin');
@@ -31,10 +31,11 @@ let unspoken = ''; // text since the last whole sentence
 export function showPhase(phase: Phase): void {
   flush(); // what was written before belongs to the phase before
   document.body.dataset['phase'] = phase;
+  const held = document.activeElement;
   const idle = phase === 'loading' || phase === 'broken';
-  button('main-action').textContent = kMainAction[phase];
+  button('main-action').textContent = phase === 'finished' ? button('again').textContent : kMainAction[phase];
   button('main-action').disabled = idle;
-  button('again').disabled = idle;
+  button('again').disabled = idle || phase === 'ready';
   button('again').hidden = phase === 'finished'; // the main button says it then
   button('share').disabled = phase !== 'paused' && phase !== 'finished';
   button('write').disabled = idle;
@@ -43,6 +44,17 @@ export function showPhase(phase: Phase): void {
   caret.hidden = idle || phase === 'finished';
   caret.classList.toggle('busy', phase === 'writing');
   text('ending').hidden = phase !== 'finished';
+  // What was pressed may be gone now; a keyboard and a screen reader go on from here.
+  if (!held?.matches(':disabled, [hidden], [hidden] *')) return;
+  (idle ? text('paper') : button('main-action')).focus({ preventScroll: true });
+}
+
+/** What telling the same beginning again comes to. */
+export function showAgain(isSeedKept: boolean): void {
+  const again = button('again');
+  again.textContent = isSeedKept ? 'Retell' : 'Another';
+  again.title = isSeedKept ? 'The same beginning and the seed that is kept' : 'The same beginning, another seed';
+  if (document.body.dataset['phase'] === 'finished') showPhase('finished');
 }
 
 export function showDownload(received: number, total: number | null): void {
