@@ -4,6 +4,7 @@
 make_random_model.py build/bench/1.3B.gguf --preset 1.3B
 make_random_model.py wide.gguf --hidden 4096 --layers 2 --type TQ1_0
 make_random_model.py build/bench/mamba.gguf --preset BitMamba-2-255M     BitMamba-2, 50257 made-up pieces as tokens
+make_random_model.py checkpoint/ --published MMfreeLM-2.7B               what convert.py reads: a folder as it comes from the hub
 make_random_model.py peer.gguf --preset 1.3B --architecture llama --type Q4_0    for llama.cpp and wllama
 """
 
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lm.arch import bitmamba2, hgrnbit
-from lm.file import random_model
+from lm.file import random_checkpoint, random_model
 from lm.text import command
 
 SIZES = {
@@ -58,8 +59,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("out", type=Path, help="the .gguf file to write")
+    parser.add_argument("out", type=Path, help="the .gguf file to write; the folder with --published")
     parser.add_argument("--preset", choices=random_model.PRESETS, help="sizes to begin with")
+    parser.add_argument(
+        "--published", choices=random_checkpoint.PRESETS, help="a checkpoint in the published format for convert.py"
+    )
     for option, what in SIZES.items():
         parser.add_argument(f"--{option}", type=int, metavar="N", help=what)
     parser.add_argument("--type", choices=random_model.LLAMA_TYPES, default="TQ2_0", help="Q4_0 and Q8_0: llama only")
@@ -69,6 +73,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
     start = time.monotonic()
+    if arguments.published:
+        print(random_checkpoint.write(arguments.out, arguments.published, arguments.seed))
+        return
     config = config_of(arguments)
     random_model.write(
         arguments.out, config, arguments.type, "llama" * (arguments.architecture == "llama"), arguments.seed

@@ -1,5 +1,7 @@
 // What the engine is to reach, each goal computed from the rows of one run; goals that the run does not cover are left out.
 
+import { kPublished } from './options.js';
+
 const percent = (x) => `${Math.round(100 * x)} %`;
 const times = (x) => `${x.toPrecision(3)} x`;
 
@@ -24,6 +26,26 @@ export function goals(rows) {
   add('2048x2048 in Chromium without relaxed SIMD, goal 40 GMAC/s', 40, simd?.value, (x) => x.toPrecision(3));
   const tile = best('chromium', /^2048x2048 x 32 tokens, simd128$/);
   add('the same, 32 tokens, goal 70 GMAC/s', 70, tile?.value, (x) => x.toPrecision(3));
+  for (const name of kPublished) {
+    const model = name.replaceAll('.', '\\.');
+    const [over] = all('chromium', new RegExp(`^memory over the packed weights, ${model}$`));
+    add(`memory of ${name} in Chromium over its weights, goal 10 %`, 0.1, over && over.value / 100, percent, false);
+  }
+  const [first] = all('chromium', /^first of a prompt of 100, MMfreeLM-370M$/);
+  const steps = best('chromium', /^package writes, MMfreeLM-370M$/);
+  add(
+    'first token after 100 of MMfreeLM-370M in Chromium, goal 45 single steps',
+    45,
+    first && steps && (first.value / 1000) * steps.value,
+    (x) => x.toPrecision(3),
+    false,
+  );
+  ratio(
+    'decode MMfreeLM-370M, Chromium to native llama.cpp TQ2_0, goal 1.5 x',
+    1.5,
+    best('chromium', /^decode, MMfreeLM-370M, [^,]*$/),
+    best('llama.cpp', /^decode, MMfreeLM-370M, TQ2_0$/),
+  );
   for (const [size, least] of [
     ['1.3B', 1.4],
     ['20M', 1.3],

@@ -60,6 +60,10 @@ async function measure(asked) {
     options.against && new Result(options.against, options.out.replace(/(\.json)?$/, '-before.json'), options);
   const sides = before ? [before, now] : [now];
   for (const { root } of sides) await build(root, options, models, note);
+  now.add(
+    'convert.py',
+    models.flatMap(({ conversion }) => conversion ?? []),
+  );
   for (let round = 1; round <= options.rounds; round++) {
     for (const side of sides) {
       if (options.rounds > 1 || before) note(`round ${round} of ${options.rounds}${before ? `, ${side.root}` : ''}`);

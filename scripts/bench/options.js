@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
 export const kPresets = ['3.5M', '20M', '85M', '370M', '1.3B', '2.7B'];
+export const kPublished = ['MMfreeLM-370M', 'MMfreeLM-1.3B', 'MMfreeLM-2.7B', 'BitMamba-2-255M', 'BitMamba-2-1B'];
 export const kParts = [
   'limits',
   'products',
@@ -31,7 +32,10 @@ same run measured in the same engine: dot products alone, or reading memory alon
   --no-native       only browsers
   --parts LIST      of ${kParts.join(', ')} (default: all but dram, lab_dram, sampler, prompts and threads)
                       page: the shipped package: time to first byte, memory, speed; threads: speeds with two
-  --models LIST     files, or sizes of random models: ${kPresets.join(', ')} (default: the shipped models, 3.5M and 20M)
+  --models LIST     files, or sizes of random models: ${kPresets.join(', ')} (default: the shipped models, 3.5M and 20M),
+                    or published ones, of random checkpoints that convert.py converts, in tokens instead of bytes:
+                    ${kPublished.join(', ')}
+  --full            all published ones, from the checkpoint to the page: --models ... --parts model,page,threads
   --big             a random model of 1.3B, too, and matrices of 64 MB; takes minutes
   --stream BYTES    also one text of so many bytes: is its end read as fast as its beginning?
   --peers           also ${kPeers.join(' and ')} on llama models with the same products; installs them into build/peers
@@ -53,6 +57,7 @@ const kKnown = {
   parts: { type: 'string' },
   models: { type: 'string' },
   big: { type: 'boolean' },
+  full: { type: 'boolean' },
   stream: { type: 'string' },
   peers: { type: 'boolean' },
   'peer-types': { type: 'string' },
@@ -85,13 +90,18 @@ export function parse(words) {
   if (positionals.length > 0) throw new Error(`expected options only, found "${positionals[0]}"`);
   const quick = values.quick ?? false;
   const big = values.big ?? false;
+  const full = values.full ?? false;
   const parts = listOf('--parts', values.parts, kParts) ?? [
     ...(quick
       ? ['limits', 'model', 'page']
-      : kParts.filter((part) => !['dram', 'lab_dram', 'sampler', 'prompts', 'threads'].includes(part))),
+      : full
+        ? ['model', 'page', 'threads']
+        : kParts.filter((part) => !['dram', 'lab_dram', 'sampler', 'prompts', 'threads'].includes(part))),
     ...(big ? ['dram'] : []),
   ];
-  const models = values.models?.split(',') ?? ['shipped', ...(quick ? [] : ['3.5M', '20M']), ...(big ? ['1.3B'] : [])];
+  const models =
+    values.models?.split(',') ??
+    (full ? kPublished : ['shipped', ...(quick ? [] : ['3.5M', '20M']), ...(big ? ['1.3B'] : [])]);
   return {
     browsers: values.browsers === 'none' ? [] : (listOf('--browsers', values.browsers, kBrowsers) ?? kBrowsers),
     browsersNamed: values.browsers !== undefined,

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { missing } from '../../tests/browsers/drivers.js';
 import { job } from './engines.js';
 import { random } from './models.js';
-import { kPresets } from './options.js';
+import { kPresets, kPublished } from './options.js';
 import { attempt, run } from './processes.js';
 import { parseLines } from './rows.js';
 
@@ -43,9 +43,12 @@ async function installLlama(folder, note) {
   return python;
 }
 
-/** Sizes of our random models among `models`, as llama models of each type. */
+/** Those among `models` that llama models can have the products of: with bytes, or as published. */
 export const peerPresets = (models) =>
-  kPresets.filter((preset) => models.some(({ name }) => name === `random ${preset}`));
+  [
+    ...kPresets.map((preset) => ({ preset, name: `random ${preset}`, pieces: '' })),
+    ...kPublished.map((name) => ({ preset: /^MMfreeLM-(.*)/.exec(name)?.[1], name, pieces: '32000' })),
+  ].filter(({ preset, name }) => preset && models.some((model) => model.name === name));
 
 /** How many tokens of a prompt: some seconds of work for the slowest. */
 export const tokensFor = (preset, slow) => (['1.3B', '2.7B'].includes(preset) ? (slow ? 8 : 32) : slow ? 64 : 256);
@@ -62,10 +65,9 @@ export async function peers(root, options, models, note) {
     return installWllama(folder, note);
   });
   const seconds = options.milliseconds / 200;
-  for (const preset of peerPresets(models)) {
+  for (const { preset, name, pieces } of peerPresets(models)) {
     for (const type of options.peerTypes) {
-      const path = await random(root, preset, 'llama', type, note);
-      const name = `random ${preset}`;
+      const path = await random(root, preset, 'llama', type, note, pieces);
       for (const threads of python && type !== 'Q8_0' ? [1, 2] : []) {
         note(`llama.cpp: ${name} ${type}, threads: ${threads}`);
         const what = ['--name', name, '--type', type, '--threads', String(threads), '--seconds', String(seconds)];

@@ -140,7 +140,13 @@ function describe(line, limits) {
       return [
         { what: `process with page, ${line.model}${threads}`, unit: 'MB', value: line.peak_bytes / 1e6, higher: false },
       ];
-    case 'page':
+    case 'convert':
+      return [
+        { what: `conversion, ${line.model}`, unit: 's', value: line.seconds, higher: false },
+        { what: `conversion, ${line.model}: memory`, unit: 'MB', value: line.peak_bytes / 1e6, higher: false },
+      ];
+    case 'page': {
+      const rate = line.vocabulary > 256 ? 'tokens/s' : 'bytes/s';
       return [
         { what: `load, ${line.model}${threads}`, unit: 'ms', value: line.load_ms, higher: false },
         {
@@ -149,8 +155,20 @@ function describe(line, limits) {
           value: line.first_byte_ms,
           higher: false,
         },
-        { what: `package writes, ${line.model}${threads}`, unit: 'bytes/s', value: line.write_bytes_per_s },
-        { what: `package reads, ${line.model}${threads}`, unit: 'bytes/s', value: line.read_bytes_per_s },
+        {
+          what: `first of a prompt of 100, ${line.model}${threads}`,
+          unit: 'ms',
+          value: line.first_of_100_ms,
+          higher: false,
+        },
+        {
+          what: `longest the page stood still while loading, ${line.model}${threads}`,
+          unit: 'ms',
+          value: line.still_ms,
+          higher: false,
+        },
+        { what: `package writes, ${line.model}${threads}`, unit: rate, value: line.write_bytes_per_s },
+        { what: `package reads, ${line.model}${threads}`, unit: rate, value: line.read_bytes_per_s },
         ...Object.entries(line.aborts ?? {}).flatMap(([work, times]) =>
           Object.entries(times ?? {}).map(([which, value]) => ({
             what: `abort while ${work}, ${line.model}${threads}: ${which}`,
@@ -160,6 +178,7 @@ function describe(line, limits) {
           })),
         ),
       ];
+    }
     case 'stream':
       return [
         {
@@ -177,7 +196,7 @@ function describe(line, limits) {
       ];
     case 'peer': {
       const what = `${line.what}, ${line.model}, ${line.type}${threads}`;
-      return [{ what, unit: 'bytes/s', value: line.tokens_per_s }];
+      return [{ what, unit: 'tokens/s', value: line.tokens_per_s }];
     }
     default:
       throw new Error(`the bench does not know a measurement "${line.bench}"`);

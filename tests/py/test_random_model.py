@@ -1,5 +1,7 @@
 """Random model files are files like any other: same tensors as an export, weights of the right statistics, a model that runs."""
 
+import json
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -8,13 +10,15 @@ from dataclasses import replace
 import gguf
 import numpy as np
 import pytest
+import tokenizers
 
+import convert
 import make_random_model
 from conftest import ROOT
 from lm import arch
 from lm.arch import bitmamba2
 from lm.arch.hgrnbit import Config
-from lm.file import checksum, gguf_file, random_model
+from lm.file import checksum, gguf_file, published, random_checkpoint, random_model
 from lm.text import command
 
 SMALL = Config(hidden=96, recurrent=320, intermediate=512, layers=2)
@@ -77,12 +81,12 @@ def test_the_engine_runs_it_and_its_predictions_are_neither_certain_nor_nothing(
 
 
 def test_the_engine_reads_made_up_pieces(tmp_path, native):
-    """Pairs of bytes, the first ones first: 0x00 0x00 is token 256, and no pair crosses into a letter."""
+    """Pairs of letters, the first ones first, and three of them before that: " et" is one of 9 + 81 + 729."""
     path = tmp_path / "model.gguf"
     random_model.write(path, replace(MAMBA, vocab_size=1000), "TQ1_0")
-    (tmp_path / "text").write_bytes(b"\x00\x00\x00A~")
+    (tmp_path / "text").write_bytes(b"\x00  etA~")
     tokens = native("tern", "tokenize", "--model", path, "--text", tmp_path / "text").split()
-    assert tokens == ["256", "0", "65", "126"]
+    assert tokens == ["0", "32", str(256 + 81 + 9 + 2), "65", "126"]
 
 
 def test_a_seed_is_a_file(tmp_path):
@@ -105,7 +109,7 @@ def test_a_seed_is_a_file(tmp_path):
             ("--preset", "BitMamba-2-1B", "--architecture", "llama"),
             "a llama model has the products of an hgrnbit model",
         ),
-        (("--preset", "3.5M", "--vocab-size", "257"), "a vocabulary has 256 tokens, or 258 to 65793; found 257"),
+        (("--preset", "3.5M", "--vocab-size", "257"), "a vocabulary has 256 tokens, or 258 to 143569; found 257"),
         (("--preset", "3.5M", "--type", "Q4_0"), "the type must be one of TQ1_0, TQ2_0, found Q4_0"),
         (("--preset", "3.5M", "--architecture", "llama", "--hidden", "300"), "--hidden in multiples of 256, found 300"),
     ],
@@ -134,3 +138,64 @@ def test_the_command_writes_any_shape(tmp_path):
         32,
         256,
     ]
+
+
+def test_a_llama_model_has_as_many_pieces_as_are_asked_for(tmp_path):
+    config = Config(hidden=256, recurrent=256, intermediate=512, layers=1, vocab_size=1000)
+    random_model.write(tmp_path / "llama.gguf", config, "TQ2_0", "llama")
+    reader = gguf.GGUFReader(tmp_path / "llama.gguf")
+    assert [tuple(t.shape) for t in reader.tensors if t.name in ("token_embd.weight", "output.weight")] == [
+        (256, 1000)
+    ] * 2
+    assert len(reader.fields["tokenizer.ggml.tokens"].data) == 1000
+
+
+# ---- checkpoints in the published format
+
+
+@pytest.mark.parametrize(
+    ("preset", "style", "sizes"),
+    [
+        ("MMfreeLM-370M", "llama", {"hidden": 64, "layers": 2, "vocab_size": 1000}),
+        ("BitMamba-2-255M", "gpt2", {"hidden": 64, "inner": 128, "heads": 4, "layers": 2, "vocab_size": 1000}),
+    ],
+)
+@pytest.mark.parametrize("shard", [random_checkpoint.SHARD, 100_000])
+def test_a_random_checkpoint_converts_runs_and_knows_nothing(
+    tmp_path, native, monkeypatch, preset, style, sizes, shard
+):
+    monkeypatch.setattr(random_checkpoint, "SHARD", shard)
+    monkeypatch.setattr(random_checkpoint, "CHUNK", 1000)
+    source = random_checkpoint.write(tmp_path / "published", preset, **sizes)
+    model = tmp_path / "model.gguf"
+    words = [source, "--tokenizer", tmp_path / "published", "--license", "MIT", "--out", model, "--quiet"]
+    convert.main([str(word) for word in words])
+    shards = len(list((tmp_path / "published").glob("*.safetensors")))
+    assert shards == (0 if style == "gpt2" else 1 if shard > 100_000 else 7)
+    text = ROOT / "tests" / "data" / "README.md"
+    line = native("tern", "eval", "--model", model, "--text", text, "--json")
+    tokens, size, bits = (json.loads(line)[key] for key in ("tokens", "bytes", "bits_per_byte"))
+    assert tokens < size
+    assert 9 < bits * size / tokens < 14  # of a token; log2 of 1000 is 10, and the guesser is not sure of itself
+
+
+def test_the_published_presets_have_the_published_numbers_of_weights():
+    sizes = {"MMfreeLM-370M": 370e6, "MMfreeLM-1.3B": 1.3e9, "MMfreeLM-2.7B": 2.7e9, "BitMamba-2-255M": 255e6}
+    for name, size in (sizes | {"BitMamba-2-1B": 1e9}).items():
+        config = random_checkpoint.PRESETS[name]
+        kind = (
+            published.of_bitmamba_config(config)
+            if name.startswith("Bit")
+            else published.of_config_json(random_checkpoint.config_json(config, random_checkpoint.PIECES))
+        )
+        assert sum(map(math.prod, random_checkpoint.shapes_of(kind).values())) == pytest.approx(size, rel=0.06)
+
+
+@pytest.mark.parametrize(("style", "pieces"), [("llama", 32000), ("gpt2", 50257), ("gpt2", 128256)])
+def test_a_made_up_tokenizer_has_pieces_and_merges_as_published_ones(style, pieces):
+    text = random_model.tokenizer_json(pieces, style)
+    tokenizer = tokenizers.Tokenizer.from_str(text)
+    assert tokenizer.get_vocab_size() == pieces
+    assert len(json.loads(text)["model"]["merges"]) == pytest.approx(2 * pieces, rel=0.05)
+    said = "the cat — “é漢🎉”\n"
+    assert len(tokenizer.encode(said).ids) < len(said.encode())

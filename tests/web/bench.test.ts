@@ -11,8 +11,9 @@ import { needed } from '../../scripts/bench/build.js';
 import { commands } from '../../scripts/bench/engines.js';
 import { goals } from '../../scripts/bench/goals.js';
 import { findModels } from '../../scripts/bench/models.js';
-import { kHelp, parse } from '../../scripts/bench/options.js';
+import { kHelp, kPublished, parse } from '../../scripts/bench/options.js';
 import { save } from '../../scripts/bench/output.js';
+import { peerPresets } from '../../scripts/bench/peers.js';
 import { parseLines, toRows } from '../../scripts/bench/rows.js';
 import { serve } from '../../scripts/bench/server.js';
 import { compare, table } from '../../scripts/bench/table.js';
@@ -43,6 +44,7 @@ describe('options', () => {
     expect(options.parts).not.toContain('dram');
     expect(parse(['--big']).models).toContain('1.3B');
     expect(parse(['--big']).parts).toContain('dram');
+    expect(parse(['--full'])).toMatchObject({ models: kPublished, parts: ['model', 'page', 'threads'] });
   });
 
   test('choose parts, browsers, models and time', () => {
@@ -79,6 +81,7 @@ describe('options', () => {
       '--out',
       '--stream',
       '--big',
+      '--full',
     ]) {
       expect(kHelp).toContain(option);
     }
@@ -374,9 +377,48 @@ test('goals are computed from the rows of a run, and left out where they were no
   expect(goals(toRows('native', kLimits))).toEqual([]);
 });
 
+const kPage = {
+  bench: 'page',
+  threads: 1,
+  load_ms: 1,
+  still_ms: 1,
+  first_byte_ms: 1,
+  first_of_100_ms: 1,
+  write_bytes_per_s: 1,
+  read_bytes_per_s: 1,
+};
+
+test('a published model is held to its weights, to single steps, and to the peer with its products', () => {
+  const model = 'MMfreeLM-370M';
+  const speeds = { model, level: 'relaxed', bytes_per_s: 30, gmac_per_s: 1, packed_bytes: 100, vocabulary: 32000 };
+  const rows = [
+    ...toRows('convert.py', [{ bench: 'convert', model, seconds: 8, peak_bytes: 4e8 }]),
+    ...toRows('chromium', [
+      { bench: 'decode', ...speeds },
+      { bench: 'memory', model, packed_bytes: 100, peak_bytes: 109 },
+      { ...kPage, model, vocabulary: 32000, first_of_100_ms: 2000, write_bytes_per_s: 25 },
+    ]),
+    ...toRows('llama.cpp', [{ bench: 'peer', what: 'decode', model, type: 'TQ2_0', threads: 1, tokens_per_s: 15 }]),
+  ];
+  expect(rows.slice(0, 2).map(({ what, value, unit }) => [what, value, unit])).toEqual([
+    [`conversion, ${model}`, 8, 's'],
+    [`conversion, ${model}: memory`, 400, 'MB'],
+  ]);
+  expect(rows.find(({ what }) => what === `package writes, ${model}`)?.unit).toBe('tokens/s');
+  expect(goals(rows).map(({ found }) => found)).toEqual(['9 % (reached)', '50.0 (missed)', '2.00 x (reached)']);
+});
+
+test('the peers of published models have their vocabulary, and there are none of BitMamba-2', () => {
+  const models = ['MMfreeLM-1.3B', 'BitMamba-2-1B', 'random 20M'].map((name) => ({ name, path: '' }));
+  expect(peerPresets(models)).toEqual([
+    { preset: '20M', name: 'random 20M', pieces: '' },
+    { preset: '1.3B', name: 'MMfreeLM-1.3B', pieces: '32000' },
+  ]);
+});
+
 test('the package at 1.3 B is held to the engine alone, and its aborts to 20 ms', () => {
   const model = 'random 1.3B';
-  const page = { bench: 'page', model, threads: 1, load_ms: 1, first_byte_ms: 1, write_bytes_per_s: 1 };
+  const page = { ...kPage, model };
   const rows = toRows('chromium', [
     { bench: 'prefill', model, level: 'relaxed', bytes_per_s: 100, gmac_per_s: 1, packed_bytes: 1 },
     {

@@ -13,7 +13,7 @@ const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
  */
 async function readRate(model, size, seconds) {
   const session = model.session();
-  const piece = kPrompt.repeat(10).slice(0, size);
+  const piece = inputOf(model, size);
   await session.feed(piece);
   let best = 0;
   for (let [rounds, end] = [0, performance.now() + 1000 * seconds]; rounds < 3 || performance.now() < end; rounds++) {
@@ -23,6 +23,36 @@ async function readRate(model, size, seconds) {
   }
   await session.close();
   return 1000 * best;
+}
+
+/** So many bytes of text, or tokens where they are no bytes. */
+function inputOf({ info }, size) {
+  const tokens = info.vocabulary.size;
+  return tokens === 256
+    ? kPrompt.repeat(Math.ceil(size / kPrompt.length)).slice(0, size)
+    : Uint32Array.from({ length: size }, (_, i) => (7919 * i) % tokens);
+}
+
+/** Milliseconds from a prompt of `size` tokens to the first one after it; the best of three. */
+async function firstAfter(model, size) {
+  let best = Infinity;
+  for (let i = 0; i < 3; i++) {
+    const start = performance.now();
+    await model.generate(inputOf(model, size), { seed: i, maxTokens: 1 });
+    best = Math.min(best, performance.now() - start);
+  }
+  return best;
+}
+
+/** Begins to watch how long this thread does nothing else. -> a function that ends it and answers the most, in milliseconds */
+function watchStanding() {
+  let [last, most] = [performance.now(), 0];
+  const look = () => {
+    const now = performance.now();
+    [last, most] = [now, Math.max(most, now - last)];
+  };
+  const timer = window.setInterval(look, 1);
+  return () => (window.clearInterval(timer), look(), most);
 }
 
 /** From the abort to its error, in milliseconds; null where the work had ended before: a text may end anywhere. */
@@ -54,29 +84,31 @@ async function abortTimes(model, begin) {
   return { median: times[kAborts / 2], most: times[kAborts - 1] };
 }
 
-/** seconds: for writing and for reading each. threads: null where the package is to decide. */
+/** Rates are of tokens where those are no bytes. seconds: for writing and for reading each. threads: null where the package is to decide. */
 export async function packageJob({ url, name, seconds, threads, memory }) {
   const { load } = await import('/package/index.js');
   const options = threads ? { threads } : {};
+  const standing = watchStanding();
   const began = performance.now();
   const model = await load(url, options);
   const loaded = performance.now();
+  const still = standing();
 
-  let bytes = 0;
+  let tokens = 0;
   let first = 0;
   const started = performance.now();
   let ended = started;
   for await (const piece of model.stream(kPrompt, { seed: 1, maxTokens: 1_000_000 })) {
     ended = performance.now();
     if (first === 0) first = ended;
-    else bytes += piece.bytes.length;
+    else tokens += piece.tokens.length;
     if (ended - first > 1000 * seconds) break;
   }
-  const write = (1000 * bytes) / (ended - first);
+  const write = (1000 * tokens) / (ended - first);
 
   // Whole tiles of 16 bytes, as many as are written in a second.
   const read = await readRate(model, Math.max(32, Math.min(512, write & ~15)), seconds);
-  const long = kPrompt.repeat(2000);
+  const long = inputOf(model, 100_000);
   const aborts = {
     reading: await abortTimes(model, (session, signal) => session.feed(long, { signal })),
     writing: await abortTimes(
@@ -91,7 +123,10 @@ export async function packageJob({ url, name, seconds, threads, memory }) {
     level: info.runtime.kernel,
     threads: info.runtime.threads.count,
     load_ms: loaded - began,
+    vocabulary: info.vocabulary.size,
+    still_ms: still,
     first_byte_ms: first - started,
+    first_of_100_ms: await firstAfter(model, 100),
     write_bytes_per_s: write,
     read_bytes_per_s: read,
     aborts,

@@ -156,6 +156,10 @@ def of_bitmamba(settings: dict[str, int], checkpoint: Checkpoint) -> Published:
         layers=settings["n_layers"],
         conv_kernel=taps,
     )
+    return of_bitmamba_config(config)
+
+
+def of_bitmamba_config(config: bitmamba2.Config) -> Published:
     return Published(config, _bitmamba_name, bitmamba2_shapes(config))
 
 

@@ -6,10 +6,12 @@ as its inputs, so no number format saturates and no channel dies. The same seed 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import chain, islice, product
 from pathlib import Path
 
 import gguf
@@ -19,8 +21,8 @@ from gguf import GGMLQuantizationType
 from lm import arch
 from lm.arch import bitmamba2
 from lm.arch.hgrnbit import Config
-from lm.file import checksum, gguf_file, gguf_layout
-from lm.file.tokenizer_keys import CONTROL, GPT2_SPLIT, TEXT, byte_characters
+from lm.file import checksum, gguf_file, gguf_layout, tokenizer_keys
+from lm.file.tokenizer_keys import BYTES, SPACE, byte_characters
 
 # Flat presets of public byte-level models (3.5M, 20M, 85M), of the MatMul-free language models (370M, 1.3B, 2.7B) with
 # bytes as tokens, and of BitMamba-2 with its 50,257 tokens.
@@ -73,6 +75,11 @@ def _bytes(random: np.random.Generator, *shape: int) -> np.ndarray:
     return np.frombuffer(random.bytes(count), np.uint8).reshape(shape)
 
 
+def random_codes(random: np.random.Generator, count: int) -> np.ndarray:
+    """[count] bytes of four codes each, two bits a code."""
+    return _any_byte("TQ2_0", 4)[_bytes(random, count)]
+
+
 def ternary_rows(random: np.random.Generator, rows: int, cols: int, scale: float, ternary_type: str) -> np.ndarray:
     """[rows, bytes of a row] random codes, each of the three a third, and their one scale; padding has code 0."""
     whole, rest = divmod(cols, gguf_file.BLOCK)
@@ -102,6 +109,12 @@ def block_rows(random: np.random.Generator, rows: int, cols: int, scale: float, 
     return blocks.reshape(rows, -1)
 
 
+def mamba_rates(name: str, heads: int) -> np.ndarray:
+    """[heads] steps of 0.001 to 0.1 (dt_bias, before softplus), or rates of 1 to 16 (A_log, before exp): where training begins."""
+    values = np.log(np.expm1(np.geomspace(0.001, 0.1, heads)) if name == "dt_bias" else np.linspace(1, 16, heads))
+    return values.astype(np.float32)
+
+
 def unit_scale(cols: int, branches: int = 1) -> float:
     """The fp16 scale at which codes of variance 2/3 turn inputs of mean square 1 into outputs of mean square 1/branches."""
     return float(np.float16(1 / math.sqrt(cols * 2 / 3 * branches)))
@@ -110,24 +123,62 @@ def unit_scale(cols: int, branches: int = 1) -> float:
 # ---- our architectures
 
 
-def tokenizer(pieces: int) -> dict | None:
-    """The keys of a made-up tokenizer: the bytes, pairs of them, and a last piece that begins and ends texts; None: bytes."""
-    if pieces == 256:
-        return None
-    single = byte_characters()
-    pairs = [(first, second) for first in single for second in single]
-    if not 257 < pieces <= 257 + len(pairs):
-        raise ValueError(f"a vocabulary has 256 tokens, or 258 to {257 + len(pairs)}; found {pieces}")
-    pairs = pairs[: pieces - 257]
-    return {
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.bos_token_id": pieces - 1,
-        "tokenizer.ggml.eos_token_id": pieces - 1,
-        "tokenizer.ggml.tokens": [*single, *map("".join, pairs), "<|endoftext|>"],
-        "tokenizer.ggml.token_type": [TEXT] * (pieces - 1) + [CONTROL],
-        "tokenizer.ggml.merges": list(map(" ".join, pairs)),
-        "tokenizer.ternlm.split": [GPT2_SPLIT],
+LETTERS = " etaoinshrdlucmfwypvbgkqjxzTIAESNHR.,'-\"!?0123456789"
+
+
+def tokenizer_json(pieces: int, style: str) -> str:
+    """A made-up tokenizer.json: all bytes, and all strings of two and then three letters as far as `pieces` go.
+
+    style: gpt2 (pieces of bytes, one control token, the last) or llama (of characters, with <unk>, <s> and </s> and the
+    letters). What makes a piece of two others is a merge, so there are twice as many as pieces, as in published ones.
+    """
+    llama = style == "llama"
+    start = ["<unk>", "<s>", "</s>", *BYTES] if llama else byte_characters()
+    end = [] if llama else ["<|endoftext|>"]
+    name = {" ": SPACE} if llama else {" ": byte_characters()[ord(" ")]}
+    letters = [name.get(letter, letter) for letter in LETTERS]
+    start += letters if llama else []
+    made = pieces - len(start) - len(end)
+    fewest, most = pieces - made + 1, pieces - made + len(letters) ** 2 + len(letters) ** 3
+    if not fewest <= pieces <= most:
+        raise ValueError(f"a vocabulary has 256 tokens, or {fewest} to {most}; found {pieces}")
+    count = next(n for n in range(2, len(letters) + 1) if n**2 + n**3 >= made)
+    strings = chain.from_iterable(product(letters[:count], repeat=length) for length in (2, 3))
+    words = ["".join(string) for string in islice(strings, made)]
+    known = {*letters, *words}
+    cuts = ((word[:at], word[at:]) for word in words for at in range(1, len(word)))
+    control = start[:3] if llama else end
+    tokens = {piece: number for number, piece in enumerate([*start, *words, *end])}
+    whole = {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": tokens[piece], "content": piece, "special": True, "normalized": False}
+            | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+            for piece in control
+        ],
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "byte_fallback": llama,
+            "vocab": tokens,
+            "merges": [f"{left} {right}" for left, right in cuts if left in known and right in known],
+        },
     }
+    if llama:
+        parts = [
+            {"type": "Prepend", "prepend": SPACE},
+            {"type": "Replace", "pattern": {"String": " "}, "content": SPACE},
+        ]
+        whole |= {"normalizer": {"type": "Sequence", "normalizers": parts}, "pre_tokenizer": None, "decoder": None}
+        whole["model"]["unk_token"] = start[0]
+    return json.dumps(whole, ensure_ascii=False)
+
+
+def tokenizer(pieces: int) -> dict | None:
+    """The keys of a made-up tokenizer; None where tokens are bytes."""
+    return None if pieces == 256 else tokenizer_keys.keys_of(tokenizer_json(pieces, "gpt2"), {}, {})
 
 
 def tensors_of(config: Config | bitmamba2.Config, ternary_type: str, random: np.random.Generator) -> Iterator[Tensor]:
@@ -167,10 +218,10 @@ def tensors_of(config: Config | bitmamba2.Config, ternary_type: str, random: np.
             yield Tensor(name, shape, GGMLQuantizationType.F32, taps)
         elif part == "conv":
             yield _vector(name, np.zeros(convolved))
-        elif part == "ssm_dt":  # steps of 0.001 to 0.1, and rates of 1 to 16: where training begins
-            yield _vector(name, np.log(np.expm1(np.geomspace(0.001, 0.1, config.heads))))
+        elif part == "ssm_dt":
+            yield _vector(name, mamba_rates("dt_bias", config.heads))
         elif part == "ssm_rate":
-            yield _vector(name, np.linspace(1, 16, config.heads))
+            yield _vector(name, np.exp(mamba_rates("A_log", config.heads)))
         else:
             yield _ones(name, vectors.get(part, config.hidden))
 
@@ -196,7 +247,7 @@ def _embedding_codes(random: np.random.Generator, shape: tuple[int, ...]) -> np.
 
 
 def llama_tensors(config: Config, kind: str, random: np.random.Generator) -> Iterator[Tensor]:
-    """A llama model with exactly the products of the hgrnbit model of the same widths, and its small vocabulary."""
+    """A llama model with exactly the products of the hgrnbit model of the same widths and, but for bytes, the same vocabulary."""
     hidden, wide = config.hidden, config.intermediate
     raw = GGMLQuantizationType[kind]
     block, block_bytes = gguf.GGML_QUANT_SIZES[raw]
@@ -206,7 +257,7 @@ def llama_tensors(config: Config, kind: str, random: np.random.Generator) -> Ite
         array = partial(block_rows, random, rows, cols, unit_scale(cols, branches), kind)
         return Tensor(f"{name}.weight", (rows, cols // block * block_bytes), raw, array)
 
-    shape = (len(llama_vocabulary()[0]), hidden)
+    shape = (len(llama_vocabulary(config.vocab_size)[0]), hidden)
     yield Tensor("token_embd.weight", shape, f16, lambda: _normal(random, shape, 1).astype(np.float16))
     for n in range(config.layers):
         yield _ones(f"blk.{n}.attn_norm.weight", hidden)
@@ -221,12 +272,14 @@ def llama_tensors(config: Config, kind: str, random: np.random.Generator) -> Ite
     yield matrix("output", shape[0], hidden)
 
 
-def llama_vocabulary() -> tuple[list[bytes], list[int]]:
-    """Every byte as a token after the three that llama.cpp wants -> (texts, token types)."""
+def llama_vocabulary(pieces: int) -> tuple[list[bytes], list[int]]:
+    """Every byte as a token after the three that llama.cpp wants, then words until there are so many -> (texts, types)."""
     special = [b"<unk>", b"<s>", b"</s>"]
     kinds = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
     single = [f"<0x{byte:02X}>".encode() for byte in range(256)]
-    return special + single, [int(kind) for kind in kinds] + [int(gguf.TokenType.BYTE)] * 256
+    words = [f"word{number}".encode() for number in range(len(special + single), pieces)]
+    kinds += [gguf.TokenType.BYTE] * len(single) + [gguf.TokenType.NORMAL] * len(words)
+    return special + single + words, [int(kind) for kind in kinds]
 
 
 def llama_keys(writer: gguf.GGUFWriter, config: Config, kind: str) -> None:
@@ -239,7 +292,7 @@ def llama_keys(writer: gguf.GGUFWriter, config: Config, kind: str) -> None:
     writer.add_head_count_kv(config.hidden // HEAD)
     writer.add_rope_dimension_count(HEAD)
     writer.add_layer_norm_rms_eps(1e-5)
-    texts, kinds = llama_vocabulary()
+    texts, kinds = llama_vocabulary(config.vocab_size)
     writer.add_vocab_size(len(texts))
     writer.add_tokenizer_model("llama")
     writer.add_token_list(texts)
