@@ -81,10 +81,12 @@ HNETS = {
 }
 MODELS |= HNETS
 MODELS["tiny_mamba"] = bitmamba2.Config(hidden=44, inner=99, heads=3, layers=3)
-# Its tokens are the first pieces of a tokenizer for tests, the file holds them.
+# Their tokens are the first pieces of a tokenizer for tests, the file holds them.
 PIECES = {
     "tiny_tokens": Config(hidden=64, recurrent=64, intermediate=96, layers=2, conv_kernel=2, vocab_size=512),
+    "tiny_mamba_tokens": bitmamba2.Config(vocab_size=512, hidden=44, inner=66, heads=3, layers=2),
 }
+STYLES = {"tiny_tokens": "llama", "tiny_mamba_tokens": "gpt2"}
 TYPES = {
     "tiny_gate": "TQ1_0",
     "tiny_state": "TQ2_0",
@@ -92,6 +94,7 @@ TYPES = {
     "tiny_hnet_2_stages": "TQ2_0",
     "tiny_mamba": "TQ1_0",
     "tiny_tokens": "TQ1_0",
+    "tiny_mamba_tokens": "TQ2_0",
 }
 # Those of the hierarchical models leave every boundary probability of PROMPT at least 0.0025 away from 1/2: with random
 # weights, float and engine would now and then disagree on which side of it they are.
@@ -102,6 +105,7 @@ SEEDS = {
     "tiny_hnet_2_stages": 28,
     "tiny_mamba": 13,
     "tiny_tokens": 1,
+    "tiny_mamba_tokens": 2,
 }
 
 # Text of several scripts, a document end, and bytes that are not UTF-8; longer than four tiles of the prefill.
@@ -150,13 +154,14 @@ def random_model(config: object, seed: int) -> nn.Module:
     return model.eval()
 
 
-def first_pieces(count: int) -> dict:
-    """The keys of the tokenizer tests/data/tokenizers/llama as far as that many pieces go."""
-    whole = json.loads(files.read_text(ROOT / "tests" / "data" / "tokenizers" / "llama" / "tokenizer.json"))
+def first_pieces(style: str, count: int) -> dict:
+    """The keys of the tokenizer tests/data/tokenizers/STYLE as far as that many pieces go."""
+    whole = json.loads(files.read_text(ROOT / "tests" / "data" / "tokenizers" / style / "tokenizer.json"))
     model = whole["model"]
     model["vocab"] = {piece: n for piece, n in model["vocab"].items() if n < count}
     model["merges"] = [pair for pair in model["merges"] if "".join(pair) in model["vocab"]]
-    return tokenizer_keys.keys_of(json.dumps(whole), {}, {"bos_token": "<s>", "eos_token": "</s>"})
+    ends = {"bos_token": "<s>", "eos_token": "</s>"} if style == "llama" else {}
+    return tokenizer_keys.keys_of(json.dumps(whole), {}, ends)
 
 
 def command_option(name: str, value: object) -> str:
@@ -307,7 +312,7 @@ def make_all() -> None:
     for name, config in PIECES.items():
         path = FOLDER / f"{name}.gguf"
         card = gguf_file.Card(name, "Random weights, for tests.", "MIT")
-        tokenizer = first_pieces(config.vocab_size)
+        tokenizer = first_pieces(STYLES[name], config.vocab_size)
         gguf_file.write(path, random_model(config, SEEDS[name]), card, TYPES[name], tokenizer)
         write_json(FOLDER / f"{name}.json", engine_golden(ENGINE, path, PIECES_PROMPT, scored.split(bytes([EOS]))[0]))
     for shipped in shipped_models():

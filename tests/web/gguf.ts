@@ -30,6 +30,19 @@ export function byteKeys(architecture: string): Key[] {
   ];
 }
 
+/** The same where they are pieces; `json`: a tokenizer.json like LLaMA's. */
+export function pieceKeys(architecture: string, pieces: number, json: string): Key[] {
+  return [
+    ['general.architecture', architecture],
+    [`${architecture}.vocab_size`, pieces],
+    [`${architecture}.norm_rms_epsilon`, 1e-6],
+    ['tokenizer.ggml.model', 'llama'],
+    ['tokenizer.ggml.bos_token_id', 1],
+    ['tokenizer.ggml.eos_token_id', 2],
+    ['tokenizer.huggingface.json', json],
+  ];
+}
+
 export function vector(name: string, ...shape: number[]): Tensor {
   return { name, shape, type: kF32 };
 }
@@ -50,7 +63,11 @@ export function header(keys: readonly Key[], tensors: readonly Tensor[]): Beginn
   const bytes: number[] = [...Buffer.from('GGUF')];
   const u32 = (x: number): void => void bytes.push(x & 255, (x >>> 8) & 255, (x >>> 16) & 255, x >>> 24);
   const u64 = (x: number): void => (u32(x >>> 0), u32(Math.floor(x / 2 ** 32)));
-  const text = (x: string): void => (u64(x.length), void bytes.push(...Buffer.from(x)));
+  const text = (x: string): void => {
+    const encoded = Buffer.from(x);
+    u64(encoded.length);
+    for (const byte of encoded) bytes.push(byte);
+  };
   u32(3);
   u64(tensors.length);
   u64(keys.length);
@@ -95,8 +112,12 @@ export interface Sizes {
   layers: number;
 }
 
-/** A flat model without convolution. */
-export function hgrnbit({ hidden, intermediate, layers }: Sizes): Beginning {
+/** A flat model without convolution; `keys` and `vocabulary` of one whose tokens are not bytes. */
+export function hgrnbit(
+  { hidden, intermediate, layers }: Sizes,
+  vocabulary = 256,
+  keys: Key[] = byteKeys('hgrnbit'),
+): Beginning {
   const blocks = Array.from({ length: layers }, (_, n) => [
     vector(`blk.${n}.attn_norm.weight`, hidden),
     ...['attn_i', 'attn_f', 'attn_g', 'attn_o'].flatMap((name) => linear(`blk.${n}.${name}`, hidden, hidden)),
@@ -107,7 +128,7 @@ export function hgrnbit({ hidden, intermediate, layers }: Sizes): Beginning {
   ]);
   return header(
     [
-      ...byteKeys('hgrnbit'),
+      ...keys,
       ['hgrnbit.block_count', layers],
       ['hgrnbit.embedding_length', hidden],
       ['hgrnbit.recurrent_length', hidden],
@@ -117,10 +138,10 @@ export function hgrnbit({ hidden, intermediate, layers }: Sizes): Beginning {
       ['hgrnbit.sigmoid', 'table'],
     ],
     [
-      vector('token_embd.weight', hidden, 256),
+      vector('token_embd.weight', hidden, vocabulary),
       ...blocks.flat(),
       vector('output_norm.weight', hidden),
-      ...linear('output', hidden, 256),
+      ...linear('output', hidden, vocabulary),
     ],
   );
 }

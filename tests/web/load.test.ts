@@ -151,11 +151,23 @@ describe('a model', () => {
       const result = await loaded.generate(fromHex(golden.prompt), options);
       expect({ bytes: toHex(result.bytes), finish: result.finish }).toEqual({
         bytes,
-        finish: golden.prompt_tokens ? finish.replace('max_bytes', 'max-tokens') : finish.replaceAll('_', '-'),
+        finish: finish.replace('max_bytes', golden.prompt_tokens ? 'max-tokens' : 'max-bytes').replaceAll('_', '-'),
       });
     }
     const score = await loaded.score(fromHex(golden.score.text));
     expect(score.bits).toBe(Number(golden.score.bits_q32) / 2 ** 32);
+  });
+
+  test.each(goldens())('of %s goes on from a saved conversation', async (_, golden) => {
+    await using loaded = await load(modelOf(golden));
+    await using session = loaded.session();
+    await session.feed(fromHex(golden.prompt));
+    await using other = loaded.session();
+    await other.restore(await session.save());
+    const options = { seed: 7, maxTokens: 50 };
+    const [a, b] = await Promise.all([session.stream(options).result, other.stream(options).result]);
+    expect([toHex(b.bytes), b.from]).toEqual([toHex(a.bytes), a.from]);
+    expect(toHex(await other.save())).toBe(toHex(await session.save()));
   });
 
   test('repeats itself for a seed, and only for the seed', async () => {

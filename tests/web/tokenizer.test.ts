@@ -4,9 +4,10 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { TernError } from '../../web/src/errors.js';
 import { Tokenizer } from '../../web/src/tokenizer.js';
+import { madeUp } from './pieces.js';
 
 const kRoot = fileURLToPath(new URL('../../', import.meta.url));
 const kFolder = `${kRoot}tests/data/tokenizers/`;
@@ -67,6 +68,24 @@ describe.each(kVocabularies)('$name', ({ file, expected }) => {
 });
 
 describe('a tokenizer', () => {
+  test('lets others in while it is made, and is the same', async () => {
+    const json = madeUp(10_000);
+    let now = 0;
+    vi.spyOn(performance, 'now').mockImplementation(() => (now += 5)); // every look at the clock comes later
+    let others = 0;
+    const work = (): void => void (others++, (timer = setImmediate(work)));
+    let timer = setImmediate(work);
+    const tokenizer = await Tokenizer.start(json, 10_000);
+    clearImmediate(timer);
+    vi.restoreAllMocks();
+    expect(others).toBeGreaterThan(5);
+    const text = 'the cat sat on é<s>';
+    for (const control of [false, true]) {
+      expect(tokenizer.encode(text, { control })).toEqual(Tokenizer.fromJson(json).encode(text, { control }));
+    }
+    await expect(Tokenizer.start('{')).rejects.toMatchObject({ code: 'bad-file' });
+  });
+
   test('takes the name of a control token as text unless asked', () => {
     const llama = load('llama');
     expect(Array.from(llama.encode('a<s>'))).not.toContain(llama.token('<s>'));

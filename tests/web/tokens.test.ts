@@ -4,7 +4,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { load, type Model, type Session } from '../../web/src/index.js';
 import { Tokenizer } from '../../web/src/tokenizer.js';
+import { hgrnbit, pieceKeys, whole } from './gguf.js';
 import { fromHex, goldens, modelOf, toHex } from './golden.js';
+import { madeUp } from './pieces.js';
 
 const [, golden] = goldens().find(([name]) => name === 'tiny_tokens.json') ?? [];
 if (!golden) throw new Error('expected the golden file tiny_tokens.json');
@@ -167,6 +169,23 @@ describe('a model of pieces', () => {
       expect(Array.from(tokens)).toEqual(golden.generations[i]?.tokens);
     }
   });
+});
+
+test('a vocabulary of 32,000 pieces is read, drawn from, saved and restored', async () => {
+  const keys = pieceKeys('hgrnbit', 32000, madeUp(32000));
+  // Its numbers are all 0, so that every piece is as likely as any other.
+  await using large = await load(whole(hgrnbit({ hidden: 256, intermediate: 256, layers: 1 }, 32000, keys)));
+  expect(large.info.vocabulary).toEqual({ size: 32000, bos: 1, eos: 2 });
+  await using session = large.session();
+  await session.feed('the cat');
+  expect(session.position).toBe(4); // " t", "he", " c", "at"
+  await using other = large.session();
+  await other.restore(await session.save());
+  const [a, b] = await Promise.all([session.stream(kWild).result, other.stream(kWild).result]);
+  expect(toHex(a.bytes)).toBe(toHex(b.bytes));
+  expect(a.tokens).toHaveLength(200);
+  expect(Math.max(...a.tokens)).toBeGreaterThan(31000);
+  expect((await large.score('the cat')).bits).toBeCloseTo(4 * Math.log2(32000), 2);
 });
 
 describe('a mistake', () => {

@@ -1,4 +1,4 @@
-// Promises that are settled from outside, and promises that a signal can end.
+// Promises that are settled from outside, that a signal can end, and that let others in.
 // SPDX-License-Identifier: MIT
 
 export interface Deferred<T> {
@@ -53,4 +53,17 @@ export async function abortable<T>(signal: AbortSignal | undefined, work: (scope
   } finally {
     signal?.removeEventListener('abort', onAbort);
   }
+}
+
+/** After the messages that have arrived were handled. A timer would wait 4 ms, a promise would not let them in. */
+export function messagesRead(): Promise<void> {
+  return new Promise((resolve) => {
+    if ('setImmediate' in globalThis) return void setImmediate(resolve);
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      resolve();
+    };
+    port2.postMessage(null);
+  });
 }

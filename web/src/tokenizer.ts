@@ -7,6 +7,7 @@
 
 import { Tokenizer as Library } from '@huggingface/tokenizers';
 import { newDecoder, toBytes, type Codec } from './codec.js';
+import { messagesRead } from './deferred.js';
 import { TernError, badOption, describe } from './errors.js';
 
 export interface EncodeOptions {
@@ -33,26 +34,33 @@ interface Piece {
   readonly kind: 'text' | 'added' | 'control';
 }
 
+/** How long a thread may do nothing but make a tokenizer. */
+const kStepMs = 8;
+const kItems = 1024; // pieces or merges, after which the time is asked for
+
+/** Of a tokenizer.json: what is large, in the form in which the library looks things up. */
+interface Tables {
+  readonly pieces: readonly Piece[];
+  readonly ids: Map<string, number>;
+  readonly ranks: Map<string, number>; // by the JSON of a pair
+}
+
 export class Tokenizer implements Codec {
   readonly #whole: Record<string, unknown>;
-  readonly #pieces: readonly Piece[];
-  readonly #bytes: readonly Uint8Array[];
+  readonly #tables: Tables;
+  readonly #ofCharacters: boolean;
   readonly #dropped: ReadonlySet<string>; // characters of bytes that have no piece
   readonly #libraries = new Map<string, Library>();
   readonly beginsWithSpace: boolean;
 
-  private constructor(whole: Record<string, unknown>) {
-    const model = record(whole['model'], 'model');
-    if (!Array.isArray(model['merges']) || model['merges'].length === 0) {
-      throw new TernError('bad-file', 'the tokenizer has no merges: convert the model again with its tokenizer.json');
-    }
+  private constructor(whole: Record<string, unknown>, tables: Tables) {
     this.#whole = whole;
-    this.#pieces = piecesOf(whole, model);
-    const ofCharacters = model['byte_fallback'] === true;
-    this.#bytes = this.#pieces.map((piece) => bytesOf(piece, ofCharacters));
-    const known = new Set(this.#pieces.map((piece) => piece.text));
-    this.#dropped = new Set(ofCharacters ? [] : kByteCharacters.filter((character) => !known.has(character)));
-    this.beginsWithSpace = ofCharacters && JSON.stringify(whole['normalizer'] ?? null).includes('"Prepend"');
+    this.#tables = tables;
+    this.#ofCharacters = record(whole['model'], 'model')['byte_fallback'] === true;
+    const added = new Set(list(whole['added_tokens']).map((token) => token['content']));
+    const isDropped = (character: string): boolean => !tables.ids.has(character) && !added.has(character);
+    this.#dropped = new Set(this.#ofCharacters ? [] : kByteCharacters.filter(isDropped));
+    this.beginsWithSpace = this.#ofCharacters && JSON.stringify(whole['normalizer'] ?? null).includes('"Prepend"');
   }
 
   /**
@@ -60,8 +68,30 @@ export class Tokenizer implements Codec {
    * `vocabulary`: the tokens of the model, if known. TernError: not a tokenizer of these libraries, or of another size.
    */
   static fromJson(json: string, vocabulary?: number): Tokenizer {
+    const steps = Tokenizer.#steps(json, vocabulary);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+    }
+  }
+
+  /** The same for a page, which can do something else every few milliseconds. */
+  static async start(json: string, vocabulary?: number): Promise<Tokenizer> {
+    const steps = Tokenizer.#steps(json, vocabulary);
+    for (let end = performance.now() + kStepMs; ;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+      if (performance.now() < end) continue;
+      await messagesRead();
+      end = performance.now() + kStepMs;
+    }
+  }
+
+  static *#steps(json: string, vocabulary?: number): Generator<void, Tokenizer, void> {
     try {
-      const tokenizer = new Tokenizer(record(JSON.parse(json), 'tokenizer.json'));
+      const whole = record(JSON.parse(json), 'tokenizer.json');
+      yield;
+      const tokenizer = new Tokenizer(whole, yield* tablesOf(whole));
       if (vocabulary !== undefined && vocabulary !== tokenizer.size) {
         throw new TernError('bad-file', `the model has ${vocabulary} tokens, its tokenizer ${tokenizer.size} pieces`);
       }
@@ -74,12 +104,12 @@ export class Tokenizer implements Codec {
 
   /** Pieces, and so the tokens it can give. */
   get size(): number {
-    return this.#pieces.length;
+    return this.#tables.pieces.length;
   }
 
   /** The number of a piece by its name, `<s>` say; undefined if there is none. */
   token(name: string): number | undefined {
-    const token = this.#pieces.findIndex((piece) => piece.text === name);
+    const token = this.#tables.pieces.findIndex((piece) => piece.text === name);
     return token < 0 ? undefined : token;
   }
 
@@ -97,9 +127,9 @@ export class Tokenizer implements Codec {
 
   /** The bytes that a token stands for, maybe a part of a character; none for a control token. TernError: no such token. */
   bytes(token: number): Uint8Array {
-    const bytes = this.#bytes[token];
-    if (bytes === undefined) throw badOption('token', `a whole number from 0 to ${this.size - 1}`, token);
-    return bytes;
+    const piece = this.#tables.pieces[token];
+    if (piece === undefined) throw badOption('token', `a whole number from 0 to ${this.size - 1}`, token);
+    return bytesOf(piece, this.#ofCharacters);
   }
 
   /** Of all tokens, one after the other. */
@@ -130,9 +160,11 @@ export class Tokenizer implements Codec {
 
   #newLibrary(control: boolean, begins: boolean): Library {
     const added = list(this.#whole['added_tokens']).filter((token) => control || token['special'] !== true);
+    const settings = record(this.#whole['model'], 'model');
     const library = new Library(
       {
         ...this.#whole,
+        model: { ...settings, vocab: {}, merges: [] }, // it would take half a second for a large one, at once
         added_tokens: added,
         pre_tokenizer: asInPython(this.#whole['pre_tokenizer']),
         post_processor: null,
@@ -141,35 +173,54 @@ export class Tokenizer implements Codec {
       },
       {},
     );
-    const model = library.model;
-    if (this.#dropped.size > 0 && model !== null) {
-      // The library would keep such a byte as a border between merges; the Python library leaves it out before.
-      const encode = model.encode.bind(model);
-      const keep = (character: string) => !this.#dropped.has(character);
-      model.encode = (words) => encode(words.map((word) => Array.from(word).filter(keep).join('')));
-    }
+    if (library.model !== null) this.#fill(library.model, settings['unk_token'], control);
     return library;
+  }
+
+  #fill(model: NonNullable<Library['model']>, unknown: unknown, control: boolean): void {
+    const ids = control ? new Map(this.#tables.ids) : this.#tables.ids;
+    for (const [text, token] of model.tokens_to_ids) ids.set(text, token);
+    const unk_token_id = typeof unknown === 'string' ? ids.get(unknown) : undefined;
+    Object.assign(model, { tokens_to_ids: ids, bpe_ranks: this.#tables.ranks, unk_token_id });
+    if (this.#dropped.size === 0) return;
+    // The library would keep such a byte as a border between merges; the Python library leaves it out before.
+    const encode = model.encode.bind(model);
+    const keep = (character: string) => !this.#dropped.has(character);
+    model.encode = (words) => encode(words.map((word) => Array.from(word).filter(keep).join('')));
   }
 }
 
 // ---- the file ----
 
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 function record(value: unknown, name: string): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new TernError('bad-file', `the tokenizer cannot be used: expected an object as ${name}`);
-  }
-  return Object.fromEntries(Object.entries(value));
+  if (isRecord(value)) return value;
+  throw new TernError('bad-file', `the tokenizer cannot be used: expected an object as ${name}`);
 }
 
 function list(value: unknown): Record<string, unknown>[] {
   return Array.isArray(value) ? value.map((item: unknown) => record(item, 'an item of a list')) : [];
 }
 
-function piecesOf(whole: Record<string, unknown>, model: Record<string, unknown>): Piece[] {
+/** Gives way now and then. */
+function* tablesOf(whole: Record<string, unknown>): Generator<void, Tables, void> {
+  const model = record(whole['model'], 'model');
+  const merges: unknown = model['merges'];
+  if (!Array.isArray(merges) || merges.length === 0) {
+    throw new TernError('bad-file', 'the tokenizer has no merges: convert the model again with its tokenizer.json');
+  }
   const unknown = model['unk_token'];
   const pieces: Piece[] = [];
-  for (const [text, token] of Object.entries(record(model['vocab'], 'model.vocab'))) {
-    pieces[slot(token)] = { text, kind: text === unknown ? 'control' : 'text' };
+  const ids = new Map<string, number>();
+  const vocabulary = record(model['vocab'], 'model.vocab');
+  for (const [i, text] of Object.keys(vocabulary).entries()) {
+    const token = slot(vocabulary[text]);
+    pieces[token] = { text, kind: text === unknown ? 'control' : 'text' };
+    ids.set(text, token);
+    if (i % kItems === 0) yield;
   }
   for (const token of list(whole['added_tokens'])) {
     pieces[slot(token['id'])] = {
@@ -180,7 +231,12 @@ function piecesOf(whole: Record<string, unknown>, model: Record<string, unknown>
   if (Object.keys(pieces).length !== pieces.length) {
     throw new TernError('bad-file', 'the tokenizer cannot be used: it has numbers of tokens without a piece');
   }
-  return pieces;
+  const ranks = new Map<string, number>();
+  for (const [rank, pair] of merges.entries()) {
+    ranks.set(JSON.stringify(typeof pair === 'string' ? pair.split(' ', 2) : pair), rank);
+    if (rank % kItems === 0) yield;
+  }
+  return { pieces, ids, ranks };
 }
 
 function slot(token: unknown): number {

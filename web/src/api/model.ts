@@ -105,7 +105,7 @@ async function codecOf({ metadata, vocabulary }: FileInfo, json: string): Promis
   }
   try {
     const { Tokenizer } = await import('../tokenizer.js');
-    return Tokenizer.fromJson(json, vocabulary.size);
+    return await Tokenizer.start(json, vocabulary.size);
   } catch (error) {
     throw TernError.from(error, 'bad-assets', 'ternlm/tokenizer could not be loaded: ');
   }

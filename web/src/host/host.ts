@@ -4,7 +4,7 @@
 // Runs in the worker, or on the page's own thread where no worker can be started. One host, one model. A request is a
 // call of an asynchronous function whose promise becomes its one answer.
 
-import { deferred } from '../deferred.js';
+import { deferred, messagesRead } from '../deferred.js';
 import { Engine, type EngineLoader, type EngineModel, type EngineSession } from '../engine/engine.js';
 import type { HelperStart } from '../engine/types.js';
 import { TernError } from '../errors.js';
@@ -265,17 +265,4 @@ function isWork(call: Call): call is Work {
 function present<T>(value: T | null, otherwise: string): T {
   if (value === null) throw new TernError('bad-state', otherwise);
   return value;
-}
-
-/** After the messages that have arrived were handled. A timer would wait 4 ms, a promise would not let them in. */
-function messagesRead(): Promise<void> {
-  return new Promise((resolve) => {
-    if ('setImmediate' in globalThis) return void setImmediate(resolve);
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
 }
