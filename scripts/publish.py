@@ -13,6 +13,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+import torch
+
+from lm import arch
 from lm.file import checksum, gguf_file
 from lm.measure import plots
 from lm.measure.evaluation import evaluate_in_engine
@@ -33,6 +37,17 @@ def count_parameters(tensors: dict) -> int:
     return total
 
 
+WORK_BYTES = 32768  # of the text, to see how often a chunk begins
+
+
+def products_per_token(model: torch.nn.Module, tokens: np.ndarray) -> float:
+    """Multiply-adds of the matrices per token; where a stage runs once per chunk, with chunks as long as they are in the text."""
+    with torch.no_grad():
+        inputs = torch.from_numpy(tokens[: WORK_BYTES + 1].astype(np.int64))[None]
+        statistics = model.loss(inputs[:, :-1], inputs[:, 1:])[2] if model.config.architecture == "hnetbit" else {}
+    return plots.products_per_byte(arch.config_to_dict(model.config), float(statistics.get("chunk_0", 1)))
+
+
 CARD = ("general.name", "general.license", "general.training_text", "general.training_bytes")
 
 
@@ -44,6 +59,9 @@ def entry(model: Path, text: Path, default: bool) -> dict:
     if missing:
         raise ValueError(f"{model} has no key {missing[0]}; export it with --name, --license and --training-text")
     content = model.read_bytes()
+    tokens = read_text(text)
+    score = evaluate_in_engine(model, tokens, 0, None)
+    products = products_per_token(gguf_file.load(model), tokens) * score["tokens"] / score["bytes"]
     return {
         "file": model.name,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -54,7 +72,8 @@ def entry(model: Path, text: Path, default: bool) -> dict:
         "license": keys["general.license"],
         "trained_on": keys["general.training_text"],
         "bytes_seen": int(keys["general.training_bytes"]),
-        "bits_per_byte": round(evaluate_in_engine(model, read_text(text), 0, None)["bits_per_byte"], 4),
+        "products_per_byte": round(products),
+        "bits_per_byte": round(score["bits_per_byte"], 4),
         "evaluated_on": text.name,
         "default": default,
     }

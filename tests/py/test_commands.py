@@ -12,6 +12,7 @@ import torch
 import publish
 from conftest import ROOT
 from lm.arch.hgrnbit import Config
+from lm.arch.ternary import BitLinear
 from lm.file import checkpoint, gguf_file
 from lm.text.encoding import BOS, EOS
 from make_golden import random_model
@@ -146,6 +147,8 @@ def test_publishing_writes_what_the_file_is_and_keeps_one_default(saved, tmp_pat
     assert second["parameters"] == sum(p.numel() for p in random_model(CONFIG, 0).parameters())
     assert (second["trained_on"], second["bytes_seen"], second["architecture"]) == ("Fables", 12345, "hgrnbit")
     assert second["bits_per_byte"] > 1
+    matrices = [m.weight.numel() for m in random_model(CONFIG, 0).modules() if isinstance(m, BitLinear)]
+    assert second["products_per_byte"] == sum(matrices)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert card.startswith("Before.") and card.endswith("After.\n") and "old" not in card
     assert "`second.gguf` (default) |" in card and "`first.gguf` |" in card

@@ -116,6 +116,10 @@ def test_the_committed_picture_of_the_models_is_of_the_committed_numbers():
     manifest = json.loads((ROOT / "models" / "manifest.json").read_text(encoding="utf-8"))
     for entry in manifest["models"]:
         assert f"{entry['name']}: {entry['bits_per_byte']:.2f}" in texts
+    work = (ROOT / "models" / plots.WORK_PICTURE).read_text(encoding="utf-8")
+    assert work == plots.draw_work(manifest["models"]), "run scripts/plot.py models"
+    for entry in manifest["models"]:
+        assert f"{entry['name']}: {entry['bits_per_byte']:.3f}, {entry['bytes'] / 1e6:.2f} MB" in work
     assert any(text.startswith("5-gram: ") for text in texts)
     assert any(text.startswith("xz -9e") for text in texts) and any(text.startswith("ppmd") for text in texts)
 
@@ -127,7 +131,7 @@ def test_a_model_that_was_scored_on_another_text_is_not_compared(tmp_path):
     ]
     (tmp_path / "baselines.json").write_text(json.dumps({"text": "a.txt", "points": points}), encoding="utf-8")
     models = [
-        {"name": n, "bytes": 10**6, "bits_per_byte": 1.0, "evaluated_on": text}
+        {"name": n, "bytes": 10**6, "bits_per_byte": 1.0, "products_per_byte": 10**6, "evaluated_on": text}
         for n, text in (("A", "a.txt"), ("B", "b.txt"))
     ]
     (tmp_path / "manifest.json").write_text(json.dumps({"models": models}), encoding="utf-8")

@@ -88,6 +88,18 @@ def test_the_readme_has_the_table_of_the_shipped_models():
     assert score_stories.BEGIN + score_stories.table(results) + score_stories.END in readme, "score_stories.py --write"
 
 
+def test_the_quoted_stories_are_what_the_shipped_models_write(monkeypatch):
+    quoted = (ROOT / "models" / "STORIES.md").read_text(encoding="utf-8")
+    manifest = json.loads((ROOT / "models" / "manifest.json").read_text(encoding="utf-8"))
+    assert quoted.count("> *Once upon a time") == score_stories.QUOTES * len(manifest["models"])
+    monkeypatch.setattr(stories, "NAMES", ("Lily",))
+    monkeypatch.setattr(stories, "SEEDS", 1)
+    for entry in manifest["models"]:
+        (story,) = stories.write(ROOT / "models" / entry["file"])
+        section = quoted.partition(f"## {entry['file'].removesuffix('.gguf')}\n")[2].partition("\n## ")[0]
+        assert score_stories.quote(story) in section, f"{entry['file']}: score_stories.py --write"
+
+
 def test_a_text_without_a_place_for_the_table_is_refused():
     assert between("a <b> old <e> c", "<b>", "<e>", "new") == "a <b>new<e> c"
     with pytest.raises(ValueError, match="expected the line <e> for the table"):

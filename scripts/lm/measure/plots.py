@@ -304,6 +304,13 @@ def _coordinates(points: list[dict]) -> tuple[list[float], list[float]]:
     return [point["x"] for point in points], [point["bits_per_byte"] for point in points]
 
 
+def best_of_their_size(points: list[dict]) -> list[dict]:
+    """Those that need fewer bits than every smaller one, the smallest first."""
+    ordered = sorted(points, key=lambda point: (point["x"], point["bits_per_byte"]))
+    smaller = lambda n: [point["bits_per_byte"] for point in ordered[:n]]  # noqa: E731
+    return [point for n, point in enumerate(ordered) if point["bits_per_byte"] < min(smaller(n), default=math.inf)]
+
+
 def draw_models(baselines: dict, ours: list[dict], others: list[dict]) -> str:
     """What `read_points` gives, as SVG."""
     ours, others = ([{**point, "x": point["download"]} for point in points] for points in (ours, others))
@@ -319,7 +326,8 @@ def draw_models(baselines: dict, ours: list[dict], others: list[dict]) -> str:
         left = min(point["x"] for point in [*ours, *grams, *packers] if point["x"]) / 2
         axes.set(xscale="log", xlim=(left, 3 * max(point["x"] for point in [*ours, *others])))
         axes.plot(*_coordinates(grams), "s-", color=GRAMS, markersize=5, linewidth=1)
-        axes.plot(*_coordinates(sorted(ours, key=lambda p: p["x"])), "o-", color=OURS, markersize=9, linewidth=1)
+        axes.plot(*_coordinates(ours), "o", color=OURS, markersize=9)
+        axes.plot(*_coordinates(best_of_their_size(ours)), color=OURS, linewidth=1)
         smallest = min(ours, key=lambda point: point["x"])
         for point in ours:  # beside the dots, away from each other
             place, side = ((-9, -4), "right") if point is smallest else ((9, -4), "left")
@@ -347,10 +355,34 @@ def draw_models(baselines: dict, ours: list[dict], others: list[dict]) -> str:
     return svg("bits per byte", draw, 1, (7.6, 4.4))
 
 
+WORK_PICTURE = "bits-and-work.svg"
+
+
+def draw_work(models: list[dict]) -> str:
+    """Entries of the manifest: bits per byte against multiply-adds per byte, as SVG."""
+    points = sorted(
+        ({**model, "x": model["products_per_byte"] / 1e6} for model in models), key=lambda point: point["x"]
+    )
+
+    def draw(_, panels) -> None:
+        (axes,) = panels
+        axes.plot(*_coordinates(points), "o", color=OURS, markersize=8)
+        for point in points:
+            text = f"{point['name']}: {point['bits_per_byte']:.3f}, {point['bytes'] / 1e6:.2f} MB"
+            _annotate(axes, point, text, OURS, (9, -4), fontsize=9)
+        axes.set(xlabel="million multiply-adds per byte", ylabel="bits per byte")
+        axes.set_xlim(0, 1.5 * points[-1]["x"])
+        axes.margins(y=0.15)
+
+    return svg("work", draw, 1, (7.6, 3.2))
+
+
 def write_models(folder: Path) -> Path:
-    """Draws the folder's models anew."""
+    """Draws the folder's models anew, against their size and against their work."""
     path = folder / MODELS_PICTURE
-    write_text(path, draw_models(*read_points(folder)))
+    baselines, ours, others = read_points(folder)
+    write_text(path, draw_models(baselines, ours, others))
+    write_text(folder / WORK_PICTURE, draw_work(json.loads(read_text(folder / "manifest.json"))["models"]))
     return path
 
 
@@ -366,10 +398,10 @@ def block_products(hidden: int, recurrent: int, intermediate: int) -> int:
 
 
 def products_per_byte(model: dict, chunk: float) -> float:
-    """Multiply-adds of all matrices per byte; `model` as in a checkpoint, of one stage, with `chunk` bytes per chunk."""
+    """Multiply-adds of all matrices per position; `model` as in a checkpoint, of one stage, with `chunk` bytes per chunk."""
     if model.get("architecture", "hgrnbit") == "hgrnbit":
         block = block_products(model["hidden"], model["recurrent"], model["intermediate"])
-        return model["layers"] * block + 256 * model["hidden"]
+        return model["layers"] * block + model.get("vocab_size", 256) * model["hidden"]
     outer, inner = (
         block_products(*sizes) for sizes in zip(*(model[k] for k in ("hidden", "recurrent", "intermediate")))
     )
