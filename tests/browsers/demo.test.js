@@ -3,8 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, test } from 'node:test';
-import { here, phase, rest, text, visitDemo } from './demo.js';
-import { missing } from './drivers.js';
+import { here, phase, rest, serveDemo, text, visitDemo } from './demo.js';
+import { missing, open } from './drivers.js';
+import { serve } from './server.js';
 
 const shots = here('../../build/shots');
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -311,6 +312,116 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       await page.page.focus('#retry');
       await page.page.keyboard.press('Enter');
       await focused('retry');
+    });
+  });
+
+  const screens = { 320: 640, 360: 740, 768: 1024, 1280: 800 };
+  for (const [width, height] of Object.entries(screens)) {
+    test(`at ${width} px the prompt is near the top, nothing sticks out or moves, the ending is in sight`, async (t) => {
+      const viewport = { width: Number(width), height };
+      await visitDemo('chromium', { path: '/probe.js', viewport }, async (page, { origin }) => {
+        await page.page.addInitScript(`
+          window.__moved = [];
+          new PerformanceObserver((list) => {
+            for (const { value, sources } of list.getEntries())
+              window.__moved.push([value, ...sources.map(({ node }) => node?.id || node?.className || node?.nodeName)]);
+          }).observe({ type: 'layout-shift', buffered: true });`);
+        await page.goto(`${origin}/`);
+        await rest(page);
+        await page.page.waitForTimeout(300);
+        const moved = await page.evaluate('window.__moved');
+        const sum = moved.reduce((all, [value]) => all + value, 0);
+        t.diagnostic(`layout shift ${sum.toFixed(4)}`);
+        assert.ok(sum <= 0.02, JSON.stringify(moved));
+
+        const top = await page.evaluate("document.getElementById('prompt').getBoundingClientRect().top");
+        assert.ok(top < height / 2, `the prompt begins ${top} px down`);
+
+        let seed = 2n ** 64n; // the longest; not each tells a story that ends on its first page
+        do {
+          await page.evaluate(`document.getElementById('seed').value = '${--seed}'`); // in a panel that may be closed
+          await page.page.click('#write');
+          await rest(page);
+        } while ((await page.evaluate(phase)) !== 'finished');
+        for (const scheme of ['light', 'dark']) {
+          await page.page.emulateMedia({ colorScheme: scheme });
+          mkdirSync(shots, { recursive: true });
+          await page.page.screenshot({ path: `${shots}/demo-${width}-${scheme}.png` });
+        }
+        const outside =
+          await page.evaluate(`[...document.querySelectorAll('.stage, .composer, .panel')].flatMap((card) =>
+          [...card.querySelectorAll('*')]
+            .filter((child) => !child.matches('.examples *, .snippet *, .unseen'))
+            .filter((child) => child.getBoundingClientRect().right > card.getBoundingClientRect().right + 0.5
+              || (child.matches('button') && child.scrollWidth > child.clientWidth && !child.matches('.seed-shown')))
+            .map((child) => child.id || child.className || child.tagName))`);
+        assert.deepEqual(outside, []);
+        assert.equal(await page.evaluate('document.documentElement.scrollWidth'), Number(width));
+
+        const ending = `(({ top, bottom }) => ({ top, bottom, bar: document.querySelector('.desk').getBoundingClientRect().top }))(
+          document.getElementById('ending').getBoundingClientRect())`;
+        const lies = await page.evaluate(ending);
+        assert.ok(lies.bottom <= lies.bar || lies.top >= height, `under the bar: ${JSON.stringify(lies)}`);
+        await page.evaluate("document.getElementById('ending').scrollIntoView({ block: 'nearest' })");
+        const seen = await page.evaluate(ending);
+        assert.ok(seen.top >= 0 && seen.bottom <= seen.bar, JSON.stringify(seen));
+      });
+    });
+  }
+});
+
+describe('demo without its script', { skip: missing('chromium') }, () => {
+  const sentence = "document.getElementById('missing')";
+  /** What a visitor reads there once nothing has come for a while. */
+  async function readsWhy(frame) {
+    await frame.locator('#missing').waitFor({ state: 'visible' });
+    assert.match(await frame.evaluate(`${sentence}.innerText`), /script did not come.*opened as a file.*sandboxed/s);
+    assert.equal(await frame.evaluate("document.getElementById('loading').hidden"), true);
+    assert.equal(await frame.evaluate('getComputedStyle(document.body).maxWidth'), '1184px', 'it has its style');
+  }
+
+  async function withPage(visit) {
+    const [server, { page, close }] = [await serveDemo(), await open.chromium()];
+    try {
+      await visit(page, server);
+    } finally {
+      await close();
+      await server.close();
+    }
+  }
+
+  test('opened from a file it says what is missing', async () => {
+    await withPage(async (page) => {
+      await page.goto(new URL('../../web/dist/index.html', import.meta.url).href);
+      await readsWhy(page);
+    });
+  });
+
+  for (const cors of [false, true]) {
+    test(`in a sandboxed frame it ${cors ? 'writes, where the server allows that' : 'says what is missing'}`, async () => {
+      const server = await serveDemo({}, { open: cors });
+      const frame = `<iframe sandbox="allow-scripts" src="${server.origin}" width="800" height="700"></iframe>`;
+      const host = await serve('/nonexistent', { '/index.html': frame }, { policy: null });
+      const { page, close } = await open.chromium();
+      try {
+        await page.goto(`${host.origin}/index.html`);
+        const [, inner] = page.frames();
+        if (cors) await inner.locator('[data-phase=paused], [data-phase=finished]').waitFor();
+        else await readsWhy(inner);
+      } finally {
+        await close();
+        await server.close();
+        await host.close();
+      }
+    });
+  }
+
+  test('without JavaScript it says so', async () => {
+    await withPage(async (page, server) => {
+      const context = await page.context().browser().newContext({ javaScriptEnabled: false });
+      const silent = await context.newPage();
+      await silent.goto(server.origin);
+      assert.match(await silent.innerText('#missing'), /JavaScript is turned off here/);
     });
   });
 });

@@ -20,8 +20,12 @@ export function contentSecurityPolicy(): Plugin {
   return {
     name: 'ternlm-csp',
     apply: 'build',
-    transformIndexHtml: () => [
-      { tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', content: kPolicy }, injectTo: 'head-prepend' },
-    ],
+    transformIndexHtml: (html) => ({
+      // Opened from a file the page has no script; with the attribute it would have no style either.
+      html: html.replace('<link rel="stylesheet" crossorigin', '<link rel="stylesheet"'),
+      tags: [
+        { tag: 'meta', attrs: { 'http-equiv': 'Content-Security-Policy', content: kPolicy }, injectTo: 'head-prepend' },
+      ],
+    }),
   };
 }

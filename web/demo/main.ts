@@ -14,14 +14,6 @@ import { checksumOf, fromLink, toLink, type Shared } from './share.js';
 import { Story } from './story.js';
 import * as view from './view.js';
 
-const kBeginnings = [
-  ['The fox', 'Once upon a time, there was a little fox who lived at the edge of a forest.'],
-  ['The tiny door', 'Lily found a tiny door behind the old clock.'],
-  ['The dragon', 'The dragon was afraid of the dark, so every night he'],
-  ['The boat', 'One rainy day, Tom and his grandma decided to build a boat.'],
-  ['The robot', '"Can robots have dreams?" asked the small robot.'],
-] as const;
-
 const kWide = matchMedia('(min-width: 62rem)');
 
 const prompt = element('prompt', HTMLTextAreaElement);
@@ -265,7 +257,6 @@ function connect(): void {
   select('model-choice').addEventListener('change', ({ target }) => {
     if (target instanceof HTMLSelectElement) void choose(target.value);
   });
-  prompt.value = kBeginnings[0][1];
   connectKept();
   chosen = ofName(select('model-choice').value) ?? chosen;
   connectSettings(view.showAgain);
@@ -286,21 +277,13 @@ function connect(): void {
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) composer.requestSubmit();
     if (event.key === 'Escape') story?.pause();
   });
-  text('examples').append(
-    ...kBeginnings.map(([name, beginning]) => {
-      const example = document.createElement('button');
-      example.type = 'button';
-      example.className = 'example';
-      example.textContent = name;
-      example.title = beginning;
-      example.addEventListener('click', () => {
-        prompt.value = beginning;
-        composer.requestSubmit();
-      });
-      return example;
-    }),
-  );
-  // Where there is room beside the story the panels are open; on a phone they wait until they are wanted.
+  for (const example of text('examples').querySelectorAll('button')) {
+    example.addEventListener('click', () => {
+      prompt.value = example.title;
+      composer.requestSubmit();
+    });
+  }
+  // Beside the story the panels are open; on a phone, below it, they wait until they are wanted.
   for (const id of ['settings', 'card']) element(id, HTMLDetailsElement).open = kWide.matches;
   window.addEventListener('hashchange', () => {
     const shared = followed();

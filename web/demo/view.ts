@@ -44,9 +44,17 @@ export function showPhase(phase: Phase): void {
   caret.hidden = idle || phase === 'finished';
   caret.classList.toggle('busy', phase === 'writing');
   text('ending').hidden = phase !== 'finished';
+  text('missing').hidden = true;
+  if (phase === 'finished') revealEnding();
   // What was pressed may be gone now; a keyboard and a screen reader go on from here.
   if (!held?.matches(':disabled, [hidden], [hidden] *')) return;
   (idle ? text('paper') : button('main-action')).focus({ preventScroll: true });
+}
+
+/** The end may lie under the bar with the buttons; further down it waits for the reader. */
+function revealEnding(): void {
+  const isNear = text('ending').getBoundingClientRect().top < innerHeight;
+  if (isNear || atReadingPace()) text('ending').scrollIntoView({ block: 'nearest' });
 }
 
 /** What telling the same beginning again comes to. */
@@ -118,6 +126,7 @@ export function showMeters(story: Story): void {
   const lengths = story.chunking?.bytesPerChunk ?? [];
   text('chunk-length').textContent = lengths.map((length) => length?.toFixed(1) ?? '–').join(' · ');
   text('seed-shown').textContent = String(story.seed);
+  text('seed-shown').title = `Keep the seed ${story.seed}`;
 }
 
 /** Chunks are a matter of hierarchical models only. */
