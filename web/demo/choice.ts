@@ -3,7 +3,7 @@
 
 import published from 'virtual:published-models';
 import { TernError, type LoadOptions, type Source } from 'ternlm';
-import type { PublishedModel } from './published.js';
+import { addressOf, type PublishedModel } from './published.js';
 
 export interface Choice {
   /** What links call it. */
@@ -57,7 +57,7 @@ function ofEntry(entry: PublishedModel): Choice {
   const { file, sha256: integrity, bytes } = entry;
   return {
     file,
-    source: new URL(`models/${file}`, document.baseURI),
+    source: new URL(addressOf(entry), document.baseURI),
     expected: { integrity, bytes },
     published: entry,
   };

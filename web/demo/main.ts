@@ -229,6 +229,16 @@ async function restart(): Promise<void> {
   await begin();
 }
 
+/** From now on the built page opens without a network; a frame in a sandbox may keep nothing. */
+async function keepOffline(): Promise<void> {
+  if (!import.meta.env.PROD) return;
+  try {
+    await navigator.serviceWorker.register(new URL('service-worker.js', document.baseURI));
+  } catch (error) {
+    console.info(`The page will need a network: ${String(error)}`);
+  }
+}
+
 /** What the main button says. */
 function act(): void {
   if (!story) tell();
@@ -295,4 +305,4 @@ function connect(): void {
 
 watchRequests(countRequest);
 connect();
-void begin();
+void begin().then(keepOffline);

@@ -8,20 +8,23 @@ import type { PublishedModel } from './published.js';
 
 const kModule = 'virtual:published-models';
 
-export function models(folder: string): Plugin {
+/** What the manifest in `folder` lists. */
+export function publishedIn(folder: string): PublishedModel[] {
   const manifest = join(folder, 'manifest.json');
-  const published = (): PublishedModel[] => {
-    if (!existsSync(manifest)) return [];
-    const { models: list }: { models: PublishedModel[] } = JSON.parse(readFileSync(manifest, 'utf8'));
-    return list;
-  };
+  if (!existsSync(manifest)) return [];
+  const { models: list }: { models: PublishedModel[] } = JSON.parse(readFileSync(manifest, 'utf8'));
+  return list;
+}
+
+export function models(folder: string): Plugin {
+  const published = (): PublishedModel[] => publishedIn(folder);
   return {
     name: 'ternlm-models',
     resolveId: (id) => (id === kModule ? `\0${kModule}` : null),
     load(id) {
       if (id !== `\0${kModule}`) return null;
       const list = published();
-      if (list.length === 0) this.warn(`${manifest} lists no model: the page will say so`);
+      if (list.length === 0) this.warn(`${folder}/manifest.json lists no model: the page will say so`);
       return `export default ${JSON.stringify(list)};`;
     },
     buildStart() {

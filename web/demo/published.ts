@@ -15,3 +15,8 @@ export interface PublishedModel {
   readonly evaluated_on: string;
   readonly default: boolean;
 }
+
+/** Where the page finds it. It names the content, for whoever keeps files by their address. */
+export function addressOf({ file, sha256 }: Pick<PublishedModel, 'file' | 'sha256'>): string {
+  return `models/${file}?${sha256.slice(0, 8)}`;
+}

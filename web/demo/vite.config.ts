@@ -3,6 +3,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
+import { app } from './app-plugin.js';
 import { contentSecurityPolicy, kPolicy } from './csp-plugin.js';
 import { models } from './models-plugin.js';
 
@@ -14,6 +15,8 @@ const isolation = {
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
+const folder = process.env['TERNLM_MODELS'] ?? here('../../models');
+
 export default defineConfig({
   root: here('.'),
   base: './',
@@ -24,7 +27,7 @@ export default defineConfig({
       { find: /^ternlm\/worker(?=\?|$)/, replacement: here('../src/host/worker.ts') },
     ],
   },
-  plugins: [models(process.env['TERNLM_MODELS'] ?? here('../../models')), contentSecurityPolicy()],
+  plugins: [models(folder), contentSecurityPolicy(), app(folder, process.env['TERNLM_ADDRESS'])],
   build: { outDir: here('../dist'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
   worker: { format: 'es' },
   server: { headers: isolation },
