@@ -144,21 +144,23 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
     });
   });
 
-  test('a shared story is told again by the model that told it', async () => {
-    await visitDemo('chromium', { viewport: sizes.desk }, async (page) => {
-      await rest(page);
-      await choose(page, hierarchical);
-      const told = await page.evaluate(text('written'));
-      await page.page.click('#share');
-      await page.waitFor("location.hash !== ''");
-      const link = await page.evaluate('location.href');
-      await page.page.goto('about:blank');
-      await page.goto(link);
-      await page.waitFor(`${text('note')}.includes('Told again byte for byte')`, 60_000);
-      assert.ok((await page.evaluate(text('facts'))).includes(hierarchical.name));
-      assert.ok((await page.evaluate(text('written'))).startsWith(told));
+  for (const model of models.filter((one) => !one.default)) {
+    test(`a shared story is told again by the model that told it: ${model.name}`, async () => {
+      await visitDemo('chromium', { viewport: sizes.desk }, async (page) => {
+        await rest(page);
+        await choose(page, model);
+        const told = await page.evaluate(text('written'));
+        await page.page.click('#share');
+        await page.waitFor("location.hash !== ''");
+        const link = await page.evaluate('location.href');
+        await page.page.goto('about:blank');
+        await page.goto(link);
+        await page.waitFor(`${text('note')}.includes('Told again byte for byte')`, 60_000);
+        assert.ok((await page.evaluate(text('facts'))).includes(model.name));
+        assert.ok((await page.evaluate(text('written'))).startsWith(told));
+      });
     });
-  });
+  }
 
   test('the stop button stops the writing, and it can go on', async () => {
     await visitDemo('chromium', {}, async (page) => {
@@ -425,3 +427,45 @@ describe('demo without its script', { skip: missing('chromium') }, () => {
     });
   });
 });
+
+for (const browser of ['firefox', 'webkit']) {
+  test(
+    `demo in ${browser}: it stops in a long prompt, tells a kept seed again, and a reload keeps what was set`,
+    {
+      skip: missing(browser),
+    },
+    async (t) => {
+      await visitDemo(browser, {}, async (page, { origin }) => {
+        const fill = (id, value) =>
+          page.evaluate(
+            `void (document.getElementById('${id}').value = ${JSON.stringify(value)}, document.getElementById('${id}').dispatchEvent(new Event('input')))`,
+          );
+        const click = (id) => page.evaluate(`void document.getElementById('${id}').click()`);
+        const told = async () => (await rest(page), (await page.evaluate(text('written'))).slice(0, 300));
+        await rest(page);
+        await fill('prompt', 'Once upon a time there was a fox. '.repeat(3000));
+        await click('write');
+        await page.waitFor(`${phase} === 'writing'`);
+        await page.evaluate(`void (window.__pressed = performance.now(), new MutationObserver(() => {
+        window.__stopMs ??= performance.now() - window.__pressed;
+      }).observe(document.body, { attributeFilter: ['data-phase'] }))`);
+        await click('main-action');
+        t.diagnostic(`stopped after ${await page.waitFor('window.__stopMs')} ms`);
+        assert.equal(await page.evaluate(phase), 'paused');
+        assert.equal(await page.evaluate(text('written')), '');
+
+        await fill('prompt', 'The fox');
+        await fill('seed', '12');
+        await click('write');
+        const first = await told();
+        assert.equal(await page.evaluate(text('again')), 'Retell');
+        await click((await page.evaluate(phase)) === 'finished' ? 'main-action' : 'again');
+        assert.equal(await told(), first);
+
+        await page.goto('about:blank');
+        await page.goto(`${origin}/`);
+        assert.equal(await told(), first, 'the same prompt, settings and seed');
+      });
+    },
+  );
+}
