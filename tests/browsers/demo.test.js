@@ -216,7 +216,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       assert.equal(await page.evaluate(text('written')), '', 'the prompt had been read to its end');
 
       // Of a shorter one: continued, it is the story that it would have been.
-      await page.page.fill('#prompt', 'Once upon a time there was a fox. '.repeat(200));
+      await page.page.fill('#prompt', 'Once upon a time there was a fox. '.repeat(400));
       await page.page.click('#write');
       await page.page.click('#main-action');
       await page.waitFor(`${phase} === 'paused'`);
@@ -285,6 +285,24 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       assert.equal(await page.evaluate(text('seed-shown')), '77');
       assert.equal(await page.evaluate(text('begin')), 'A blue boat');
       assert.ok((await page.evaluate(text('facts'))).includes(hierarchical.name));
+    });
+  });
+
+  test('a seed that is too large is refused with a sentence, also after a reload, and the page goes on', async () => {
+    await visitDemo('chromium', {}, async (page) => {
+      const refused = `${text('note')}.startsWith('Not started: seed must be a whole number')`;
+      await rest(page);
+      const told = await page.evaluate(text('written'));
+      await page.page.fill('#seed', '99999999999999999999');
+      await page.page.click('#write');
+      await page.waitFor(refused);
+      assert.equal(await page.evaluate(text('written')), told, 'the story before is still there');
+      await page.page.reload();
+      await page.waitFor(`${refused} && ${phase} === 'ready'`);
+      await page.page.click('#seed-clear');
+      await page.page.click('#main-action');
+      await rest(page);
+      assert.notEqual(await page.evaluate(text('written')), '');
     });
   });
 

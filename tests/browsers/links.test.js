@@ -120,6 +120,13 @@ describe('links in chromium', { skip: missing('chromium') }, () => {
     });
   }
 
+  test('a link that is followed while the model is on its way is not forgotten', async () => {
+    await visitDemo('chromium', {}, async (page) => {
+      await page.evaluate(`void (location.hash = ${JSON.stringify(toHash({ ...whole, 'top-k': '0' }))})`);
+      assert.match(await said(page), /top-k should be/);
+    });
+  });
+
   test('a story that ends before its link does is told to be another', async () => {
     await visitDemo('chromium', {}, async (page, server) => {
       const hash = (await shared(page)).replace(/bytes=\d+/, 'bytes=90000');

@@ -296,9 +296,10 @@ function connect(): void {
   // Beside the story the panels are open; on a phone, below it, they wait until they are wanted.
   for (const id of ['settings', 'card']) element(id, HTMLDetailsElement).open = kWide.matches;
   window.addEventListener('hashchange', () => {
+    if (!model) return location.hash.includes('=') ? void restart() : undefined;
     const shared = followed();
     if (!shared) return;
-    if (model && (shared.file === '' || shared.file === chosen?.file)) replay(shared);
+    if (shared.file === '' || shared.file === chosen?.file) replay(shared);
     else void restart();
   });
 }
