@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from lm.arch import bitmamba2, hgrnbit, hnetbit
+from lm.arch import bitmamba2, bitnet, hgrnbit, hnetbit
 from lm.file import gguf_file
 from lm.text import command, files
 from make_golden import ENGINE, random_model, run_engine
@@ -160,6 +160,9 @@ def functions() -> Iterator[tuple]:
     yield "exp_negative", [(x,) for x in edges], (2000, [some(1, 31, unsigned=True)]), (4000, [steps(0, 93001)])
     edges = [0, 1, -1, 65536, -65536, -1136000, -1140000, 128 << 16, (128 << 16) - 1, -(128 << 16), LOWEST, HIGHEST]
     yield "softplus", [(x,) for x in edges], (2000, [wide(1, 32)]), (8000, [steps(-1200000, 300)])
+    phases = [n << 28 for n in range(16)]
+    edges = [phase + by for phase in phases for by in (-1, 0, 1) if phase + by >= 0]
+    yield "sine", [(phase,) for phase in edges], (4000, [some(1, 32, unsigned=True)])
 
 
 def operations() -> Iterator[tuple]:
@@ -278,6 +281,41 @@ def operations() -> Iterator[tuple]:
         (40, [*small, 9, some(9, 24), some(9, 18), some(9, 19), some(9, 18)]),
         (20, [within(0, 0x4F000000), *[wide(1, 32)] * 4, 9, some(9, 32), wide(9, 32), wide(9, 32), wide(9, 32)]),
     )
+    yield from attention_operations()
+
+
+def attention_operations() -> Iterator[tuple]:
+    """As functions()."""
+    edges = [(127, 2, 0, 0), (127, 3, LOWEST, HIGHEST, 1), (32767, 2, 1, -1), (1023, 2, 3, HIGHEST)]
+    rows = [(20, [most, 33, some(33, bits)]) for most in (127, 1023, 32767) for bits in (4, 20, 32)]
+    yield "codes_of", edges, *rows
+    tiny, small = within(-130, -20), within(-60, -40)
+    factor = some(1, 32, unsigned=True)
+    yield (
+        "normed_codes",
+        [(EPSILON, 1, 46, 0, 0, 2, 5, 6, 7, 8), (EPSILON, 0, 16, 1, -16, 2, 0, 0)],
+        *[(10, [EPSILON, 1, f, factor, small, 21, wide(21, 32), wide(21, 32)]) for f in (0, 16, 30, 46)],
+        (10, [EPSILON, 1, 46, factor, tiny, 21, wide(21, 32), wide(21, 20)]),
+        (10, [EPSILON, 0, 16, factor, small, 21, wide(21, 32)]),
+        (10, [EPSILON, 0, 16, factor, tiny, 21, wide(21, 32)]),
+    )
+    yield "rotate", [], (20, [within(0, 4095), 8, some(4, 32, unsigned=True), some(8, 22)])
+    for width, count in ((4, 1), (8, 3), (16, 40)):
+        position = [within(-127, 127, 2 * width), factor, within(-56, -48), factor, within(-60, -40)]
+        query = [factor, within(-56, -48), within(-32767, 32767, width)]
+        yield "attend", [], (8, [width, count, *query, *position * count])
+    far = [within(-127, 127, 8), factor, within(-40, -34), factor, within(-130, -40)]
+    yield "attend", [], (8, [4, 20, factor, within(-50, -44), within(-32767, 32767, 4), *far * 20])
+    scales = [factor, within(-50, -30), factor, within(-90, -30)]
+    yield "gated", [], *[(10, [kind, *scales, 30, wide(30, 21), wide(30, 21)]) for kind in (0, 1)]
+    yield (
+        "wide_linear",
+        [],
+        *[
+            (2, [r, c, some(c, bits), within(-128, 127, r * c), within(0x38000000, 0x40000000, r)])
+            for (r, c), bits in zip([(20, 40), (7, 300), (1, 1), (33, 17)], (20, 24, 12, 32))
+        ],
+    )
 
 
 def ternary_blocks() -> Iterator[tuple[int, list[int]]]:
@@ -343,6 +381,27 @@ MODELS = {
     ),
 }
 MODELS["state_space"] = (bitmamba2.Config(hidden=6, inner=15, heads=3, layers=2), "TQ1_0", 35)
+MODELS["attention"] = (
+    bitnet.Config(hidden=8, intermediate=12, layers=2, heads=4, kv_heads=2, head_width=4, context=200),
+    "TQ1_0",
+    36,
+)
+MODELS["attention_silu"] = (
+    bitnet.Config(
+        hidden=8,
+        intermediate=12,
+        layers=1,
+        heads=2,
+        kv_heads=2,
+        head_width=8,
+        context=300,
+        activation="silu",
+        sub_norms=False,
+        tied=False,
+    ),
+    "TQ2_0",
+    37,
+)
 PROMPT = "A byte is 8 bits; ein Byte sind 8 Bit; байт — это 8 бит. ".encode() + b"\xff\xfe\x00\x80"
 GENERATIONS = (
     {"greedy": True, "raw": True, "max_bytes": 32},

@@ -57,6 +57,15 @@ Step softplus(Act x) {
   return {saturate<int32_t>((x.raw < 0 ? 0 : magnitude << kFiner) + log)};
 }
 
+int32_t sine(uint32_t phase) {
+  constexpr int kStepBits = 30 - 10;
+  const uint32_t within = phase & ((1u << 30) - 1);
+  const uint32_t at = (phase >> 30 & 1) != 0 ? (1u << 30) - within : within;
+  const uint32_t index = std::min(at >> kStepBits, 1023u);
+  const int64_t size = tables::interpolate(tables::kSine, index, at - (index << kStepBits), kStepBits);
+  return static_cast<int32_t>(round_shift(phase >> 31 != 0 ? -size : size, 1));
+}
+
 Bits log2_of(uint64_t n) {
   TERN_CHECK(n != 0);
   constexpr int kStepBits = 63 - 10;  // step 1/1024 of the octave

@@ -48,6 +48,10 @@ Gate exp_negative(Step x);
 /// 6e-4 of the result plus 2^-24.
 Step softplus(Act x);
 
+/// sin(2 pi phase / 2^32) in Q1.30; the cosine is the sine a quarter of a turn later.  Table of 1024 steps per quarter,
+/// linear interpolation: error below 3e-7.
+int32_t sine(uint32_t phase);
+
 /// log2(n) in Q32.32 for n >= 1.  Table of 1024 steps per octave, linear interpolation: error below 1.8e-7.
 Bits log2_of(uint64_t n);
 

@@ -38,6 +38,16 @@ consteval double ln_of(double x) {
 
 inline constexpr double kLn2 = 0.69314718055994530942;
 
+/// sin(x) for 0 <= x <= pi / 2 by its series.
+consteval double sin_of(double x) {
+  double sum = 0, term = x;
+  for (int n = 1; n <= 23; n += 2) {
+    sum += term;
+    term *= -x * x / ((n + 1) * (n + 2));
+  }
+  return sum;
+}
+
 /// round(x * 2^bits) for x >= 0.
 consteval uint32_t to_fixed(double x, int bits) {
   return static_cast<uint32_t>(x * static_cast<double>(uint64_t{1} << bits) + 0.5);
@@ -62,6 +72,10 @@ inline constexpr auto kExp2Negative =
 /// log2(1 + i/1024) in Q0.31 (its last entry is 1 = 2^31).
 inline constexpr auto kLog2 =
     table_of<1024>([](double i) consteval { return to_fixed(ln_of(1 + i / 1024) / kLn2, 31); });
+
+/// sin(pi / 2 * i/1024) in Q0.31: a quarter of a turn (its last entry is 1 = 2^31).
+inline constexpr auto kSine =
+    table_of<1024>([](double i) consteval { return to_fixed(sin_of(i / 2048 * 3.14159265358979323846), 31); });
 
 /// The straight line between entries `index` and `index + 1` at fraction / 2^bits.
 constexpr int64_t interpolate(const auto& table, size_t index, int64_t fraction, int bits) {

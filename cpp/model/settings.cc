@@ -65,8 +65,8 @@ const GgufValue* Settings::array_in(const GgufValue* value, GgufType type, size_
   const std::string count = std::to_string(least) + (most > least ? " to " + std::to_string(most) : "");
   const std::string found = is_array ? std::to_string(value->bits) + " " + name_of(value->item_type)
                                      : std::string("one value of type ") + name_of(value->type);
-  fail(error_f(ErrorCode::kBadFile, "metadata \"%s\": expected an array of %s %s, one per stage, found %s",
-               value->key.c_str(), count.c_str(), name_of(type), found.c_str()));
+  fail(error_f(ErrorCode::kBadFile, "metadata \"%s\": expected an array of %s %s, found %s", value->key.c_str(),
+               count.c_str(), name_of(type), found.c_str()));
   return nullptr;
 }
 

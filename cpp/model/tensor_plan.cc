@@ -24,6 +24,19 @@ Error named(const std::string& tensor, uint64_t row, const Error& error) {
                  error.message.c_str());
 }
 
+/// How many fraction bits leave 31 bits for the largest of these numbers, 0 to 46.
+int bits_that_fit(GgmlType type, std::span<const uint8_t> row) {
+  uint32_t largest = 0;  // magnitudes are ordered as their bits are
+  for (size_t at = 0; at < row.size(); at += static_cast<size_t>(traits_of(type).bytes)) {
+    const uint8_t* item = row.data() + at;
+    const uint32_t bits =
+        type == GgmlType::kF32 ? load_u32(item) : f32_bits_from_f16(static_cast<uint16_t>(load_u16(item)));
+    largest = std::max(largest, bits & 0x7FFFFFFF);
+  }
+  const std::optional<Scale> size = Scale::from_f32_bits(largest);  // nothing, where a number is refused later
+  return size && !size->is_zero() ? std::clamp(-1 - size->exponent, 0, 46) : 46;
+}
+
 Error out_of_memory() {
   return error_f(ErrorCode::kOutOfMemory, "there is no memory for the rest of the model: expected a smaller one");
 }
@@ -52,6 +65,13 @@ void TensorPlan::dense(const std::string& name, uint32_t rows, uint32_t cols, De
 void TensorPlan::vector(const std::string& name, uint32_t cols, std::vector<NormWeight>* out) {
   Item item{Kind::kVector, name, 1, cols};
   item.numbers = out;
+  items_.push_back(std::move(item));
+}
+
+void TensorPlan::norm(const std::string& name, uint32_t cols, std::vector<NormWeight>* out, int* fraction_bits) {
+  Item item{Kind::kNorm, name, 1, cols};
+  item.numbers = out;
+  item.fraction_bits = fraction_bits;
   items_.push_back(std::move(item));
 }
 
@@ -152,6 +172,7 @@ Result<void> TensorPlan::check(Item& item, const GgufTensor& tensor) const {
       known = tensor.type == GgmlType::kF32;
       break;
     case Kind::kVector:
+    case Kind::kNorm:
     case Kind::kTaps:
       types = "F32 or F16";
       known = is_float(tensor.type);
@@ -253,7 +274,8 @@ Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const
   }
 
   row_.resize(item.cols);
-  const int fraction_bits = item.kind == Kind::kLowerBound ? Gate::kFractionBits : Act::kFractionBits;
+  int fraction_bits = item.kind == Kind::kLowerBound ? Gate::kFractionBits : Act::kFractionBits;
+  if (item.kind == Kind::kNorm) fraction_bits = *item.fraction_bits = bits_that_fit(item.type, bytes);
   const Result<void> decoded = decode_fixed(item.type, bytes, fraction_bits, row_);
   if (!decoded.ok()) return decoded;
 
@@ -318,6 +340,8 @@ void TensorPlan::finish(ModelInfo& info) {
                                    "expected numbers of 2^-10 or more in root mean square, found smaller ones, which "
                                    "are rounded coarsely"});
         }
+        [[fallthrough]];
+      case Kind::kNorm:
         info.packed_bytes += item.numbers->size() * sizeof(Act);
         break;
       case Kind::kLowerBound:

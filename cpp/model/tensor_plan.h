@@ -37,6 +37,10 @@ class TensorPlan {
   /// One row of F32 or F16 numbers.
   void vector(const std::string& name, uint32_t cols, std::vector<NormWeight>* out);
 
+  /// The same with as many fraction bits as its largest number leaves room for, 46 at most: what then rounds to 0 gives
+  /// codes of 0, too, since an activation counts for at least 1e-5 where it is quantised (see quantize_activations).
+  void norm(const std::string& name, uint32_t cols, std::vector<NormWeight>* out, int* fraction_bits);
+
   /// Convolution taps [channels][taps] of F32 or F16, stored transposed: [taps][channels].
   void taps(const std::string& name, uint32_t taps, uint32_t channels, std::vector<NormWeight>* out);
 
@@ -69,7 +73,18 @@ class TensorPlan {
   void finish(ModelInfo& info);
 
  private:
-  enum class Kind { kTernary, kVector, kTaps, kLowerBound, kEmbedding, kEmbeddingScale, kDense, kDenseScale, kRates };
+  enum class Kind {
+    kTernary,
+    kVector,
+    kNorm,
+    kTaps,
+    kLowerBound,
+    kEmbedding,
+    kEmbeddingScale,
+    kDense,
+    kDenseScale,
+    kRates
+  };
 
   struct Item {
     Kind kind;
@@ -83,6 +98,7 @@ class TensorPlan {
     DenseMatrix* dense = nullptr;
     std::vector<Scale>* scales = nullptr;
     std::vector<int8_t>* codes = nullptr;
+    int* fraction_bits = nullptr;
     GgmlType type{};
     std::optional<uint16_t> scale_bits = std::nullopt;  // of a ternary matrix
     bool has_numbers = false;                           // not all are 0 in the file

@@ -9,9 +9,11 @@
 #include "format/ggml_types.h"
 #include "kernels/kernels.h"
 #include "kernels/rows/rows.h"
+#include "model/layers/attention.h"
 #include "model/layers/bit_linear.h"
 #include "model/layers/chunking.h"
 #include "model/layers/dense_linear.h"
+#include "model/layers/row_operations.h"
 #include "model/layers/state_space.h"
 #include "text/sampler.h"
 #include "text/softmax.h"
@@ -40,6 +42,13 @@ class Inputs {
   std::vector<Number> row(size_t size) {
     std::vector<Number> row;
     for (const int64_t number : take(size)) row.push_back({static_cast<typename Number::RawType>(number)});
+    return row;
+  }
+
+  template <class Integer>
+  std::vector<Integer> integers(size_t size) {
+    std::vector<Integer> row;
+    for (const int64_t number : take(size)) row.push_back(static_cast<Integer>(number));
     return row;
   }
 
@@ -151,6 +160,8 @@ Outputs exp2_negative(Inputs& in) { return {tern::exp2_negative(in.u32())}; }
 Outputs exp_negative(Inputs& in) { return {tern::exp_negative(Step{in.i32()}).raw}; }
 
 Outputs softplus(Inputs& in) { return {tern::softplus(Act{in.i32()}).raw}; }
+
+Outputs sine(Inputs& in) { return {tern::sine(in.u32())}; }
 
 Outputs log2(Inputs& in) { return {static_cast<int64_t>(log2_of(in.u64()).raw)}; }
 
@@ -293,6 +304,107 @@ Outputs gated_product(Inputs& in) {
   return of(y);
 }
 
+template <class Integer>
+Outputs of(std::span<const Integer> row, Scale scale) {
+  Outputs outputs(row.begin(), row.end());
+  outputs.push_back(scale.mantissa);
+  outputs.push_back(scale.exponent);
+  return outputs;
+}
+
+Outputs codes_of(Inputs& in) {
+  const auto most = static_cast<int16_t>(in.next());
+  const size_t n = in.count();
+  const auto x = in.integers<int32_t>(n);
+  std::vector<int16_t> codes(n);
+  const Scale scale = tern::codes_of<int16_t>(x, most, codes);
+  return of<int16_t>(codes, scale);
+}
+
+/// A row of a ScaledRows.
+void fill(ScaledRows& rows, const std::vector<int32_t>& row, Scale scale) {
+  std::ranges::copy(row, rows.integers.shape(1, row.size()).data);
+  rows.scales[0] = scale;
+}
+
+Outputs normed_codes(Inputs& in) {
+  InputNorm norm;
+  norm.epsilon = in.scale_of_f32();
+  norm.is_norm = in.next() != 0;
+  norm.fraction_bits = in.i32();
+  const Scale scale = in.scale();
+  const size_t n = in.count();
+  Workspace workspace(Workspace::kGrows);
+  ScaledRows x(workspace);
+  fill(x, in.integers<int32_t>(n), scale);
+  if (norm.is_norm) {
+    norm.weight = in.row<NormWeight>(n);
+  } else {
+    norm.none(static_cast<uint32_t>(n));
+  }
+  quantize(workspace, x, norm);
+  return of<int8_t>(workspace.codes.view().row(0).first(n), workspace.scales[0]);
+}
+
+Outputs rotate(Inputs& in) {
+  const uint32_t position = in.u32();
+  const size_t width = in.count();
+  std::vector<Turn> turns;
+  for (const uint32_t frequency : in.integers<uint32_t>(width / 2)) turns.push_back(turn_of(position, frequency));
+  const auto x = in.integers<int32_t>(width);
+  std::vector<int32_t> y(width);
+  tern::rotate(x, turns, y);
+  return {y.begin(), y.end()};
+}
+
+Outputs attend(Inputs& in) {
+  const size_t width = in.count(), count = in.count();
+  const Scale scale = in.scale();
+  const auto query = in.integers<int16_t>(width);
+  const size_t stride = Attention::words(1, static_cast<uint32_t>(width));
+  std::vector<int32_t> words(stride * count), weights(count);
+  for (size_t p = 0; p < count; ++p) {
+    const auto codes = in.integers<int8_t>(2 * width);
+    std::ranges::copy(codes, reinterpret_cast<int8_t*>(&words[p * stride]));
+    const Scale key = in.scale(), value = in.scale();
+    const int32_t both[] = {static_cast<int32_t>(key.mantissa), key.exponent, static_cast<int32_t>(value.mantissa),
+                            value.exponent};
+    std::ranges::copy(both, &words[p * stride + width / 2]);
+  }
+  std::vector<int64_t> sums(width);
+  const Scale factor = attend_to(query, scale, {words.data(), stride, count}, weights, sums);
+  return of<int64_t>(sums, factor);
+}
+
+Outputs gated(Inputs& in) {
+  const Activation activation = in.next() == 0 ? Activation::kSquaredRelu : Activation::kSilu;
+  const Scale gate_scale = in.scale(), up_scale = in.scale();
+  const size_t n = in.count();
+  Workspace workspace(Workspace::kGrows);
+  ScaledRows gate(workspace), up(workspace), y(workspace);
+  Buffer<int64_t> products(workspace);
+  fill(gate, in.integers<int32_t>(n), gate_scale);
+  fill(up, in.integers<int32_t>(n), up_scale);
+  tern::gated_product(workspace, y, gate, up, activation, products);
+  return of<int32_t>(y.integers.view().row(0), y.scales[0]);
+}
+
+Outputs wide_linear(Inputs& in) {
+  const size_t rows = in.count(), cols = in.count();
+  const auto x = in.row<Act>(cols);
+  DenseLinear layer;
+  layer.rows = static_cast<uint32_t>(rows);
+  layer.cols = static_cast<uint32_t>(cols);
+  layer.weight = DenseMatrix(layer.rows, layer.cols);
+  for (uint32_t r = 0; r < rows; ++r) layer.weight.set_row(r, in.integers<int8_t>(cols));
+  for (size_t r = 0; r < rows; ++r) layer.scale.push_back(in.scale_of_f32());
+  std::vector<Act> y(rows);
+  Workspace workspace(Workspace::kGrows);
+  Buffer<int16_t> codes(workspace);
+  tern::dense_linear(workspace, "", {y.data(), 1, rows}, {x.data(), 1, cols}, layer, codes);
+  return of(y);
+}
+
 Outputs boundary_probability(Inputs& in) {
   const size_t n = in.count();
   const auto q = in.row<Act>(n), k = in.row<Act>(n);
@@ -383,6 +495,7 @@ constexpr std::pair<std::string_view, Outputs (*)(Inputs&)> kOperations[] = {
     {"exp2_negative", exp2_negative},
     {"exp_negative", exp_negative},
     {"softplus", softplus},
+    {"sine", sine},
     {"log2", log2},
     {"random", random},
     {"root_mean_square", root_mean_square},
@@ -395,6 +508,12 @@ constexpr std::pair<std::string_view, Outputs (*)(Inputs&)> kOperations[] = {
     {"recurrence", recurrence},
     {"state_space", state_space},
     {"gated_product", gated_product},
+    {"codes_of", codes_of},
+    {"normed_codes", normed_codes},
+    {"rotate", rotate},
+    {"attend", attend},
+    {"gated", gated},
+    {"wide_linear", wide_linear},
     {"boundary_probability", boundary_probability},
     {"blend", blend},
     {"ternary_block", ternary_block},

@@ -47,6 +47,35 @@ TEST(DenseMatvec, EveryPathEqualsTheDefinition) {
   }
 }
 
+TEST(DenseMatvec, EveryPathEqualsTheDefinitionForCodesOf11Bits) {
+  test::Random random(2);
+  for (const auto& [rows, cols] : std::vector<std::pair<uint32_t, uint32_t>>{
+           {1, 1}, {2, 15}, {5, 33}, {64, 48}, {130, 257}, {700, 300}, {3, 1 << 14}}) {
+    const bool extreme = cols == 1 << 14;
+    DenseMatrix matrix(rows, cols);
+    std::vector<int16_t> x(padded_cols(cols));
+    for (uint32_t c = 0; c < cols; ++c) {
+      x[c] = static_cast<int16_t>(extreme ? -1023 : static_cast<int>(random.below(2047)) - 1023);
+    }
+    std::vector<int32_t> expected(rows), y(rows), by_scalar(rows);
+    for (uint32_t r = 0; r < rows; ++r) {
+      std::vector<int8_t> w(cols);
+      int64_t sum = 0;
+      for (uint32_t c = 0; c < cols; ++c) {
+        w[c] = extreme ? int8_t{-128} : static_cast<int8_t>(random.next());
+        sum += w[c] * x[c];
+      }
+      matrix.set_row(r, w);
+      expected[r] = static_cast<int32_t>(sum);
+      ASSERT_EQ(expected[r], sum);
+    }
+    dense_matvec(matrix.view(), std::span<const int16_t>(x), y);
+    scalar::dense_matvec(matrix.view(), x.data(), by_scalar.data());
+    EXPECT_EQ(y, expected) << rows << " x " << cols;
+    EXPECT_EQ(by_scalar, expected) << rows << " x " << cols;
+  }
+}
+
 TEST(DenseMatvec, HoldsTheLargestSums) {
   for (const int8_t weight : {int8_t{-128}, int8_t{127}}) {
     for (const int8_t code : {int8_t{-127}, int8_t{127}}) {

@@ -300,6 +300,20 @@ TEST(ExpNegative, HasTheDigitsOfWhatIsForgotten) {
   EXPECT_EQ(exp_negative(Step{std::numeric_limits<int32_t>::max()}).raw, 0u);
 }
 
+TEST(Sine, IsWithinTheErrorOfItsTableAndExactAtEighths) {
+  double worst = 0;
+  for (uint64_t phase = 0; phase < uint64_t{1} << 32; phase += 104729) {
+    const double expected = std::sin(static_cast<double>(phase) / 4294967296.0 * 2 * 3.14159265358979323846);
+    worst = std::max(worst, std::abs(sine(static_cast<uint32_t>(phase)) / 1073741824.0 - expected));
+  }
+  EXPECT_LT(worst, 3e-7);
+  EXPECT_GT(worst, 2.5e-7);
+  for (uint32_t quarter = 0; quarter < 4; ++quarter) {
+    constexpr int32_t kExpected[] = {0, 1 << 30, 0, -(1 << 30)};
+    EXPECT_EQ(sine(quarter << 30), kExpected[quarter]);
+  }
+}
+
 TEST(Softplus, IsWithinTheErrorOfItsTables) {
   // log2 of one step of 1/1024: 1.72e-7 ln(2), of a small number up to 1/2048 of it, and half a unit of Q7.24.
   int32_t before = 0;

@@ -113,8 +113,21 @@ def table(count: int, formula) -> Row:
         return [int((formula(Decimal(i)) * 2**31 + half).to_integral_value(rounding=ROUND_FLOOR)) for i in range(count)]
 
 
+PI = Decimal("3.14159265358979323846264338327950288419716939937511")
+
+
+def sine_of(x: Decimal) -> Decimal:
+    term, total, n = x, Decimal(0), 1
+    while abs(term) > Decimal(10) ** -40:
+        total += term
+        term *= -x * x / ((n + 1) * (n + 2))
+        n += 2
+    return total
+
+
 SIGMOID = table(1025, lambda i: 1 / (1 + (16 - i / 32).exp()))
 EXP2 = table(257, lambda i: (-i / 256 * Decimal(2).ln()).exp())
+SINE = table(1025, lambda i: sine_of(i * PI / 2048))
 LOG2 = table(1025, lambda i: (1 + i / 1024).ln() / Decimal(2).ln())
 
 
@@ -172,6 +185,15 @@ def exp_negative(x: int) -> int:
 def softplus(x: int) -> int:
     log = log2((1 << 31) + exp_negative(sat(abs(x) << 8))) - (31 << 32)
     return sat((max(x, 0) << 8) + rnd((log >> 1) * 1488522236, 38))
+
+
+def sine(phase: int) -> int:
+    at = phase & ((1 << 30) - 1)
+    if phase >> 30 & 1:
+        at = (1 << 30) - at
+    i = min(at >> 20, 1023)
+    size = line(SINE, i, at - (i << 20), 20)
+    return rnd(-size if phase >> 31 else size, 1)
 
 
 # ---- 5: numbers of a file --------------------------------------------------------------------------------------------
@@ -290,6 +312,16 @@ def read_weights(file: File, name: str, columns: int) -> Row:
     return [to_raw(parts, 16) for parts in parts_of_row(kind, row)]
 
 
+def read_norm(file: File, name: str, columns: int) -> tuple[Row, int]:
+    """Weights with as many fraction bits as the largest leaves room for."""
+    kind, (row,) = file.tensor(name, columns, 1, F32, F16)
+    numbers = parts_of_row(kind, row)
+    tops = [bits(abs(v)) - 1 + k for v, k in numbers if v]  # floor(log2(.))
+    fraction_bits = min(46, 30 - max(tops)) if tops else 46
+    refuse_unless(fraction_bits >= 0, f"{name}: a weight of 2^31 or more")
+    return [to_raw(parts, fraction_bits) for parts in numbers], fraction_bits
+
+
 def read_taps(file: File, name: str, taps: int, channels: int) -> list[Row]:
     """[K][channels], oldest first."""
     kind, rows = file.tensor(name, taps, channels, F32, F16)
@@ -359,10 +391,10 @@ def ternary_scale(last_bytes: bytes) -> Scale:
 class Ternary:
     rows: list[Row]
     scale: Scale
-    in_norm: Row
+    in_norm: Row | None = None
 
 
-def read_ternary(file: File, name: str, rows: int, columns: int) -> Ternary:
+def read_matrix(file: File, name: str, rows: int, columns: int) -> Ternary:
     padded = -(-columns // 256) * 256
     kind, lines = file.tensor(f"{name}.weight", padded, rows, TQ1_0, TQ2_0)
     size = BLOCKS[kind][1]
@@ -374,7 +406,13 @@ def read_ternary(file: File, name: str, rows: int, columns: int) -> Ternary:
         refuse_unless(not any(codes[columns:]), f"{name}: weights in the padding")
         matrix.append(codes[:columns])
     refuse_unless(len(scales) == 1, f"{name}: {len(scales)} scales")
-    return Ternary(matrix, ternary_scale(scales.pop()), read_weights(file, f"{name}.in_norm.weight", columns))
+    return Ternary(matrix, ternary_scale(scales.pop()))
+
+
+def read_ternary(file: File, name: str, rows: int, columns: int) -> Ternary:
+    layer = read_matrix(file, name, rows, columns)
+    layer.in_norm = read_weights(file, f"{name}.in_norm.weight", columns)
+    return layer
 
 
 @dataclass
@@ -413,8 +451,8 @@ def rms_norm(x: Row, weight: Row, epsilon: Scale) -> Row:
     return [sat(rnd(apply(divide, v) * w, 22)) for v, w in zip(x, weight)]
 
 
-def quantize(x: Row, weight: Row, rms: Scale) -> tuple[Row, Scale]:
-    least = to_fixed(div(rms, scale(100000)), 32)
+def quantize(x: Row, weight: Row, rms: Scale, fraction_bits: int = 16) -> tuple[Row, Scale]:
+    least = to_fixed(div(rms, scale(100000)), 16 + fraction_bits)
     products = [a * b for a, b in zip(x, weight)]
     largest = max(least, max(map(abs, products)))
     size = bits(largest)
@@ -427,7 +465,7 @@ def quantize(x: Row, weight: Row, rms: Scale) -> tuple[Row, Scale]:
     m = fit(largest)
     r = (127 << 54) // m
     codes = [rnd((fit(v) if v >= 0 else -fit(-v)) * r, 54) for v in products]
-    return codes, div(scale(m, size - 31 - 32), mul(scale(127), rms))
+    return codes, div(scale(m, size - 31 - 16 - fraction_bits), mul(scale(127), rms))
 
 
 def bit_linear(layer: Ternary, x: Row, rms: Scale) -> Row:
@@ -479,6 +517,79 @@ def output_gate(g: Row, s: Row, weight: Row, epsilon: Scale, gate_norm: str, sig
 def gated_product(gate_up: Row, sigmoid) -> Row:
     half = len(gate_up) // 2
     return [multiply(silu(gate, sigmoid), up) for gate, up in zip(gate_up[:half], gate_up[half:])]
+
+
+Scaled = tuple[Row, Scale]  # integers, and what one of them is worth
+
+
+def cut(v: Row, s: Scale) -> Scaled:
+    """The highest 31 bits of the largest magnitude."""
+    drop = max(0, bits(max(map(abs, v))) - 31)
+    return [abs(a) >> drop if a >= 0 else -(abs(a) >> drop) for a in v], (s[0], s[1] + drop if s[0] else 0)
+
+
+def codes_of(x: Row, most: int) -> Scaled:
+    largest = max(map(abs, x))
+    if largest == 0:
+        return [0] * len(x), (0, 0)
+    r = rescale(div(scale(most), scale(largest)), 0)
+    return [apply(r, v) for v in x], div(scale(largest), scale(most))
+
+
+def normed_codes(row: Scaled, norm: tuple[Row, int] | None, epsilon: Scale) -> Scaled:
+    x, s = row
+    if s[0] == 0:
+        return [0] * len(x), (0, 0)
+    unit = s[0], s[1] + 16
+    if norm is None:
+        return quantize(x, [65536] * len(x), div(scale(1), unit))
+    return quantize(x, norm[0], root_mean_square(x, div(epsilon, mul(unit, unit))), norm[1])
+
+
+def ternary_linear(layer: Ternary, codes: Row, s: Scale) -> Scaled:
+    return [dot(row, codes) for row in layer.rows], mul(s, layer.scale)
+
+
+def as_acts(x: Row, s: Scale) -> Row:
+    r = rescale(s, 16)
+    return [apply(r, v) for v in x]
+
+
+def rotate(x: Row, frequencies: Row, position: int) -> Row:
+    half = len(x) // 2
+    low, high = [], []
+    for a, b, frequency in zip(x[:half], x[half:], frequencies):
+        phase = position * frequency % 2**32
+        cosine, sin = sine((phase + 2**30) % 2**32), sine(phase)
+        low.append(rnd(a * cosine - b * sin, 22))
+        high.append(rnd(b * cosine + a * sin, 22))
+    return low + high
+
+
+def attend(query: Row, s: Scale, key: list[Row], key_s: list[Scale], value: list[Row], value_s: list[Scale]) -> Scaled:
+    width = len(query)
+    octaves = div(mul(s, (3098164009, -31)), sqrt(scale(width)))
+    score = [apply(rescale(mul(own, octaves), 16), dot(query, codes)) for codes, own in zip(key, key_s)]
+    largest = max(score)
+    share = [exp2_negative(min(largest - own, 0xFFFFFF) << 8) for own in score]
+    exponents = [own[1] for own in value_s if own[0]]
+    if not exponents:
+        return [0] * width, (0, 0)
+    top = max(exponents)
+    a = [rnd(part * (own[0] >> (top - own[1])), 39) if own[0] else 0 for part, own in zip(share, value_s)]
+    return [dot(a, [codes[c] for codes in value]) for c in range(width)], div(scale(1, top + 39), scale(sum(share)))
+
+
+def gated(gate: Scaled, up: Scaled, activation: str) -> Scaled:
+    if activation == "relu2":
+        return cut([max(g, 0) ** 2 * u for g, u in zip(gate[0], up[0])], mul(mul(gate[1], gate[1]), up[1]))
+    acts = as_acts(*gate)
+    return cut([silu(g, sigmoid_table) * u for g, u in zip(acts, up[0])], mul(scale(1, -16), up[1]))
+
+
+def wide_linear(rows: list[Row], scales: list[Scale], x: Row) -> Row:
+    codes, s = codes_of(x, 1023)
+    return [apply(rescale(mul(own, s), 0), dot(row, codes)) for own, row in zip(scales, rows)]
 
 
 def boundary_probability(q: Row, k: Row) -> int | None:
@@ -573,6 +684,67 @@ class StateSpaceBlock:
         return add_rows(h, bit_linear(self.ssm_out, y, root_mean_square(y, self.epsilon)))
 
 
+class AttentionBlock:
+    def __init__(self, file: File, at: str, epsilon: Scale, key: dict, sub_norms: bool):
+        hidden, inner = key["embedding_length"], key["feed_forward_length"]
+        self.epsilon, self.frequencies, self.activation = epsilon, key["rope_frequencies"], key["activation"]
+        self.heads, self.kv_heads, self.width = key["head_count"], key["head_count_kv"], key["head_length"]
+        queries, keys = self.heads * self.width, self.kv_heads * self.width
+        self.attn_norm = read_norm(file, f"{at}.attn_norm.weight", hidden)
+        self.q = read_matrix(file, f"{at}.attn_q", queries, hidden)
+        self.k = read_matrix(file, f"{at}.attn_k", keys, hidden)
+        self.v = read_matrix(file, f"{at}.attn_v", keys, hidden)
+        self.attn_sub_norm = read_norm(file, f"{at}.attn_sub_norm.weight", queries) if sub_norms else None
+        self.o = read_matrix(file, f"{at}.attn_o", hidden, queries)
+        self.ffn_norm = read_norm(file, f"{at}.ffn_norm.weight", hidden)
+        self.gate = read_matrix(file, f"{at}.ffn_gate", inner, hidden)
+        self.up = read_matrix(file, f"{at}.ffn_up", inner, hidden)
+        self.ffn_sub_norm = read_norm(file, f"{at}.ffn_sub_norm.weight", inner) if sub_norms else None
+        self.down = read_matrix(file, f"{at}.ffn_down", hidden, inner)
+        self.reset()
+
+    def reset(self) -> None:
+        self.memory = [([], [], [], []) for _ in range(self.kv_heads)]  # keys, their Scales, values, their Scales
+
+    def head(self, row: Row, n: int) -> Row:
+        return row[n * self.width : (n + 1) * self.width]
+
+    def remember(self, k: Scaled, v: Scaled) -> None:
+        for g, (keys, key_s, values, value_s) in enumerate(self.memory):
+            codes, own = codes_of(rotate(self.head(k[0], g), self.frequencies, len(keys)), 127)
+            keys.append(codes)
+            key_s.append(mul(own, (k[1][0], k[1][1] - 8)))
+            codes, own = codes_of(self.head(v[0], g), 127)
+            values.append(codes)
+            value_s.append(mul(own, v[1]))
+
+    def attention(self, q: Scaled) -> Scaled:
+        rows = []
+        for n in range(self.heads):
+            memory = self.memory[n // (self.heads // self.kv_heads)]
+            turned = rotate(self.head(q[0], n), self.frequencies, len(memory[0]) - 1)
+            codes, own = codes_of(turned, 32767)
+            rows.append(cut(*attend(codes, mul(own, (q[1][0], q[1][1] - 8)), *memory)))
+        peaks = [mul(f, scale(max(map(abs, y)))) for y, f in rows]
+        units = [e + 1 for m, e in peaks if m]
+        if not units:
+            return [0] * len(q[0]), (0, 0)
+        unit = max(units)
+        return [apply(rescale(f, -unit), v) for y, f in rows for v in y], scale(1, unit)
+
+    def step(self, h: Row) -> Row:
+        one = scale(1, -16)
+        codes = normed_codes((h, one), self.attn_norm, self.epsilon)
+        q, k, v = (ternary_linear(layer, *codes) for layer in (self.q, self.k, self.v))
+        self.remember(k, v)
+        codes = normed_codes(self.attention(q), self.attn_sub_norm, self.epsilon)
+        h = add_rows(h, as_acts(*ternary_linear(self.o, *codes)))
+        codes = normed_codes((h, one), self.ffn_norm, self.epsilon)
+        gate, up = (ternary_linear(layer, *codes) for layer in (self.gate, self.up))
+        codes = normed_codes(gated(gate, up, self.activation), self.ffn_sub_norm, self.epsilon)
+        return add_rows(h, as_acts(*ternary_linear(self.down, *codes)))
+
+
 def run(blocks: list[Block], h: Row) -> Row:
     for block in blocks:
         h = block.step(h)
@@ -609,14 +781,21 @@ class Model:
     def __init__(self, data: bytes):
         file = File(data)
         kind = file.keys["general.architecture"]
-        refuse_unless(kind in ("hgrnbit", "hnetbit", "bitmamba2"), f"architecture {kind}")
+        refuse_unless(kind in ("hgrnbit", "hnetbit", "bitmamba2", "bitnet"), f"architecture {kind}")
         key = {name.removeprefix(kind + "."): value for name, value in file.keys.items()}
         self.vocabulary = key["vocab_size"]
         self.bos, self.eos = key["tokenizer.ggml.bos_token_id"], key["tokenizer.ggml.eos_token_id"]
         self.epsilon = epsilon = to_scale(parts_of_f32(key["norm_rms_epsilon"]))
         refuse_unless(to_fixed(epsilon, 200) > 0 and to_fixed(epsilon, 40) < 1 << 40, "epsilon")
-        self.stages, hidden = [], key["embedding_length"]
-        if kind == "bitmamba2":
+        self.stages, hidden, self.context = [], key["embedding_length"], key.get("context_length")
+        if kind == "bitnet":
+            refuse_unless(key["head_count"] % key["head_count_kv"] == 0, "heads that are no groups")
+            refuse_unless(len(key["rope_frequencies"]) * 2 == key["head_length"], "frequencies")
+            refuse_unless(key["activation"] in ("relu2", "silu"), "activation")
+            sub_norms = any(name.endswith("_sub_norm.weight") for name in file.entries)
+            blocks = range(key["block_count"])
+            self.blocks = [AttentionBlock(file, f"blk.{n}", epsilon, key, sub_norms) for n in blocks]
+        elif kind == "bitmamba2":
             sizes = (key["conv_kernel"], hidden, key["inner_length"], key["head_count"])
             self.blocks = [StateSpaceBlock(file, f"blk.{n}", epsilon, *sizes) for n in range(key["block_count"])]
         else:
@@ -625,7 +804,11 @@ class Model:
         self.embedding = read_embedding(file, self.vocabulary, outermost)
         last_norm = "main_norm" if kind == "hnetbit" else "output_norm"
         self.last_norm = read_weights(file, f"{last_norm}.weight", innermost)
-        self.output = read_ternary(file, "output", self.vocabulary, outermost)
+        if kind == "bitnet":
+            table = "output" if "output.weight" in file.entries else "token_embd"
+            self.output = read_dense(file, table, self.vocabulary, hidden)
+        else:
+            self.output = read_ternary(file, "output", self.vocabulary, outermost)
         refuse_unless(not file.unread, f"tensors that {kind} does not have: {sorted(file.unread)}")
 
     def read_levels(self, file: File, kind: str, key: dict) -> None:
@@ -660,6 +843,8 @@ class Model:
         """Runs one token; the logits of the next."""
         self.mask = 0  # bit s: a chunk of stage s begins
         x = self.level(0, self.embedding[token])
+        if isinstance(self.output, Dense):
+            return wide_linear(self.output.rows, self.output.scales, x)
         return bit_linear(self.output, x, root_mean_square(x, self.epsilon))
 
     def level(self, n: int, x: Row) -> Row:
@@ -804,7 +989,7 @@ def generate(model: Model, prompt: bytes, options: Options, most: int) -> bytes:
     logits = start(model, prompt)[-1]
     sampler = Sampler(options, model.bos if model.bos != model.eos else None, list(prompt))
     out = bytearray()
-    while len(out) < most:
+    while len(out) < most and (model.context is None or 1 + len(prompt) + len(out) < model.context):
         token = sampler.draw(logits, None if options.raw else continuations(prompt + out, model.eos))
         if token == model.eos:
             break

@@ -100,6 +100,46 @@ def gated_product(i: Inputs) -> list[int]:
     return spec.gated_product(i.row(2 * n), sigmoid)
 
 
+def rotate(i: Inputs) -> list[int]:
+    position, width = i.row(2)
+    frequencies = i.row(width // 2)
+    return spec.rotate(i.row(width), frequencies, position)
+
+
+def flat(row: spec.Scaled) -> list[int]:
+    return [*row[0], *row[1]]
+
+
+def codes_of(i: Inputs) -> list[int]:
+    most, n = i.row(2)
+    return flat(spec.codes_of(i.row(n), most))
+
+
+def normed_codes(i: Inputs) -> list[int]:
+    epsilon, has_norm, fraction_bits, s, n = i.scale_of_f32(), i.next(), i.next(), i.scale(), i.next()
+    x = i.row(n)
+    return flat(spec.normed_codes((x, s), (i.row(n), fraction_bits) if has_norm else None, epsilon))
+
+
+def attend(i: Inputs) -> list[int]:
+    width, count, s = i.next(), i.next(), i.scale()
+    query = i.row(width)
+    positions = [(i.row(width), i.row(width), i.scale(), i.scale()) for _ in range(count)]
+    key, value, key_s, value_s = (list(column) for column in zip(*positions))
+    return flat(spec.attend(query, s, key, key_s, value, value_s))
+
+
+def gated(i: Inputs) -> list[int]:
+    activation, gate_s, up_s, n = ("relu2", "silu")[i.next()], i.scale(), i.scale(), i.next()
+    return flat(spec.gated((i.row(n), gate_s), (i.row(n), up_s), activation))
+
+
+def wide_linear(i: Inputs) -> list[int]:
+    rows, cols = i.row(2)
+    x, codes = i.row(cols), [i.row(cols) for _ in range(rows)]
+    return spec.wide_linear(codes, [i.scale_of_f32() for _ in range(rows)], x)
+
+
 def boundary_probability(i: Inputs) -> list[int]:
     n = i.next()
     return [spec.boundary_probability(i.row(n), i.row(n)) or 0]
@@ -154,6 +194,7 @@ EVALUATE = {
     "exp2_negative": lambda i: [spec.exp2_negative(i.next())],
     "exp_negative": lambda i: [spec.exp_negative(i.next())],
     "softplus": lambda i: [spec.softplus(i.next())],
+    "sine": lambda i: [spec.sine(i.next())],
     "log2": lambda i: [spec.log2(i.next())],
     "random": random,
     "root_mean_square": lambda i: (lambda e: spec.root_mean_square(i.row(i.next()), e))(i.scale_of_f32()),
@@ -166,6 +207,12 @@ EVALUATE = {
     "recurrence": recurrence,
     "state_space": state_space,
     "gated_product": gated_product,
+    "rotate": rotate,
+    "codes_of": codes_of,
+    "normed_codes": normed_codes,
+    "attend": attend,
+    "gated": gated,
+    "wide_linear": wide_linear,
     "boundary_probability": boundary_probability,
     "blend": blend,
     "ternary_block": ternary_block,
@@ -221,7 +268,7 @@ def test_the_reader_of_the_spec_writes_the_stream_of(vector):
 def test_the_models_are_of_every_architecture_and_switch_every_setting():
     assert {path.stem for path in FOLDER.glob("*.gguf")} == set(MODELS)
     keys = [spec.File((FOLDER / f"{name}.gguf").read_bytes()).keys for name in MODELS]
-    assert {key["general.architecture"] for key in keys} == {"hgrnbit", "hnetbit", "bitmamba2"}
+    assert {key["general.architecture"] for key in keys} == {"hgrnbit", "hnetbit", "bitmamba2", "bitnet"}
     for setting, values in {"sigmoid": 2, "gate_norm": 2, "conv_kernel": 3}.items():
         assert len({key.get(f"{key['general.architecture']}.{setting}") for key in keys} - {None}) == values
 
@@ -229,4 +276,4 @@ def test_the_models_are_of_every_architecture_and_switch_every_setting():
 def test_the_vectors_are_small_enough_to_ship():
     import gzip
 
-    assert sum(len(gzip.compress(path.read_bytes(), 9)) for path in FOLDER.iterdir()) < 64_000
+    assert sum(len(gzip.compress(path.read_bytes(), 9)) for path in FOLDER.iterdir()) < 80_000

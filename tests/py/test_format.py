@@ -43,11 +43,11 @@ def test_the_writer_knows_exactly_the_documented_keys_and_types():
     documented = {row[0]: row[1] for first in ("key", "tokenizer key") for row in table(first)}
     assert documented == gguf_layout.keys_of("hgrnbit")
     shared = {key: kind for key, kind in documented.items() if not key.startswith("hgrnbit.")}
-    for name in ("hnetbit", "bitmamba2"):
+    for name in ("hnetbit", "bitmamba2", "bitnet"):
         assert shared | {row[0]: row[1] for row in table(f"{name} key")} == gguf_layout.keys_of(name)
 
 
-@pytest.mark.parametrize("architecture", ["hgrnbit", "hnetbit", "bitmamba2"])
+@pytest.mark.parametrize("architecture", ["hgrnbit", "hnetbit", "bitmamba2", "bitnet"])
 def test_the_writer_knows_exactly_the_documented_tensors(architecture):
     assert documented_tensors(architecture) == set(gguf_layout.tensor_names(architecture))
 
@@ -115,6 +115,8 @@ def documented_as_required(architecture, rest):
         ("hnetbit", "tiny_hnet", ("with I8", "K > 0", "all blocks or none", "the widths differ")),
         ("hnetbit", "tiny_hnet_2_stages", ("with I8", "the widths differ")),
         ("bitmamba2", "tiny_mamba", ("with I8",)),
+        ("bitnet", "tiny_bitnet", ("both in all blocks or none",)),
+        ("bitnet", "tiny_falcon", ("untied",)),
     ],
 )
 def test_the_reader_misses_exactly_what_is_documented_as_required(architecture, file, rest, tmp_path):
@@ -123,17 +125,19 @@ def test_the_reader_misses_exactly_what_is_documented_as_required(architecture, 
 
 
 def test_the_reader_uses_no_key_that_is_not_documented():
-    documented = {row[0] for name in ("key", "tokenizer key", "hnetbit key", "bitmamba2 key") for row in table(name)}
+    documented = {
+        row[0] for name in ("key", "tokenizer key", "hnetbit key", "bitmamba2 key", "bitnet key") for row in table(name)
+    }
     used = {
         text
         for text in reader_strings()
-        if re.fullmatch(r"(general|hgrnbit|hnetbit|bitmamba2|tokenizer)(\.[a-z_]+)+", text)
+        if re.fullmatch(r"(general|hgrnbit|hnetbit|bitmamba2|bitnet|tokenizer)(\.[a-z_]+)+", text)
     }
     assert used <= documented
     assert "general.alignment" in used
 
 
-@pytest.mark.parametrize("word", ["gate", "state", "table", "piecewise_linear"])
+@pytest.mark.parametrize("word", ["gate", "state", "table", "piecewise_linear", "relu2", "silu"])
 def test_values_of_choices_are_documented_and_known_to_the_reader(word):
     assert f"`{word}`" in DOCUMENT
     assert word in reader_strings()

@@ -186,7 +186,8 @@ def test_a_file_of_an_unknown_architecture_is_refused_by_name(tmp_path):
     for part in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close):
         part()
     with pytest.raises(
-        ValueError, match=r"m\.gguf: expected general\.architecture hgrnbit or hnetbit or bitmamba2, found llama"
+        ValueError,
+        match=r"m\.gguf: expected general\.architecture hgrnbit or hnetbit or bitmamba2 or bitnet, found llama",
     ):
         gguf_file.load(tmp_path / "m.gguf")
 

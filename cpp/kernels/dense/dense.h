@@ -47,14 +47,20 @@ class DenseMatrix {
 ///   y  [rows]                int32, exact: |y| <= 128 * 127 * cols < 2^31 for cols <= kMaxTernaryCols
 void dense_matvec(const DenseView& w, std::span<const int8_t> x, std::span<int32_t> y);
 
+/// The same for codes of 11 bits.
+///   x  [padded_cols(cols)]   int16 in [-1023, 1023]; |y| <= 128 * 1023 * cols < 2^31 for cols <= 2^14
+void dense_matvec(const DenseView& w, std::span<const int16_t> x, std::span<int32_t> y);
+
 // The same without the checks: the definition, and the one that is used wherever there is 128-bit SIMD.
 namespace scalar {
 void dense_matvec(const DenseView& w, const int8_t* x, int32_t* y);
-}
+void dense_matvec(const DenseView& w, const int16_t* x, int32_t* y);
+}  // namespace scalar
 #if TERN_SIMD >= 1
 namespace simd128 {
 void dense_matvec(const DenseView& w, const int8_t* x, int32_t* y);
-}
+void dense_matvec(const DenseView& w, const int16_t* x, int32_t* y);
+}  // namespace simd128
 #endif
 
 }  // namespace tern

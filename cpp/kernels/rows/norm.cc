@@ -38,11 +38,11 @@ void rms_norm(std::span<const Act> x, std::span<const NormWeight> w, Scale epsil
 }
 
 QuantizedRow quantize_activations(std::span<const Act> x, std::span<const NormWeight> w, Scale rms,
-                                  std::span<int8_t> codes) {
+                                  std::span<int8_t> codes, int weight_bits) {
   const size_t cols = x.size();
   TERN_CHECK(w.size() == cols && codes.size() == padded_cols(static_cast<uint32_t>(cols)));
-  constexpr int kProductBits = Act::kFractionBits + NormWeight::kFractionBits;
-  const auto least = static_cast<uint64_t>((rms / Scale::from_integer(100000)).to_fixed(kProductBits));  // 1e-5 * rms
+  const int product_bits = Act::kFractionBits + weight_bits;
+  const auto least = static_cast<uint64_t>((rms / Scale::from_integer(100000)).to_fixed(product_bits));  // 1e-5 * rms
   const uint64_t all = least | rows::product_bits(x, w);  // has as many bits as the largest |v|
   if (all == 0) {
     std::fill(codes.begin(), codes.end(), int8_t{0});
@@ -59,8 +59,25 @@ QuantizedRow quantize_activations(std::span<const Act> x, std::span<const NormWe
   const auto reciprocal = static_cast<uint32_t>((uint64_t{127} << kReciprocalBits) / largest);  // < 127 * 2^24 < 2^31
   const int32_t sum = rows::quantize(x, w, right, left, reciprocal, codes.first(cols));
   std::fill(codes.begin() + static_cast<std::ptrdiff_t>(cols), codes.end(), int8_t{0});
-  return {Scale::from_integer(largest, shift - kProductBits) / (Scale::from_integer(127) * rms), sum};
+  return {Scale::from_integer(largest, shift - product_bits) / (Scale::from_integer(127) * rms), sum};
 }
+
+template <class Code>
+Scale codes_of(std::span<const int32_t> x, Code most, std::span<Code> codes) {
+  TERN_CHECK(codes.size() == x.size());
+  uint32_t largest = 0;
+  for (const int32_t v : x)
+    largest = std::max(largest, v < 0 ? 0u - static_cast<uint32_t>(v) : static_cast<uint32_t>(v));
+  std::ranges::fill(codes, Code{0});
+  if (largest == 0) return {};
+  const Scale size = Scale::from_integer(largest), count = Scale::from_integer(static_cast<uint64_t>(most));
+  const Rescale to_codes(count / size, 0);
+  for (size_t c = 0; c < x.size(); ++c) codes[c] = static_cast<Code>(to_codes(x[c]));
+  return size / count;
+}
+
+template Scale codes_of(std::span<const int32_t>, int8_t, std::span<int8_t>);
+template Scale codes_of(std::span<const int32_t>, int16_t, std::span<int16_t>);
 
 void rescale(std::span<const int32_t> acc, Scale scale, std::span<Act> y) {
   TERN_CHECK(y.size() == acc.size());

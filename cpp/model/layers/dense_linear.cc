@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "kernels/kernels.h"
+#include "model/layers/ternary_linear.h"
 
 namespace tern {
 
@@ -35,6 +36,32 @@ void dense_linear(Workspace& w, const char* name, Buffer<Act>& y, const DenseLin
       if (!layer.bias.empty()) number = add(number, layer.bias[r]);
     }
     w.observe_row(name, t, out.row(t));
+  }
+}
+
+void dense_linear(Workspace& w, const char* name, MatrixView<Act> y, MatrixView<const Act> x, const DenseLinear& layer,
+                  Buffer<int16_t>& codes) {
+  const MatrixView<int16_t> wide = codes.shape(x.rows, padded_cols(layer.cols));
+  const uint32_t piece = rows_of_piece(layer.rows, layer.cols, w.piece());
+  const std::span<int32_t> sums = w.sums.shape(1, std::min(piece, layer.rows)).row(0);
+  if (w.turn(x)) {
+    for (size_t t = 0; t < x.rows; ++t) {
+      std::ranges::fill(wide.row(t).subspan(layer.cols), int16_t{0});
+      const std::span<const int32_t> row(&x.row(t).data()->raw, layer.cols);
+      w.scales[t] = codes_of<int16_t>(row, 1023, wide.row(t).first(layer.cols));
+    }
+  }
+  for (size_t t = 0; t < x.rows; ++t) {
+    for (uint32_t first = 0; first < layer.rows; first += piece) {
+      const uint32_t count = std::min(piece, layer.rows - first);
+      if (!w.turn(uint64_t{layer.cols} * count)) continue;
+      const DenseView part{layer.weight.view().codes + size_t{first} * padded_cols(layer.cols), count, layer.cols};
+      dense_matvec(part, wide.row(t), sums.first(count));
+      for (size_t r = 0; r < count; ++r) {  // an Act is worth 2^-16, and has as many fraction bits
+        y.row(t)[first + r].raw = Rescale(layer.scale[first + r] * w.scales[t], 0)(sums[r]);
+      }
+      if (first + count == layer.rows) w.observe_row(name, t, y.row(t));
+    }
   }
 }
 

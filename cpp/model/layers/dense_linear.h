@@ -30,4 +30,8 @@ void quantize(Workspace& w, MatrixView<const Act> x, std::span<const NormWeight>
 /// y [T][rows] of the rows that were quantised last.
 void dense_linear(Workspace& w, const char* name, Buffer<Act>& y, const DenseLinear& layer);
 
+/// y [T][rows] of x [T][cols] as codes of 11 bits; without a bias.  cols <= 2^14.
+void dense_linear(Workspace& w, const char* name, MatrixView<Act> y, MatrixView<const Act> x, const DenseLinear& layer,
+                  Buffer<int16_t>& codes);
+
 }  // namespace tern

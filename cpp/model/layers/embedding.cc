@@ -20,16 +20,45 @@ void embed(Workspace& w, Buffer<Act>& h, std::span<const Token> tokens, const Em
   }
 }
 
-void predict(Workspace& w, const Batch& batch, MatrixView<Act> h, const RmsNorm* norm, const BitLinear& head) {
+void embed(Workspace& w, Buffer<Act>& h, std::span<const Token> tokens, const DenseLinear& table) {
+  const MatrixView<Act> out = h.shape(tokens.size(), table.cols);
+  if (!w.turn(out)) return;
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    const Rescale scale(table.scale[tokens[t]], Act::kFractionBits);
+    const int8_t* codes = table.weight.view().codes + size_t{tokens[t]} * padded_cols(table.cols);
+    for (size_t c = 0; c < out.cols; ++c) out.row(t)[c].raw = scale(codes[c]);
+  }
+}
+
+namespace {
+
+/// Calls head(rows, logits) for the rows that the batch wants, as if they were all there are.
+template <class Head>
+void for_wanted(Workspace& w, const Batch& batch, MatrixView<Act> h, size_t vocabulary, const Head& head) {
   w.part("head");
   const size_t wanted = batch.wanted();
   if (wanted == 0) return;
   const Texts all = w.texts;
   w.texts = all.last(wanted);
-  const MatrixView<Act> last = h.slice(h.rows - wanted, wanted);
-  if (norm != nullptr) rms_norm(w, "norm", last, *norm);
-  bit_linear(w, "logits", {reinterpret_cast<Act*>(batch.logits.data()), wanted, head.rows}, last, head);
+  head(h.slice(h.rows - wanted, wanted), {reinterpret_cast<Act*>(batch.logits.data()), wanted, vocabulary});
   w.texts = all;
+}
+
+}  // namespace
+
+void predict(Workspace& w, const Batch& batch, MatrixView<Act> h, const RmsNorm* norm, const BitLinear& head) {
+  for_wanted(w, batch, h, head.rows, [&](MatrixView<Act> last, MatrixView<Act> logits) {
+    if (norm != nullptr) rms_norm(w, "norm", last, *norm);
+    bit_linear(w, "logits", logits, last, head);
+  });
+}
+
+void predict(Workspace& w, const Batch& batch, MatrixView<Act> h, const RmsNorm& norm, const DenseLinear& head,
+             Buffer<int16_t>& codes) {
+  for_wanted(w, batch, h, head.rows, [&](MatrixView<Act> last, MatrixView<Act> logits) {
+    rms_norm(w, "norm", last, norm);
+    dense_linear(w, "logits", logits, last, head, codes);
+  });
 }
 
 }  // namespace tern

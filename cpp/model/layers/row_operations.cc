@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: MIT
 #include "model/layers/row_operations.h"
 
+#include <algorithm>
+#include <bit>
+
 #include "base/check.h"
 #include "kernels/kernels.h"
 #include "kernels/rows/rows.h"
@@ -35,6 +38,31 @@ void gated_product(Workspace& w, const char* name, Buffer<Act>& y, MatrixView<co
     rows::silu_product(both.first(out.cols), both.last(out.cols), kind, out.row(t));
   }
   w.observe(name, out);
+}
+
+void gated_product(Workspace& w, ScaledRows& y, const ScaledRows& gate, const ScaledRows& up, Activation activation,
+                   Buffer<int64_t>& products) {
+  const MatrixView<int32_t> g = gate.integers, u = up.integers, out = y.integers.shape(g.rows, g.cols);
+  const std::span<int64_t> row = products.shape(1, g.cols).row(0);
+  if (!w.turn(g)) return;
+  for (size_t t = 0; t < g.rows; ++t) {
+    const bool square = activation == Activation::kSquaredRelu;
+    const Rescale to_act(gate.scales[t], Act::kFractionBits);
+    uint64_t bits = 0;  // as many as the largest magnitude has
+    for (size_t c = 0; c < g.cols; ++c) {
+      const int64_t a = g.row(t)[c];
+      row[c] = (square ? a > 0 ? a * a : 0 : silu({to_act(g.row(t)[c])}).raw) * u.row(t)[c];
+      bits |= static_cast<uint64_t>(row[c] < 0 ? -row[c] : row[c]);
+    }
+    const int drop = std::max(0, 33 - std::countl_zero(bits));
+    for (size_t c = 0; c < g.cols; ++c) {
+      const int64_t magnitude = (row[c] < 0 ? -row[c] : row[c]) >> drop;
+      out.row(t)[c] = static_cast<int32_t>(row[c] < 0 ? -magnitude : magnitude);
+    }
+    const Scale one = square ? gate.scales[t] * gate.scales[t] : Scale::from_integer(1, -Act::kFractionBits);
+    y.scales[t] = one * up.scales[t];
+    if (!y.scales[t].is_zero()) y.scales[t].exponent += drop;
+  }
 }
 
 void output_gate(Workspace& w, const char* name, Buffer<Act>& o, MatrixView<Act> g, MatrixView<const Cell> s,

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fixed/functions.h"
+#include "model/layers/ternary_linear.h"
 #include "model/tensor_plan.h"
 #include "model/workspace.h"
 
@@ -32,6 +33,13 @@ void add(Workspace& w, const char* name, MatrixView<Act> h, MatrixView<const Act
 
 /// y = silu(gate) * up, from rows [gate | up] of twice y's width.
 void gated_product(Workspace& w, const char* name, Buffer<Act>& y, MatrixView<const Act> gate_up, Sigmoid kind);
+
+enum class Activation { kSquaredRelu, kSilu };
+
+/// y = activation(gate) * up, whatever their size: the largest of a row keeps 31 bits.  |integers| of gate and up <=
+/// 127 * 2^14, so the product of three is below 2^63.
+void gated_product(Workspace& w, ScaledRows& y, const ScaledRows& gate, const ScaledRows& up, Activation activation,
+                   Buffer<int64_t>& products);
 
 enum class GateNorm { kGate, kState };  // which operand of the output gate is normed; the other goes through silu
 

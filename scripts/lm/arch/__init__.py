@@ -25,7 +25,7 @@ import importlib
 from dataclasses import asdict
 from types import ModuleType
 
-NAMES = ("hgrnbit", "hnetbit", "bitmamba2")  # each the name of a module here
+NAMES = ("hgrnbit", "hnetbit", "bitmamba2", "bitnet")  # each the name of a module here
 DEFAULT = "hgrnbit"
 
 

@@ -109,6 +109,18 @@ class BitLinear(nn.Module):
         return F.linear(x, straight_through(self.weight, *weight_codes(self.weight)))
 
 
+class TernaryLinear(BitLinear):
+    """A BitLinear without its norm."""
+
+    def __init__(self, cols: int, rows: int):
+        nn.Module.__init__(self)
+        self.ternary = True
+        self.weight = nn.Parameter(torch.empty(rows, cols).normal_(0, cols**-0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(quantize_activation(x), straight_through(self.weight, *weight_codes(self.weight)))
+
+
 class Embedding(nn.Module):
     """A table of int8 rows, each with its own scale; exact: of the rows as they are, for a file that stores those."""
 

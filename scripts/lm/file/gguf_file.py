@@ -160,6 +160,9 @@ def _tensors(model: nn.Module, ternary_type: str):
                 ternary_blocks(codes.cpu().numpy(), scale, ternary_type),
                 TERNARY_TYPES[ternary_type],
             )
+        elif kind == "matrix":
+            codes, scale = weight_codes(parameters[parameter])
+            yield name, ternary_blocks(codes.cpu().numpy(), scale, ternary_type), TERNARY_TYPES[ternary_type]
         elif kind in ("embedding", "dense"):
             codes, scale = embedding_codes(parameters[parameter])
             yield f"{name}.scale", _f32(scale), None
@@ -204,7 +207,7 @@ def load(path: Path) -> nn.Module:
     """A PyTorch model that computes with exactly the codes, scales and constants of a file that write() made."""
     keys, tensors = read(path)
     try:
-        model = arch.build(gguf_layout.config_from_keys(keys))
+        model = arch.build(gguf_layout.config_from_keys(keys, tensors))
     except ValueError as fault:
         raise ValueError(f"{path}: {fault}") from None
     found = {name: torch.from_numpy(values) for name, values in tensors.items()}
@@ -215,6 +218,8 @@ def load(path: Path) -> nn.Module:
             norm = found[f"{name}.in_norm.weight"]
             parameters[f"{parameter}.norm.weight"] = norm
             parameters[f"{parameter}.weight"] = _masters(found[f"{name}.weight"][:, : len(norm)])
+        elif kind == "matrix":
+            parameters[parameter] = _masters(found[name][:, : model.get_parameter(parameter).shape[1]])
         elif kind in ("embedding", "dense"):
             scale = found.get(f"{name}.scale")
             parameters[parameter] = found[f"{name}.weight"] * (1 if scale is None else scale[:, None])

@@ -5,14 +5,14 @@ The tables here are the writer's side of models/FORMAT.md; tests/py/test_format.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lm import arch
-from lm.arch import bitmamba2, hgrnbit, hnetbit
+from lm.arch import bitmamba2, bitnet, hgrnbit, hnetbit
 from lm.file import checksum
 from lm.text.encoding import BOS, EOS
 
@@ -84,12 +84,25 @@ ARCHITECTURE_KEYS = {
         "bitmamba2.norm_rms_epsilon": "f32",
         "bitmamba2.conv_kernel": "u32",
     },
+    "bitnet": {
+        "bitnet.block_count": "u32",
+        "bitnet.embedding_length": "u32",
+        "bitnet.feed_forward_length": "u32",
+        "bitnet.head_count": "u32",
+        "bitnet.head_count_kv": "u32",
+        "bitnet.head_length": "u32",
+        "bitnet.context_length": "u32",
+        "bitnet.rope_frequencies": "u32[]",
+        "bitnet.activation": "string",
+        "bitnet.vocab_size": "u32",
+        "bitnet.norm_rms_epsilon": "f32",
+    },
 }
 
 # (GGUF tensor, parameter of the PyTorch model, kind). Some kinds stand for more than one tensor: "ternary" for
 # NAME.in_norm.weight (the norm inside the BitLinear) and NAME.weight, "embedding" and "dense" for NAME.weight and
-# NAME.scale, "block", "ssm_block" and "stage" for a table of which all names go behind NAME. N is the number of a block,
-# S of a stage. "exp": the file has exp(parameter).
+# NAME.scale, "block", "ssm_block", "attn_block" and "stage" for a table of which all names go behind NAME. N is the number
+# of a block, S of a stage. "matrix": ternary without a norm. "exp": the file has exp(parameter).
 TENSORS = {
     "hgrnbit": (
         ("token_embd", "embeddings.weight", "embedding"),
@@ -109,6 +122,12 @@ TENSORS = {
         ("blk.N", "layers.N", "ssm_block"),
         ("output_norm.weight", "norm.weight", "vector"),
         ("output", "lm_head", "ternary"),
+    ),
+    "bitnet": (
+        ("token_embd", "embeddings.weight", "embedding"),
+        ("blk.N", "layers.N", "attn_block"),
+        ("output_norm.weight", "norm.weight", "vector"),
+        ("output", "lm_head.weight", "dense"),
     ),
 }
 STAGE_TENSORS = (
@@ -144,7 +163,20 @@ SSM_TENSORS = (
     ("ssm_skip", "skip", "vector"),
     ("ssm_out", "out_proj", "ternary"),
 )
-TABLES = {"block": BLOCK_TENSORS, "ssm_block": SSM_TENSORS, "stage": STAGE_TENSORS}
+ATTENTION_TENSORS = (
+    ("attn_norm.weight", "attn_norm.weight", "vector"),
+    ("attn_q.weight", "attn.q_proj.weight", "matrix"),
+    ("attn_k.weight", "attn.k_proj.weight", "matrix"),
+    ("attn_v.weight", "attn.v_proj.weight", "matrix"),
+    ("attn_sub_norm.weight", "attn.sub_norm.weight", "vector"),
+    ("attn_o.weight", "attn.o_proj.weight", "matrix"),
+    ("ffn_norm.weight", "mlp_norm.weight", "vector"),
+    ("ffn_gate.weight", "mlp.gate_proj.weight", "matrix"),
+    ("ffn_up.weight", "mlp.up_proj.weight", "matrix"),
+    ("ffn_sub_norm.weight", "mlp.sub_norm.weight", "vector"),
+    ("ffn_down.weight", "mlp.down_proj.weight", "matrix"),
+)
+TABLES = {"block": BLOCK_TENSORS, "ssm_block": SSM_TENSORS, "attn_block": ATTENTION_TENSORS, "stage": STAGE_TENSORS}
 
 PARTS = {"ternary": (".in_norm.weight", ".weight"), "embedding": (".weight", ".scale"), "dense": (".weight", ".scale")}
 
@@ -190,7 +222,8 @@ def rows(model: nn.Module, bounded: bool) -> Iterator[tuple[str, str, str]]:
                             yield f"{block}.{inside}", parameter_block, inside_kind
                         elif inside_kind == "ternary" or f"{parameter_block}.{parameter_inside}" in parameters:
                             yield f"{block}.{inside}", f"{parameter_block}.{parameter_inside}", inside_kind
-            elif kind == "ternary" or parameters[parameter].numel() > 0:  # levels of one width have an empty pad
+            elif kind == "ternary" or (parameter in parameters and parameters[parameter].numel() > 0):
+                # a tied head is no parameter, levels of one width have an empty pad
                 yield name, parameter, kind
 
     return expand(TENSORS[model.config.architecture], "", "")
@@ -198,7 +231,7 @@ def rows(model: nn.Module, bounded: bool) -> Iterator[tuple[str, str, str]]:
 
 def keep_of_blocks(model: nn.Module) -> dict[str, Tensor]:
     """1 - lower bound of the forget gate [E], by the name of the block in the PyTorch model."""
-    if model.config.architecture == "bitmamba2":
+    if model.config.architecture in ("bitmamba2", "bitnet"):
         return {}
     if model.config.architecture == "hgrnbit":
         return {f"layers.{n}": keep for n, keep in enumerate(model.keep_table().detach())}
@@ -231,6 +264,20 @@ def keys_from_config(config: object) -> dict:
             "bitmamba2.norm_rms_epsilon": config.eps,
             "bitmamba2.conv_kernel": config.conv_kernel,
         }
+    if config.architecture == "bitnet":
+        return {
+            "bitnet.block_count": config.layers,
+            "bitnet.embedding_length": config.hidden,
+            "bitnet.feed_forward_length": config.intermediate,
+            "bitnet.head_count": config.heads,
+            "bitnet.head_count_kv": config.kv_heads,
+            "bitnet.head_length": config.head_width,
+            "bitnet.context_length": config.context,
+            "bitnet.rope_frequencies": config.frequencies,
+            "bitnet.activation": config.activation,
+            "bitnet.vocab_size": config.vocab_size,
+            "bitnet.norm_rms_epsilon": config.eps,
+        }
     if config.architecture == "hgrnbit":
         sizes = {
             "block_count": config.layers,
@@ -259,17 +306,32 @@ def keys_from_config(config: object) -> dict:
     return {f"{config.architecture}.{key}": value for key, value in (sizes | common).items()}
 
 
-def config_from_keys(keys: dict) -> object:
-    """The Config of a file's model. What only training needs (rates, weights of losses) has its default value."""
+def config_from_keys(keys: dict, names: Collection[str] = ()) -> object:
+    """The Config of a file's model, which has tensors of these names. What only training needs (rates, weights of losses) has its default value."""
     name = keys.get("general.architecture")
     if name not in arch.NAMES:
         raise ValueError(f"expected general.architecture {' or '.join(arch.NAMES)}, found {name}")
     own = {key.removeprefix(f"{name}."): value for key, value in keys.items() if key.startswith(f"{name}.")}
     common = {
         "vocab_size": own["vocab_size"],
-        "conv_kernel": own["conv_kernel"],
         "eps": float(np.format_float_positional(np.float32(own["norm_rms_epsilon"]))),  # 1e-6, not 9.99...e-7
     }
+    if name == "bitnet":
+        return bitnet.Config(
+            hidden=own["embedding_length"],
+            intermediate=own["feed_forward_length"],
+            layers=own["block_count"],
+            heads=own["head_count"],
+            kv_heads=own["head_count_kv"],
+            head_width=own["head_length"],
+            context=own["context_length"],
+            activation=own["activation"],
+            sub_norms="blk.0.attn_sub_norm.weight" in names,
+            tied="output.weight" not in names,
+            frequencies=tuple(own["rope_frequencies"]),
+            **common,
+        )
+    common["conv_kernel"] = own["conv_kernel"]
     if name == "bitmamba2":
         return bitmamba2.Config(
             hidden=own["embedding_length"],
