@@ -26,6 +26,7 @@ from lm.file.weights import Checkpoint
 
 ROWS = 512  # of a matrix that are worked on at once
 WIDEST_SCALE_ERROR = 2.0**-9  # of a scale in fp16; 2^-11 but for the smallest numbers
+NOTHING = 2.0**-60  # times the largest sum of codes (2^23) it is below what any activation notices
 EMBEDDINGS = {"I8": GGMLQuantizationType.I8, "F16": GGMLQuantizationType.F16}
 
 
@@ -106,9 +107,11 @@ def _half_codes(rows: Tensor, scale: np.float16) -> np.ndarray:
 def packed(name: str, codes: np.ndarray, scale: float, ternary_type: str, report: Report) -> np.ndarray:
     """The rows of a ternary tensor as the file has them."""
     report.weights += codes.size
+    if scale < NOTHING:
+        scale = 0.0
     with np.errstate(over="ignore"):
         half = float(np.float16(scale))
-    error = abs(half - scale) / scale if math.isfinite(half) else math.inf
+    error = 0.0 if scale == 0 else abs(half - scale) / scale if math.isfinite(half) else math.inf
     if error > WIDEST_SCALE_ERROR:
         raise ValueError(
             f"{name}: its scale {scale:.3g} is no fp16 number (the nearest is {half:.3g}, a file has no other)"
@@ -194,14 +197,19 @@ def plan(
         return packed(their, codes, scale, ternary_type, report)
 
     for name, parameter, kind in published.rows:
-        if kind == "ternary":
+        if kind == "matrix":
+            rows, cols = theirs(parameter).shape
+            size = (rows, -(-cols // gguf_file.BLOCK) * row_bytes)
+            make = lambda name=name, parameter=parameter: ternary(name, parameter)  # noqa: E731
+            yield Planned(name, size, np.dtype(np.uint8), raw, make)
+        elif kind == "ternary":
             rows, cols = theirs(f"{parameter}.weight").shape
             norm = theirs(f"{parameter}.norm.weight")
             yield vector(f"{name}.in_norm.weight", norm.shape, lambda norm=norm: norm.load().float().numpy())
             size = (rows, -(-cols // gguf_file.BLOCK) * row_bytes)
             make = lambda name=name, parameter=parameter: ternary(name, f"{parameter}.weight")  # noqa: E731
             yield Planned(f"{name}.weight", size, np.dtype(np.uint8), raw, make)
-        elif kind == "embedding":
+        elif kind in ("embedding", "dense"):
             weight, their = theirs(parameter), published.their_name(parameter)
             made: list[np.ndarray] = []  # the codes, which are made together with their scales
 
@@ -244,7 +252,10 @@ def write(
 
     ValueError names what is missing, misshapen, not finite, ternary in another way, or beyond a number format.
     """
+    checkpoint = published.prepare(checkpoint)
     published.check(checkpoint)
+    if published.config.architecture == "bitnet" and embedding_type != "I8":
+        raise ValueError(f"a bitnet file has int8 rows for its embedding and head; expected I8, found {embedding_type}")
     report = Report()
     tensors = list(plan(published, checkpoint, ternary_type, embedding_type, report))
     with checksum.whole_file(path) as partial:

@@ -1,18 +1,18 @@
 """Which published checkpoints are read: their settings, what their tensors are called here, and the shapes these must have.
 
-MatMul-free LM (ridgerchu/matmulfreellm, arXiv 2406.02528) from its config.json, BitMamba-2 (Zhayr1/bitmamba.cpp) from the
-head of its .bin. What a checkpoint asks for that the architecture here does not compute is refused with its name.
+MatMul-free LM (ridgerchu/matmulfreellm, arXiv 2406.02528) and BitNet (as transformers has it: 2B-4T, Falcon-E, other llama
+models with 1.58 bits) from their config.json, BitMamba-2 (Zhayr1/bitmamba.cpp) from the head of its .bin. What a checkpoint asks for that the architecture here does not compute is refused with its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lm import arch
-from lm.arch import bitmamba2, hgrnbit
+from lm.arch import bitmamba2, bitnet, hgrnbit
 from lm.file import gguf_layout
-from lm.file.weights import Checkpoint
+from lm.file.weights import Checkpoint, unpacked
 
 BOUNDS = "lower_bounds"  # [layers, E]: one tensor for all blocks
 BIT_LINEAR_EPS = 1e-6  # of the norm inside their BitLinear, whatever config.json says of the others
@@ -20,17 +20,22 @@ BIT_LINEAR_EPS = 1e-6  # of the norm inside their BitLinear, whatever config.jso
 
 @dataclass(frozen=True)
 class Published:
-    """config: of the model here; their_name: of a parameter here; shapes: of every parameter, by its name here."""
+    """config: of the model here; their_name: of a parameter here; shapes: of every parameter, by its name here;
+    prepare: the tensors as they are stored -> the tensors."""
 
     config: object
     their_name: Callable[[str], str]
     shapes: dict[str, tuple[int, ...]]
+    prepare: Callable[[Checkpoint], Checkpoint] = field(default=lambda checkpoint: checkpoint)
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
         """(GGUF tensor, parameter, kind) as lm.file.gguf_layout.rows gives them, in the order of the file."""
         narrow = {"vocab_size": 1, "hidden": 1}
-        narrow |= {"inner": 1, "heads": 1} if hasattr(self.config, "inner") else {"recurrent": 1, "intermediate": 1}
+        if self.config.architecture == "bitnet":
+            narrow |= {"intermediate": 1, "heads": 1, "kv_heads": 1, "head_width": 4, "frequencies": ()}
+        else:
+            narrow |= {"inner": 1, "heads": 1} if hasattr(self.config, "inner") else {"recurrent": 1, "intermediate": 1}
         model = arch.build(replace(self.config, **narrow))  # the names come from a model with no width to speak of
         return list(gguf_layout.rows(model, bounded=getattr(self.config, "lower_bounds", False)))
 
@@ -75,22 +80,14 @@ def listed(names: list[str]) -> str:
 def of_config_json(values: dict) -> Published:
     """ValueError: another kind of model, or a setting that the architecture here does not have."""
     kind = values.get("model_type")
+    if kind == "bitnet" or (kind == "llama" and _quantization(values).get("quant_method") == "bitnet"):
+        return of_bitnet(values)
     if kind != "hgrn_bit":
         raise ValueError(
-            f"config.json: model_type is {kind!r}; expected 'hgrn_bit' (MatMul-free LM); BitMamba-2 comes as a .bin"
+            f"config.json: model_type is {kind!r}; expected 'hgrn_bit' (MatMul-free LM), 'bitnet', or 'llama' with a "
+            "quantization_config of bitnet; BitMamba-2 comes as a .bin"
         )
-
-    def number(key: str, otherwise: int | None, low: int = 1) -> int:
-        value = values.get(key, otherwise)
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            raise ValueError(f"config.json: {key} is {value!r}; expected a whole number of at least {low}")
-        return value
-
-    def only(key: str, otherwise: object, known: tuple) -> None:
-        value = values.get(key, otherwise)
-        if value not in known:
-            raise ValueError(f"config.json: {key} is {value!r}; only {' or '.join(map(repr, known))} is computed here")
-
+    number, only = _checks(values)
     only("hidden_act", "swish", ("swish", "silu"))
     only("tie_word_embeddings", False, (False,))
     only("rms_norm_eps", BIT_LINEAR_EPS, (BIT_LINEAR_EPS,))
@@ -113,6 +110,23 @@ def of_config_json(values: dict) -> Published:
         lower_bounds=bool(values.get("use_lower_bound", True)),
     )
     return Published(config, _hgrnbit_name, hgrnbit_shapes(config))
+
+
+def _checks(values: dict) -> tuple[Callable, Callable]:
+    """-> number(key, otherwise, low=1), only(key, otherwise, known): settings of a config.json, or ValueError."""
+
+    def number(key: str, otherwise: int | None, low: int = 1) -> int:
+        value = values.get(key, otherwise)
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            raise ValueError(f"config.json: {key} is {value!r}; expected a whole number of at least {low}")
+        return value
+
+    def only(key: str, otherwise: object, known: tuple) -> None:
+        value = values.get(key, otherwise)
+        if value not in known:
+            raise ValueError(f"config.json: {key} is {value!r}; only {' or '.join(map(repr, known))} is computed here")
+
+    return number, only
 
 
 def _hgrnbit_name(parameter: str) -> str:
@@ -139,6 +153,104 @@ def hgrnbit_shapes(c: hgrnbit.Config) -> dict[str, tuple[int, ...]]:
         block["attn.conv.weight"] = (c.hidden, 1, c.conv_kernel)
     bounds = {BOUNDS: (c.layers, c.recurrent)} if c.lower_bounds else {}
     return _whole(c, block) | bounds
+
+
+# ---- BitNet, and llama models whose matrices are ternary
+
+
+def _quantization(values: dict) -> dict:
+    found = values.get("quantization_config")
+    return found if isinstance(found, dict) else {}
+
+
+def of_bitnet(values: dict) -> Published:
+    """A config.json of model_type bitnet or llama. ValueError: a setting that the architecture here does not have.
+
+    Which way a packed matrix has its scale is said by linear_class alone: AutoBitLinear multiplies by it, BitLinear, which
+    is meant where nothing is said, divides.
+    """
+    number, only = _checks(values)
+    own = values["model_type"] == "bitnet"
+    only("hidden_act", "relu2" if own else "silu", ("relu2", "silu"))
+    for key in ("attention_bias", "mlp_bias"):
+        only(key, False, (False,))
+    quantization = _quantization(values)
+    kind = quantization.get("linear_class", "bitlinear")
+    if kind not in ("bitlinear", "autobitlinear"):
+        raise ValueError(
+            f"config.json: quantization_config.linear_class is {kind!r}; expected 'autobitlinear', whose scales multiply, "
+            "or 'bitlinear' (or nothing), whose scales divide: with the wrong one a model writes word salad"
+        )
+    if quantization.get("use_rms_norm"):
+        raise ValueError("config.json: quantization_config.use_rms_norm is true; expected no norms inside the matrices")
+    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        raise ValueError(f"config.json: the rotation is scaled ({rope}); only the plain one is computed here")
+    base = values.get("rope_theta", rope.get("rope_theta", 500000.0 if own else 10000.0))
+    eps = values.get("rms_norm_eps", 1e-5 if own else 1e-6)
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and v > 0 for v in (base, eps)):
+        raise ValueError(f"config.json: rope_theta is {base!r}, rms_norm_eps {eps!r}; expected numbers above 0")
+    heads, hidden = number("num_attention_heads", None), number("hidden_size", None)
+    config = bitnet.Config(
+        vocab_size=number("vocab_size", None, 2),
+        hidden=hidden,
+        intermediate=number("intermediate_size", None),
+        layers=number("num_hidden_layers", None),
+        heads=heads,
+        kv_heads=heads if values.get("num_key_value_heads") is None else number("num_key_value_heads", None),
+        head_width=hidden // heads if values.get("head_dim") is None else number("head_dim", None, 4),
+        context=number("max_position_embeddings", 2048, 2),
+        activation=values.get("hidden_act", "relu2" if own else "silu"),
+        sub_norms=own,
+        tied=bool(values.get("tie_word_embeddings", False)),
+        rope_base=float(base),
+        eps=float(eps),
+    )
+
+    def prepare(checkpoint: Checkpoint) -> Checkpoint:
+        copies = {"lm_head.weight"} if config.tied else set()  # some files have the embedding twice
+        kept = {name: weight for name, weight in checkpoint.items() if name not in copies}
+        return unpacked(kept, divides=kind == "bitlinear")
+
+    return Published(config, _bitnet_name, bitnet_shapes(config), prepare)
+
+
+BITNET_NAMES = {
+    "embeddings.": "embed_tokens.",
+    ".attn_norm.": ".input_layernorm.",
+    ".mlp_norm.": ".post_attention_layernorm.",
+    ".attn.sub_norm.": ".self_attn.attn_sub_norm.",
+    ".mlp.sub_norm.": ".mlp.ffn_sub_norm.",
+    ".attn.": ".self_attn.",
+}
+
+
+def _bitnet_name(parameter: str) -> str:
+    name = parameter
+    for ours, theirs in BITNET_NAMES.items():
+        name = name.replace(ours, theirs)
+    return name if name.startswith("lm_head.") else f"model.{name}"
+
+
+def bitnet_shapes(c: bitnet.Config) -> dict[str, tuple[int, ...]]:
+    queries, keys = c.heads * c.head_width, c.kv_heads * c.head_width
+    block = {
+        "attn_norm.weight": (c.hidden,),
+        "attn.q_proj.weight": (queries, c.hidden),
+        "attn.k_proj.weight": (keys, c.hidden),
+        "attn.v_proj.weight": (keys, c.hidden),
+        "attn.o_proj.weight": (c.hidden, queries),
+        "mlp_norm.weight": (c.hidden,),
+        "mlp.gate_proj.weight": (c.intermediate, c.hidden),
+        "mlp.up_proj.weight": (c.intermediate, c.hidden),
+        "mlp.down_proj.weight": (c.hidden, c.intermediate),
+    }
+    if c.sub_norms:
+        block |= {"attn.sub_norm.weight": (queries,), "mlp.sub_norm.weight": (c.intermediate,)}
+    ends = {"embeddings.weight": (c.vocab_size, c.hidden), "norm.weight": (c.hidden,)}
+    if not c.tied:
+        ends["lm_head.weight"] = (c.vocab_size, c.hidden)
+    return ends | {f"layers.{n}.{name}": shape for n in range(c.layers) for name, shape in block.items()}
 
 
 # ---- BitMamba-2

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -115,6 +116,44 @@ def _torch(path: Path) -> Checkpoint:
     if not isinstance(content, dict) or not all(isinstance(v, pickled.StoredTensor) for v in content.values()):
         raise ValueError(f"{path}: expected a state_dict (alone or under {', '.join(INSIDE)}), found something else")
     return {name: Weight(t.shape, t.load, floating=t.dtype.is_floating_point) for name, t in content.items()}
+
+
+# ---- four rows of a ternary matrix in a byte, as transformers packs BitNet
+
+
+def unpacked(checkpoint: Checkpoint, divides: bool) -> Checkpoint:
+    """The same with its packed matrices as codes and scales: bits 2i and 2i + 1 of row r are code + 1 of row i rows + r.
+
+    divides: by NAME_scale, not times it. ValueError: a packed matrix without its scale.
+    """
+    packed = {name for name, weight in checkpoint.items() if name.endswith(".weight") and not weight.floating}
+    lost = sorted(name for name in packed if f"{name}_scale" not in checkpoint)
+    if lost:
+        raise ValueError(f"{lost[0]} is packed; expected its scale {lost[0]}_scale beside it, found none")
+    out = {name: w for name, w in checkpoint.items() if name.removesuffix("_scale") not in packed or name in packed}
+    for name in packed:
+        rows, cols = checkpoint[name].shape
+        load = _FourRows(name, checkpoint[name], checkpoint[f"{name}_scale"], divides)
+        out[name] = Weight((4 * rows, cols), load, packed=True)
+    return out
+
+
+@dataclass(frozen=True)
+class _FourRows:
+    name: str
+    weight: Weight
+    scale: Weight
+    divides: bool
+
+    def __call__(self) -> tuple[np.ndarray, float]:
+        scale = self.scale.load()
+        if scale.numel() != 1 or not (math.isfinite(float(scale)) and float(scale) > 0):
+            raise ValueError(f"{self.name}_scale: expected one positive number, found {scale.flatten().tolist()[:4]}")
+        bytes_ = self.weight.load().numpy()
+        codes = np.concatenate([bytes_ >> shift & 3 for shift in (0, 2, 4, 6)])
+        if (codes == 3).any():
+            raise ValueError(f"{self.name} has the code 3; expected 0, 1 and 2 (-1, 0 and +1)")
+        return codes.astype(np.int8) - np.int8(1), 1 / float(scale) if self.divides else float(scale)
 
 
 # ---- BitMamba-2
