@@ -5,8 +5,9 @@ convert.py mmfreelm-370m/ --out mmfreelm-370m.gguf          a folder as it comes
 convert.py hf:ridger/MMfreeLM-370M --out mmfreelm-370m.gguf  downloaded first; goes on where it stopped
 convert.py bitmamba_255m.bin --tokenizer hf:openai-community/gpt2 --out bitmamba-255m.gguf
 
-MatMul-free LM (HGRN-bit) from safetensors or pytorch_model.bin, which is read without executing anything in it, and
-BitMamba-2 from its .bin. A token for private repositories is taken from the environment (HF_TOKEN).
+MatMul-free LM (HGRN-bit) and BitNet (2B-4T, Falcon-E and other llama models with 1.58 bits; packed or masters) from
+safetensors or pytorch_model.bin, which is read without executing anything in it, BitNet from GGUF files of llama.cpp and
+microsoft/BitNet, too, and BitMamba-2 from its .bin. A token for private repositories is taken from the environment (HF_TOKEN).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lm.file import convert, gguf_file, published, tokenizer_keys, weights
+from lm.file import convert, gguf_file, public_gguf, published, tokenizer_keys, weights
 from lm.text import command, files
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
@@ -60,10 +61,13 @@ def license_of(folder: Path) -> str:
 
 
 def opened(path: Path) -> tuple[published.Published, weights.Checkpoint, list[Path], dict]:
-    """What is in a folder or .bin -> what it is, its tensors, its weight files, its config.json."""
+    """What is in a folder, .gguf or .bin -> what it is, its tensors, its weight files, its config.json."""
     if path.is_file():
+        if public_gguf.is_gguf(path):
+            kind, tensors = public_gguf.open_gguf(path)
+            return kind, tensors, [path], {}
         if not weights.is_bitmamba(path):
-            raise ValueError(f"{path}: expected a folder with config.json, or a .bin of BitMamba-2")
+            raise ValueError(f"{path}: expected a folder with config.json, a .gguf of BitNet, or a .bin of BitMamba-2")
         settings, tensors = weights.open_bitmamba(path)
         return published.of_bitmamba(settings, tensors), tensors, [path], {}
     file = path / "config.json"
@@ -82,13 +86,13 @@ def run(arguments: argparse.Namespace) -> None:
     path = local(arguments.source, (*WANTED, *TEXTS))
     kind, tensors, parts, config = opened(path)
     if not arguments.tokenizer and path.is_file():
-        raise ValueError(f"{path}: a .bin has no tokenizer in it: name the folder of one with --tokenizer")
+        raise ValueError(f"{path}: has no tokenizer.json in it: name the folder of one with --tokenizer")
     tokenizer_folder = local(arguments.tokenizer, TEXTS) if arguments.tokenizer else path
     tokenizer = tokenizer_keys.read_folder(tokenizer_folder, config)
     license_name = arguments.license or (license_of(path) if path.is_dir() else "")
     if not license_name:
         print("convert: no licence in the model card; name it with --license", file=sys.stderr)
-    kind.check(tensors)
+    kind.check(kind.prepare(tensors))
     card = gguf_file.Card(
         name=arguments.name or arguments.out.stem,
         license=license_name,
@@ -112,7 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="folder, BitMamba-2 .bin, or hf:owner/name[@revision]")
+    parser.add_argument("source", help="folder, BitNet .gguf, BitMamba-2 .bin, or hf:owner/name[@revision]")
     parser.add_argument("--out", type=Path, required=True, help="the .gguf file to write")
     parser.add_argument(
         "--type", choices=sorted(gguf_file.TERNARY_TYPES), default="TQ1_0", help="1.69 or 2.06 bits a weight"

@@ -393,13 +393,13 @@ def test_a_folder_or_source_that_is_not_one_says_what_was_expected(tmp_path, com
     for source, fault in (
         (tmp_path / "empty", "expected config.json in it"),
         (tmp_path / "nowhere", "no such file or folder; a repository of the hub is hf:owner/name"),
-        (ROOT / "README.md", "expected a folder with config.json, or a .bin of BitMamba-2"),
+        (ROOT / "README.md", "expected a folder with config.json, a .gguf of BitNet, or a .bin of BitMamba-2"),
     ):
         status, _, complaint = command(source, out=tmp_path / "m.gguf")
         assert status == 1 and fault in complaint
     write_bitmamba(tmp_path / "m.bin", bitmamba())
     status, _, complaint = command(tmp_path / "m.bin", out=tmp_path / "m.gguf")
-    assert status == 1 and "a .bin has no tokenizer in it: name the folder of one with --tokenizer" in complaint
+    assert status == 1 and "has no tokenizer.json in it: name the folder of one with --tokenizer" in complaint
 
 
 @pytest.fixture
