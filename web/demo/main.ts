@@ -210,6 +210,8 @@ function explain(error: unknown): [title: string, explanation: string, retry: st
     case 'unsupported':
     case 'bad-assets':
       return ['This browser cannot run the engine', `${message}.`, 'Try again'];
+    case 'bad-option':
+      return ['This address names no model of this page', `${message}.`, 'Try again'];
     case 'out-of-memory':
       return ['Not enough memory', `${message}. Closing other tabs helps.`, 'Try again'];
     default:
