@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.source:
         source = convert_command.local(arguments.source, (*convert_command.WANTED, *convert_command.TEXTS))
         kind, tensors, _, _ = convert_command.opened(source)
+        tensors = kind.prepare(tensors)
         kind.check(tensors)
         differ += sum([report(finding) for finding in known_answers.against_source(path, kind, tensors)])
     entry = known_answers.answers_for(

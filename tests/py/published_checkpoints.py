@@ -94,6 +94,56 @@ def write_folder(folder, state, settings=HGRN_BIT, how="safetensors", tokenizer=
     return folder
 
 
+# ---- BitNet
+
+BITNET = {
+    "model_type": "bitnet",
+    "vocab_size": PIECES,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "hidden_act": "relu2",
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "quantization_config": {"quant_method": "bitnet", "linear_class": "autobitlinear"},
+}
+
+
+def bitnet(settings: dict, seed: int = 6) -> dict[str, torch.Tensor]:
+    """A packed state_dict of BitNetForCausalLM with every number random; the embedding beside it as a head, as some have."""
+    random = torch.Generator().manual_seed(seed)
+    hidden, inner = settings["hidden_size"], settings["intermediate_size"]
+    keys = hidden * settings["num_key_value_heads"] // settings["num_attention_heads"]
+    state = {"model.embed_tokens.weight": torch.randn(settings["vocab_size"], hidden, generator=random)}
+    shapes = {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (keys, hidden),
+        "self_attn.v_proj": (keys, hidden),
+        "self_attn.o_proj": (hidden, hidden),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    norms = {"input_layernorm": hidden, "self_attn.attn_sub_norm": hidden}
+    norms |= {"post_attention_layernorm": hidden, "mlp.ffn_sub_norm": inner}
+    for n in range(settings["num_hidden_layers"]):
+        at = f"model.layers.{n}."
+        for name, (rows, cols) in shapes.items():
+            codes = torch.randint(0, 3, (4, rows // 4, cols), generator=random, dtype=torch.uint8)
+            state[f"{at}{name}.weight"] = codes[0] | codes[1] << 2 | codes[2] << 4 | codes[3] << 6
+            state[f"{at}{name}.weight_scale"] = torch.rand(1, generator=random).bfloat16() + 0.5
+        for name, size in norms.items():
+            state[f"{at}{name}.weight"] = torch.rand(size, generator=random) + 0.5
+    state["model.norm.weight"] = torch.rand(hidden, generator=random) + 0.5
+    return state | {"lm_head.weight": state["model.embed_tokens.weight"].clone()}
+
+
 # ---- BitMamba-2
 
 

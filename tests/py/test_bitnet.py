@@ -1,5 +1,6 @@
 """The PyTorch model of BitNet: streaming equals the parallel pass, files give it back, and the integers predict what it does."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -7,11 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import convert
 import make_golden
 from conftest import NATIVE
 from lm.arch.bitnet import TURN, Config, frequencies
 from lm.file import gguf_file
-from lm.text.encoding import BOS
+from lm.measure.score import score
+from lm.text.encoding import BOS, encode
+from published_checkpoints import BITNET, bitnet, write_folder
 
 SMALL = {"hidden": 32, "intermediate": 48, "head_width": 8, "layers": 2}
 CONFIGS = {
@@ -138,3 +142,17 @@ def test_positions_up_to_4095_are_as_exact_as_the_first(tmp_path, stories):
     print(f"\nlogits {errors[:300].mean():.3%} off at first, {errors[-300:].mean():.3%} at last")
     assert errors[-300:].mean() < 2 * errors[:300].mean()
     assert bits(engine[-1], text) == pytest.approx(bits(float_[-1], text), rel=0.003)
+
+
+def test_the_engine_predicts_text_with_a_converted_checkpoint_as_pytorch_does(tmp_path, native, stories):
+    """From a folder as it comes from the hub to `tern eval`, whose tokens are pieces."""
+    settings = BITNET | {"max_position_embeddings": 2048}
+    folder = write_folder(tmp_path / "hub", bitnet(settings), settings)
+    convert.main([str(folder), "--out", str(tmp_path / "m.gguf"), "--quiet"])
+    (tmp_path / "text.txt").write_bytes(stories[:3000])
+    words = ("--model", tmp_path / "m.gguf", "--text", tmp_path / "text.txt", "--samples", 0, "--json")
+    engine = json.loads(native("tern", "eval", *words))
+    pytorch = score(gguf_file.load(tmp_path / "m.gguf"), encode(stories[:3000]))
+    print(f"\nengine {engine['bits_per_byte']:.5f}, PyTorch {pytorch['bits_per_byte']:.5f} bits per byte")
+    assert engine["tokens"] == pytorch["tokens"] > 700
+    assert engine["bits_per_byte"] == pytest.approx(pytorch["bits_per_byte"], rel=0.003)

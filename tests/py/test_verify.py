@@ -15,14 +15,23 @@ from conftest import ROOT
 from lm.file import convert, gguf_file, published, tokenizer_keys, weights
 from lm.measure import known_answers
 from lm.text import command
-from published_checkpoints import HGRN_BIT, TOKENIZERS, bitmamba, hgrn_bit, write_bitmamba, write_folder
+from published_checkpoints import (
+    BITNET,
+    HGRN_BIT,
+    TOKENIZERS,
+    bitmamba,
+    bitnet,
+    hgrn_bit,
+    write_bitmamba,
+    write_folder,
+)
 
 ONE_BLOCK = HGRN_BIT | {"num_hidden_layers": 1, "intermediate_size": 128}
 
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """(model file, the source it was made of) of both architectures, by name."""
+    """(model file, the source it was made of) of every architecture, by name."""
     folder = tmp_path_factory.mktemp("converted")
     gpt2 = tokenizer_keys.read_folder(TOKENIZERS / "gpt2", {})
     source = write_bitmamba(folder / "m.bin", bitmamba())
@@ -33,7 +42,15 @@ def converted(tmp_path_factory):
     tensors, _ = weights.open_folder(hub)
     llama = tokenizer_keys.read_folder(hub, ONE_BLOCK)
     convert.write(folder / "hgrnbit.gguf", published.of_config_json(ONE_BLOCK), tensors, gguf_file.Card("h"), llama)
-    return {"bitmamba": (folder / "bitmamba.gguf", source), "hgrnbit": (folder / "hgrnbit.gguf", hub)}
+    attention = write_folder(folder / "bitnet", bitnet(BITNET), BITNET)
+    tensors, _ = weights.open_folder(attention)
+    llama = tokenizer_keys.read_folder(attention, BITNET)
+    convert.write(folder / "bitnet.gguf", published.of_config_json(BITNET), tensors, gguf_file.Card("n"), llama)
+    return {
+        "bitmamba": (folder / "bitmamba.gguf", source),
+        "hgrnbit": (folder / "hgrnbit.gguf", hub),
+        "bitnet": (folder / "bitnet.gguf", attention),
+    }
 
 
 def verify(capsys, *words):
@@ -42,13 +59,15 @@ def verify(capsys, *words):
     return status, out + err
 
 
-@pytest.mark.parametrize("name", ["bitmamba", "hgrnbit"])
+@pytest.mark.parametrize("name", ["bitmamba", "hgrnbit", "bitnet"])
 def test_a_converted_checkpoint_is_what_it_claims_to_be(converted, capsys, name):
     model, source = converted[name]
     status, said = verify(capsys, model, "--source", source)
     assert status == 0, said
     assert "nothing differs" in said and "BAD" not in said
-    assert len(re.findall(r"^ok   (blk|output)", said, re.M)) == {"bitmamba": 5, "hgrnbit": 7}[name], "every matrix"
+    assert len(re.findall(r"^ok   (blk|output)", said, re.M)) == {"bitmamba": 5, "hgrnbit": 7, "bitnet": 14}[name], (
+        "every matrix"
+    )
     assert "none are known of a model of these sizes" in said
 
 
@@ -94,6 +113,20 @@ def test_recorded_answers_are_found_again_and_wrong_ones_are_named(converted, ca
     assert status == 1 and "3 differ" in said
     for what in ("tokens of", "greedy after", "perplexity on stories"):
         assert re.search(rf"^BAD  {what}.*expected .*found", said, re.M), said
+
+
+def test_known_logits_are_compared_with_what_pytorch_computes(converted, capsys, tmp_path):
+    model, _ = converted["bitnet"]
+    tokens = [1, 5, 9, 700]
+    with torch.no_grad():
+        logits = gguf_file.load(model)(torch.tensor([tokens]))[0][0]
+    answer = {"kind": "logits", "tokens": tokens, "means": logits.mean(1).tolist(), "first": logits[0, :3].tolist()}
+    entry = {"name": "small", "source": "this test", "match": {"bitnet.block_count": 2}}
+    for off, says in ((0, "ok   logits of"), (0.2, "BAD  logits of")):
+        answer["first"][2] += off
+        (tmp_path / "answers.json").write_text(json.dumps([entry | {"answers": [answer | {"within": 0.1}]}]))
+        status, said = verify(capsys, model, "--answers", tmp_path / "answers.json")
+        assert (status, says in said) == (int(off > 0), True), said
 
 
 def rewritten(path, out, change):
@@ -165,7 +198,7 @@ def test_what_is_no_converted_checkpoint_is_refused(converted, capsys, tmp_path)
         ((tmp_path / "none.gguf",), "no such file"),
         (
             (ROOT / "tests" / "golden" / "tiny_hnet.gguf",),
-            "expected general.architecture hgrnbit or bitmamba2, found hnetbit",
+            "expected general.architecture hgrnbit or bitmamba2 or bitnet, found hnetbit",
         ),
         ((converted["hgrnbit"][0], "--source", tmp_path), "expected config.json in it"),
     ):
@@ -173,7 +206,7 @@ def test_what_is_no_converted_checkpoint_is_refused(converted, capsys, tmp_path)
         assert status == 1 and fault in said
     (tmp_path / "answers.json").write_text('[{"match": {"a": 1}, "answers": [{"kind": "taste"}]}]', encoding="utf-8")
     status, said = verify(capsys, converted["hgrnbit"][0], "--answers", tmp_path / "answers.json")
-    assert status == 1 and "expected answers of the kinds tokens, greedy, perplexity, found taste" in said
+    assert status == 1 and "expected answers of the kinds tokens, greedy, logits, perplexity, found taste" in said
 
 
 def test_the_answers_that_ship_are_of_the_published_sizes():

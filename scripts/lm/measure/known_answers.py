@@ -5,6 +5,7 @@ of one of these kinds. They are computed with PyTorch, in float.
 
     tokens      text, tokens                      the tokenizer's tokens of a text
     greedy      tokens, continuation              the most likely next tokens, one after the other
+    logits      tokens, means, first, within      the mean logit at each position, the first logits of the first; absolute
     perplexity  text, expected, within            per token of a text that is named on the command line; within: relative
 """
 
@@ -24,14 +25,14 @@ from torch import nn
 from torch.nn import functional as F
 
 from lm.file import gguf_file, gguf_layout
-from lm.file.convert import Report, quantize
-from lm.file.published import Published, bitmamba2_shapes, hgrnbit_shapes
+from lm.file.convert import NOTHING, Report, quantize
+from lm.file.published import Published, bitmamba2_shapes, bitnet_shapes, hgrnbit_shapes
 from lm.file.weights import Checkpoint
 
 WINDOW = 256  # tokens that are computed at once
 ZEROS = (0.02, 0.98)  # share of zeros of a matrix that absmean can have made
 SAME_SCALE = 2.0**-9  # two scales of one matrix, relative
-SHAPES = {"hgrnbit": hgrnbit_shapes, "bitmamba2": bitmamba2_shapes}
+SHAPES = {"hgrnbit": hgrnbit_shapes, "bitmamba2": bitmamba2_shapes, "bitnet": bitnet_shapes}
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,20 @@ def structure(path: Path) -> Iterator[Finding]:
     vocabulary = keys[f"{name}.vocab_size"]
     yield Finding("tokenizer", pieces == vocabulary, f"{pieces:,} pieces for {vocabulary:,} tokens")
     found = {t.name: t for t in reader.tensors}
-    wanted = expected_tensors(keys, bounded="blk.0.lower_bound" in found)
-    wrong = sorted(set(wanted) ^ (set(found) - {"token_embd.scale"}))
-    wrong += [n for n, columns in wanted.items() if n in found and int(found[n].shape[0]) != columns]
+    wanted = expected_tensors(keys, set(found))
+    wrong = sorted(set(wanted) ^ (set(found) - {"token_embd.scale", "output.scale"}))
+    wrong += [n for n, columns in wanted.items() if n in found and int(found[n].shape[0]) != padded(found[n], columns)]
     yield Finding(
         "tensors", not wrong, f"{len(found)}" + (f", missing, unknown or misshapen: {wrong[:6]}" if wrong else "")
     )
     faults, zeros, weights = [], 0, 0
     for tensor in reader.tensors:
         if tensor.tensor_type in gguf_file.TERNARY_TYPES.values():
-            norm = found.get(tensor.name.removesuffix("weight") + "in_norm.weight")
-            columns = int(norm.shape[0]) if norm is not None else int(tensor.shape[0])
-            codes, scale = codes_of(tensor, columns)
+            codes, scale = codes_of(tensor, wanted.get(tensor.name, int(tensor.shape[0])))
             share = 1 - np.count_nonzero(codes) / codes.size
             zeros, weights = zeros + share * codes.size, weights + codes.size
-            if not (scale > 0 and ZEROS[0] < share < ZEROS[1]):
+            nothing = name == "bitnet" and (scale == 0 or share == 1)  # as in the first blocks of 2B-4T
+            if not (nothing or (scale > 0 and ZEROS[0] < share < ZEROS[1])):
                 faults.append(f"{tensor.name} (scale {scale:.3g}, zeros {share:.0%})")
         elif tensor.data.dtype != np.int8 and not np.isfinite(tensor.data).all():
             faults.append(f"{tensor.name} (not finite)")
@@ -85,19 +85,24 @@ def structure(path: Path) -> Iterator[Finding]:
     yield Finding("numbers", not faults, says + (f", out of range: {', '.join(faults[:6])}" if faults else ""))
 
 
-def expected_tensors(keys: dict, bounded: bool) -> dict[str, int]:
-    """Every tensor but the scale of an int8 embedding -> its columns as GGUF counts them."""
-    config = gguf_layout.config_from_keys(keys)
-    if bounded:
+def padded(tensor: gguf.ReaderTensor, columns: int) -> int:
+    """Columns of a tensor that has so many of its own, as GGUF counts them."""
+    is_ternary = tensor.tensor_type in gguf_file.TERNARY_TYPES.values()
+    return -(-columns // gguf_file.BLOCK) * gguf_file.BLOCK if is_ternary else columns
+
+
+def expected_tensors(keys: dict, names: set[str]) -> dict[str, int]:
+    """Every tensor but the scales of int8 rows -> its columns, without padding. names: of the file's tensors."""
+    config = gguf_layout.config_from_keys(keys, names)
+    if "blk.0.lower_bound" in names:
         config = type(config)(**{**config.to_dict(), "lower_bounds": True})
     shapes = SHAPES[config.architecture](config)
     columns = {}
     for name, parameter, kind in Published(config, str, shapes).rows:
         if kind == "ternary":
             width = shapes[f"{parameter}.weight"][1]
-            columns[f"{name}.in_norm.weight"] = width
-            columns[f"{name}.weight"] = -(-width // gguf_file.BLOCK) * gguf_file.BLOCK
-        elif kind == "embedding":
+            columns[f"{name}.in_norm.weight"] = columns[f"{name}.weight"] = width
+        elif kind in ("embedding", "dense"):
             columns[f"{name}.weight"] = shapes[parameter][1]
         elif kind == "lower_bound":
             columns[name] = shapes["lower_bounds"][1]
@@ -123,8 +128,9 @@ def against_source(path: Path, kind: Published, checkpoint: Checkpoint) -> Itera
     """Every ternary matrix of the file against the checkpoint that it was made of."""
     found = {t.name: t for t in gguf.GGUFReader(path).tensors}
     for name, parameter, row_kind in kind.rows:
-        if row_kind != "ternary":
+        if row_kind not in ("ternary", "matrix"):
             continue
+        name, parameter = name.removesuffix(".weight"), parameter.removesuffix(".weight")
         their = kind.their_name(f"{parameter}.weight")
         if f"{name}.weight" not in found or their not in checkpoint:
             yield Finding(name, False, "in one of the two only")
@@ -134,7 +140,7 @@ def against_source(path: Path, kind: Published, checkpoint: Checkpoint) -> Itera
         codes, stored = codes_of(found[f"{name}.weight"], weight.shape[1])
         if codes.shape != wanted.shape or not np.array_equal(codes, wanted):
             yield Finding(name, False, "its codes are not those of the source")
-        elif abs(stored / scale - 1) > SAME_SCALE:
+        elif abs(stored / scale - 1) > SAME_SCALE and scale >= NOTHING:
             kept = np.count_nonzero(wanted) / wanted.size
             twice = abs(stored / (scale * kept) - 1) <= SAME_SCALE * 4
             reason = f"{kept:.3f} of it, the share of codes that are not 0: it was quantised a second time"
@@ -180,6 +186,15 @@ def check_greedy(model: nn.Module, answer: dict) -> Finding:
 
 
 @torch.no_grad()
+def check_logits(model: nn.Module, answer: dict) -> Finding:
+    logits = model(torch.tensor([answer["tokens"]]))[0][0]
+    found = torch.cat((logits.mean(1), logits[0, : len(answer["first"])])).tolist()
+    off = max(abs(a - b) for a, b in zip(found, answer["means"] + answer["first"], strict=True))
+    says = f"means {[round(a, 3) for a in found[: len(logits)]]}, {off:.4f} off (within {answer['within']})"
+    return Finding(f"logits of {answer['tokens'][:8]}", off <= answer["within"], says)
+
+
+@torch.no_grad()
 def perplexity(model: nn.Module, tokens: list[int]) -> float:
     """exp of the mean nats of every token after the first, the state carried through."""
     states, nats = model.initial_states(1), 0.0
@@ -206,7 +221,7 @@ def check_tokens(tokenizer: Tokenizer, answer: dict) -> Finding:
     return Finding(f"tokens of {answer['text']!r}", good, f"expected {answer['tokens']}, found {found}")
 
 
-KINDS = ("tokens", "greedy", "perplexity")
+KINDS = ("tokens", "greedy", "logits", "perplexity")
 
 
 def check_answers(path: Path, entry: dict, texts: dict[str, Path]) -> Iterator[Finding]:
@@ -224,5 +239,7 @@ def check_answers(path: Path, entry: dict, texts: dict[str, Path]) -> Iterator[F
         model = model or gguf_file.load(path)
         if answer["kind"] == "greedy":
             yield check_greedy(model, answer)
+        elif answer["kind"] == "logits":
+            yield check_logits(model, answer)
         else:
             yield check_perplexity(model, tokenizer, answer, texts)
