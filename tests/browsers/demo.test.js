@@ -288,6 +288,29 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
     });
   });
 
+  test('a slider that is moved while a story is written holds from the next one on, as the page says', async () => {
+    await visitDemo('chromium', {}, async (page) => {
+      const temperature = async () => {
+        await page.page.click('#main-action'); // Stop
+        await page.waitFor(`${phase} === 'paused'`);
+        await page.page.click('#share');
+        await page.waitFor("location.hash !== ''");
+        return page.evaluate("new URLSearchParams(location.hash.slice(1)).get('temperature')");
+      };
+      await rest(page);
+      assert.match(await page.evaluate(text('settings')), /What you change here holds from the next story on/);
+      await page.page.check('#slowly'); // so that there is time to move it
+      await page.page.click('#write');
+      await page.waitFor(`${text('written')}.length >= 3`);
+      await page.page.fill('#temperature', '1.2');
+      assert.equal(await page.evaluate(text('temperature-shown')), '1.20');
+      assert.equal(await temperature(), '0.5');
+      await page.page.click('#write');
+      await page.waitFor(`${text('written')}.length >= 3`);
+      assert.equal(await temperature(), '1.2');
+    });
+  });
+
   test('a seed that is too large is refused with a sentence, also after a reload, and the page goes on', async () => {
     await visitDemo('chromium', {}, async (page) => {
       const refused = `${text('note')}.startsWith('Not started: seed must be a whole number')`;
