@@ -143,6 +143,7 @@ function describe(line, limits) {
     case 'convert':
       return [
         { what: `conversion, ${line.model}`, unit: 's', value: line.seconds, higher: false },
+        { what: `conversion, ${line.model}: processor`, unit: 's', value: line.processor_seconds, higher: false },
         { what: `conversion, ${line.model}: memory`, unit: 'MB', value: line.peak_bytes / 1e6, higher: false },
       ];
     case 'page': {

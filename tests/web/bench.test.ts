@@ -392,7 +392,7 @@ test('a published model is held to its weights, to single steps, and to the peer
   const model = 'MMfreeLM-370M';
   const speeds = { model, level: 'relaxed', bytes_per_s: 30, gmac_per_s: 1, packed_bytes: 100, vocabulary: 32000 };
   const rows = [
-    ...toRows('convert.py', [{ bench: 'convert', model, seconds: 8, peak_bytes: 4e8 }]),
+    ...toRows('convert.py', [{ bench: 'convert', model, seconds: 8, processor_seconds: 7, peak_bytes: 4e8 }]),
     ...toRows('chromium', [
       { bench: 'decode', ...speeds },
       { bench: 'memory', model, packed_bytes: 100, peak_bytes: 109 },
@@ -400,8 +400,9 @@ test('a published model is held to its weights, to single steps, and to the peer
     ]),
     ...toRows('llama.cpp', [{ bench: 'peer', what: 'decode', model, type: 'TQ2_0', threads: 1, tokens_per_s: 15 }]),
   ];
-  expect(rows.slice(0, 2).map(({ what, value, unit }) => [what, value, unit])).toEqual([
+  expect(rows.slice(0, 3).map(({ what, value, unit }) => [what, value, unit])).toEqual([
     [`conversion, ${model}`, 8, 's'],
+    [`conversion, ${model}: processor`, 7, 's'],
     [`conversion, ${model}: memory`, 400, 'MB'],
   ]);
   expect(rows.find(({ what }) => what === `package writes, ${model}`)?.unit).toBe('tokens/s');
