@@ -4,6 +4,7 @@
 make_random_model.py build/bench/1.3B.gguf --preset 1.3B
 make_random_model.py wide.gguf --hidden 4096 --layers 2 --type TQ1_0
 make_random_model.py build/bench/mamba.gguf --preset BitMamba-2-255M     BitMamba-2, 50257 made-up pieces as tokens
+make_random_model.py build/bench/bitnet.gguf --preset BitNet-2B-4T --layers 2    2B-4T with fewer blocks
 make_random_model.py checkpoint/ --published MMfreeLM-2.7B               what convert.py reads: a folder as it comes from the hub
 make_random_model.py peer.gguf --preset 1.3B --architecture llama --type Q4_0    for llama.cpp and wllama
 """
@@ -15,7 +16,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lm.arch import bitmamba2, hgrnbit
+from lm.arch import bitmamba2, bitnet, hgrnbit
 from lm.file import random_checkpoint, random_model
 from lm.text import command
 
@@ -25,9 +26,12 @@ SIZES = {
     "conv-kernel": "taps of the convolution, 0 for none",
     "vocab-size": "tokens: 256 bytes, or made-up pieces",
     "recurrent": "hgrnbit: width of the recurrent state",
-    "intermediate": "hgrnbit: width of the MLP",
+    "intermediate": "hgrnbit, bitnet: width of the MLP",
     "inner": "bitmamba2: width of the state",
-    "heads": "bitmamba2: heads",
+    "heads": "bitmamba2: heads; bitnet: of queries",
+    "kv-heads": "bitnet: heads of keys and values",
+    "head-width": "bitnet: width of a head",
+    "context": "bitnet: most tokens of a text",
 }
 
 
@@ -41,6 +45,17 @@ def config_of(arguments: argparse.Namespace) -> object:
     elif arguments.architecture == "bitmamba2":
         inner = arguments.inner or 2 * hidden
         base = bitmamba2.Config(hidden=hidden, inner=inner, heads=arguments.heads or inner // 128 or 1, layers=layers)
+    elif arguments.architecture == "bitnet":
+        width = arguments.head_width or min(128, -(-hidden // 4) * 4)
+        heads = arguments.heads or -(-hidden // width)
+        base = bitnet.Config(
+            hidden=hidden,
+            intermediate=-(-hidden * 8 // 3),
+            layers=layers,
+            heads=heads,
+            kv_heads=heads,
+            head_width=width,
+        )
     else:
         base = hgrnbit.Config(
             hidden=hidden, recurrent=hidden, intermediate=-(-hidden * 8 // 3 // 256) * 256, layers=layers
@@ -52,6 +67,8 @@ def config_of(arguments: argparse.Namespace) -> object:
     for name, word in given.items():
         if name not in vars(base):
             raise ValueError(f"--{word}: {base.architecture} has no such size")
+    if "head_width" in given:
+        base = replace(base, head_width=arguments.head_width, frequencies=())
     return replace(base, **{name: getattr(arguments, name) for name in given})
 
 
@@ -68,7 +85,7 @@ def main() -> None:
         parser.add_argument(f"--{option}", type=int, metavar="N", help=what)
     parser.add_argument("--type", choices=random_model.LLAMA_TYPES, default="TQ2_0", help="Q4_0 and Q8_0: llama only")
     parser.add_argument(
-        "--architecture", choices=("hgrnbit", "bitmamba2", "llama"), help="default: the preset's, or hgrnbit"
+        "--architecture", choices=("hgrnbit", "bitmamba2", "bitnet", "llama"), help="default: the preset's, or hgrnbit"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N")
     arguments = parser.parse_args()

@@ -16,13 +16,14 @@ import convert
 import make_random_model
 from conftest import ROOT
 from lm import arch
-from lm.arch import bitmamba2
+from lm.arch import bitmamba2, bitnet
 from lm.arch.hgrnbit import Config
 from lm.file import checksum, gguf_file, published, random_checkpoint, random_model
 from lm.text import command
 
 SMALL = Config(hidden=96, recurrent=320, intermediate=512, layers=2)
 MAMBA = bitmamba2.Config(hidden=96, inner=320, heads=5, layers=2)
+BITNET = bitnet.Config(hidden=96, intermediate=300, heads=6, kv_heads=2, head_width=20, layers=2)
 
 
 def layout(path):
@@ -32,7 +33,14 @@ def layout(path):
 @pytest.mark.parametrize("ternary_type", ["TQ1_0", "TQ2_0"])
 @pytest.mark.parametrize(
     "config",
-    [SMALL, replace(SMALL, conv_kernel=0), MAMBA, replace(MAMBA, vocab_size=300)],
+    [
+        SMALL,
+        replace(SMALL, conv_kernel=0),
+        MAMBA,
+        replace(MAMBA, vocab_size=300),
+        BITNET,
+        replace(BITNET, tied=False, sub_norms=False),
+    ],
     ids=lambda c: c.architecture,
 )
 def test_keys_and_tensors_are_those_of_an_exported_model(tmp_path, ternary_type, config):

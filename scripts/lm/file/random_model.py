@@ -19,13 +19,13 @@ import numpy as np
 from gguf import GGMLQuantizationType
 
 from lm import arch
-from lm.arch import bitmamba2
+from lm.arch import bitmamba2, bitnet
 from lm.arch.hgrnbit import Config
 from lm.file import checksum, gguf_file, gguf_layout, tokenizer_keys
 from lm.file.tokenizer_keys import BYTES, SPACE, byte_characters
 
 # Flat presets of public byte-level models (3.5M, 20M, 85M), of the MatMul-free language models (370M, 1.3B, 2.7B) with
-# bytes as tokens, and of BitMamba-2 with its 50,257 tokens.
+# bytes as tokens, and of BitMamba-2 (50,257 tokens) and BitNet (128,256).
 PRESETS = {
     "3.5M": Config(hidden=256, recurrent=256, intermediate=768, layers=4),
     "20M": Config(hidden=512, recurrent=512, intermediate=1536, layers=6),
@@ -35,6 +35,9 @@ PRESETS = {
     "2.7B": Config(hidden=2560, recurrent=2560, intermediate=6912, layers=32, conv_kernel=0),
     "BitMamba-2-255M": bitmamba2.Config(50257, hidden=1024, inner=2048, heads=16, layers=24),
     "BitMamba-2-1B": bitmamba2.Config(50257, hidden=2048, inner=4096, heads=32, layers=32),
+    "BitNet-2B-4T": bitnet.Config(
+        128256, hidden=2560, intermediate=6912, layers=30, heads=20, kv_heads=5, head_width=128, context=4096
+    ),
 }
 
 HEAD = 64  # width of an attention head of the llama models
@@ -181,10 +184,18 @@ def tokenizer(pieces: int) -> dict | None:
     return None if pieces == 256 else tokenizer_keys.keys_of(tokenizer_json(pieces, "gpt2"), {}, {})
 
 
-def tensors_of(config: Config | bitmamba2.Config, ternary_type: str, random: np.random.Generator) -> Iterator[Tensor]:
+def tensors_of(
+    config: Config | bitmamba2.Config | bitnet.Config, ternary_type: str, random: np.random.Generator
+) -> Iterator[Tensor]:
     """The tensors that gguf_file.write() would write for this configuration, in its order."""
     raw = gguf_file.TERNARY_TYPES[ternary_type]
-    if isinstance(config, Config):
+    row_bytes = gguf.GGML_QUANT_SIZES[raw][1]
+    if config.architecture == "bitnet":
+        queries, keys, wide = config.heads * config.head_width, config.kv_heads * config.head_width, config.intermediate
+        inputs = {"attn_o": queries, "ffn_down": wide}
+        outputs = {"attn_q": queries, "attn_k": keys, "attn_v": keys, "ffn_gate": wide, "ffn_up": wide}
+        vectors, convolved, branches = {"attn_sub_norm": queries, "ffn_sub_norm": wide}, 0, 2 * config.layers
+    elif isinstance(config, Config):
         inner, wide = config.recurrent, config.intermediate
         inputs = {"attn_o": inner, "ffn_down": wide}
         outputs = {**dict.fromkeys(("attn_i", "attn_f", "attn_g"), inner), "ffn_gate_up": 2 * wide}
@@ -195,18 +206,20 @@ def tensors_of(config: Config | bitmamba2.Config, ternary_type: str, random: np.
         vectors, convolved, branches = {"ssm_skip": inner}, inner, config.layers
     outputs["output"] = config.vocab_size
     # The names come from a model of the same depth with no width to speak of.
-    widths = {"hidden", "recurrent", "intermediate", "inner", "heads", "vocab_size"} & vars(config).keys()
-    small = arch.build(replace(config, **dict.fromkeys(widths, 1)))
+    widths = {"hidden", "recurrent", "intermediate", "inner", "heads", "kv_heads", "vocab_size"} & vars(config).keys()
+    heads = {"head_width": 4, "frequencies": ()} if config.architecture == "bitnet" else {}
+    small = arch.build(replace(config, **dict.fromkeys(widths, 1), **heads))
     for name, _, kind in gguf_layout.rows(small, bounded=False):
         part = name.split(".")[2 if name.startswith("blk.") else 0]
-        if kind == "ternary":
+        if kind in ("ternary", "matrix"):
             cols, rows = inputs.get(part, config.hidden), outputs.get(part, config.hidden)
             scale = unit_scale(cols, branches if part in inputs else 1)
-            yield _ones(f"{name}.in_norm.weight", cols)
-            row_bytes = -(-cols // gguf_file.BLOCK) * gguf.GGML_QUANT_SIZES[raw][1]
+            if kind == "ternary":
+                yield _ones(f"{name}.in_norm.weight", cols)
+            shape = (rows, -(-cols // gguf_file.BLOCK) * row_bytes)
             array = partial(ternary_rows, random, rows, cols, scale, ternary_type)
-            yield Tensor(f"{name}.weight", (rows, row_bytes), raw, array)
-        elif kind == "embedding":
+            yield Tensor(f"{name.removesuffix('.weight')}.weight", shape, raw, array)
+        elif kind in ("embedding", "dense"):
             shape = (config.vocab_size, config.hidden)
             scales = partial(np.full, shape[:1], 1 / 64, np.float32)
             yield Tensor(f"{name}.scale", shape[:1], GGMLQuantizationType.F32, scales)
