@@ -56,7 +56,8 @@ export function toRows(engine, lines) {
   const rows = lines.flatMap((line) => {
     const { bench, model, level, type, prompt_bytes, tokens } = line;
     const of = { bench: line.what ?? bench, model, level, type, prompt_bytes, tokens, threads: line.threads ?? 1 };
-    return describe(line, limits).map(({ what, ...rest }) => ({
+    const measured = describe(line, limits).filter(({ value }) => value !== undefined); // by an older checkout: not all
+    return measured.map(({ what, ...rest }) => ({
       key: `${engine} | ${what}`,
       engine,
       what,

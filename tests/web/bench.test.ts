@@ -409,6 +409,11 @@ test('a published model is held to its weights, to single steps, and to the peer
   expect(goals(rows).map(({ found }) => found)).toEqual(['9 % (reached)', '50.0 (missed)', '2.00 x (reached)']);
 });
 
+test('what an older checkout does not measure is no row', () => {
+  const rows = toRows('chromium', [{ bench: 'page', model: 'm', threads: 1, load_ms: 5 }]);
+  expect(rows.map(({ what }) => what)).toEqual(['load, m']);
+});
+
 test('the peers of published models have their vocabulary, and there are none of BitMamba-2', () => {
   const models = ['MMfreeLM-1.3B', 'BitMamba-2-1B', 'random 20M'].map((name) => ({ name, path: '' }));
   expect(peerPresets(models)).toEqual([
