@@ -61,6 +61,14 @@ export default ts.config(
     },
   },
   {
+    files: ['web/standalone/*.js'],
+    languageOptions: {
+      globals: Object.fromEntries(
+        ['Blob', 'DecompressionStream', 'Response', 'Worker', 'atob'].map((name) => [name, 'readonly']),
+      ),
+    },
+  },
+  {
     files: ['scripts/bench/page/*.js'],
     languageOptions: {
       globals: {

@@ -58,9 +58,10 @@ class Browser {
   }
 }
 
-export async function openChromium({ viewport = { width: 1280, height: 800 } } = {}) {
+/** `extension`: the folder of one that it shall have. */
+export async function openChromium({ viewport = { width: 1280, height: 800 }, extension } = {}) {
   const { chromium } = await import('playwright-core');
-  const browser = await chromium.launch({
+  const options = {
     executablePath: executables.chromium,
     args: [
       '--no-sandbox',
@@ -68,9 +69,12 @@ export async function openChromium({ viewport = { width: 1280, height: 800 } } =
       '--disable-quic',
       '--no-first-run',
       '--disable-background-networking',
-    ].concat(['--disable-component-update', '--disable-sync']),
-  });
-  const page = await browser.newPage({ viewport });
+    ].concat(['--disable-component-update', '--disable-sync'], extension ? `--load-extension=${extension}` : []),
+    ...(extension && { ignoreDefaultArgs: ['--disable-extensions'], viewport }),
+  };
+  // Extensions are in the profile that the browser starts with only.
+  const browser = extension ? await chromium.launchPersistentContext('', options) : await chromium.launch(options);
+  const page = await browser.newPage(extension ? undefined : { viewport });
   const problems = [];
   // The browser's own console sees more than the page's probe: workers, and files that failed to load.
   page.on('console', (message) => {

@@ -33,7 +33,7 @@ export const POLICY = [
 ].join('; ');
 
 // Runs before the page's own scripts, because WebKit's driver has no way to read the console.
-const PROBE = `
+export const PROBE = `
   window.__problems = [];
   const note = (text) => window.__problems.push(String(text));
   for (const level of ['error', 'warn', 'assert']) {
@@ -90,7 +90,7 @@ export async function serve(folder, files = {}, { isolated = false, policy = POL
         body = await readFile(file);
       }
       if (extname(file) === '.html') {
-        body = body.toString().replace(/<head>/i, '<head><script src="/probe.js"></script>');
+        body = body.toString().replace(/<head>|<!doctype html>(?![^]*<head>)/i, '$&<script src="/probe.js"></script>');
       }
       return send(200, MIME[extname(file)] ?? 'application/octet-stream', body);
     } catch {

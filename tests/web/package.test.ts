@@ -1,56 +1,49 @@
 // What npm would publish can be imported by a clean Vite project without any configuration.
 // SPDX-License-Identifier: MIT
 
+import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { execFileSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { createHash } from 'node:crypto';
+import { cpSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
+import { publint } from 'publint';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { manifest } from '../../web/manifest.js';
+import { newProject, removeAll, tarball } from '../toolchains/project.js';
 
 const kRoot = fileURLToPath(new URL('../../', import.meta.url));
 const kBin = join(kRoot, 'node_modules/.bin');
 
-let folder: string;
 let project: string;
 let installed: string;
 
-/** Packs dist/ as it was built and unpacks it, and what it depends on, where `npm install ternlm.tgz` would. */
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'ternlm-'));
-  const [packed]: { filename: string }[] = JSON.parse(
-    run('npm', ['pack', '--json', '--pack-destination', folder], kRoot),
-  );
-  project = join(folder, 'project');
+  const files = {
+    'index.html': '<!doctype html><title>Clean</title><script type="module" src="/main.ts"></script>',
+    'main.ts': kMain,
+  };
+  ({ folder: project } = newProject(files, { links: ['vite'] }));
   installed = join(project, 'node_modules/ternlm');
-  mkdirSync(installed, { recursive: true });
-  run('tar', ['-xzf', join(folder, packed?.filename ?? ''), '--strip-components=1', '-C', installed], folder);
-  for (const name of ['vite', '@huggingface']) {
-    symlinkSync(join(kRoot, 'node_modules', name), join(project, 'node_modules', name));
-  }
-  write('package.json', '{ "name": "clean", "private": true, "type": "module" }');
-  write('index.html', '<!doctype html><title>Clean</title><script type="module" src="/main.ts"></script>');
-  write('main.ts', kMain);
 });
 
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(removeAll);
 
 const kMain = `import { load, TernError, type Model } from 'ternlm';
+import stories from 'ternlm/models/tinystories-3m5';
+import inside from 'ternlm/models/tinystories-3m5/inline';
+import { load as loadInside } from 'ternlm/standalone';
+import { Tokenizer } from 'ternlm/tokenizer';
 
-const model: Model = await load('/model.gguf');
+const model: Model = await load(stories);
+const same = await loadInside(inside, { threads: 'auto' });
 try {
   for await (const { text } of model.stream('Once upon a time', { maxBytes: 100 })) document.body.append(text);
+  const { bytes, tokens } = await same.generate('x', { seed: 1n });
+  new Blob([bytes]);
+  tokens satisfies Uint32Array;
+  Tokenizer.fromJson('{}').encode('x') satisfies Uint32Array;
 } catch (error) {
   if (error instanceof TernError) document.body.append(error.code);
 }
@@ -78,46 +71,83 @@ describe('the package', () => {
     const files = filesOf(installed);
     for (const file of [
       'LICENSE',
+      'README.md',
       'package.json',
-      'dist/index.js',
-      'dist/index.d.ts',
-      'dist/host/worker.js',
-      'dist/host/helper.js',
+      'index.js',
+      'index.d.ts',
+      'standalone.js',
+      'host/worker.js',
+      'host/helper.js',
     ]) {
       expect(files).toContain(file);
     }
     expect(files.filter((file) => file.endsWith('.wasm'))).toEqual([
-      'dist/wasm/tern-relaxed.wasm',
-      'dist/wasm/tern-simd.wasm',
-      'dist/wasm/tern-threads.wasm',
+      'wasm/tern-relaxed.wasm',
+      'wasm/tern-simd.wasm',
+      'wasm/tern-threads.wasm',
     ]);
-    expect(files.filter((file) => /\.(ts|cc|gguf)$/.test(file) && !file.endsWith('.d.ts'))).toEqual([]);
+    expect(files.filter((file) => /\.(ts|cc|gguf)$/.test(file) && !file.endsWith('.d.ts'))).toEqual([
+      'models/tinystories-3m5.gguf',
+    ]);
   });
 
   test('fits the size budget, with everything a page could load', () => {
     const budget: { package_gzip_bytes: number } = JSON.parse(readFileSync(join(kRoot, 'tests/budget.json'), 'utf8'));
-    const loaded = filesOf(join(installed, 'dist')).filter(
-      // One engine is loaded; that with threads is the largest.
-      (file) => /\.(js|wasm)$/.test(file) && (!file.startsWith('wasm/') || file.includes('tern-threads')),
+    const loaded = filesOf(installed).filter(
+      // One engine is loaded; that with threads is the largest. Models and the self-contained build are other entries.
+      (file) => /\.(js|wasm)$/.test(file) && !/^models\/|^standalone|tern-(simd|relaxed)/.test(file),
     );
     expect(loaded).toContain('wasm/tern-threads.wasm');
-    const bytes = loaded.map((file) => gzipSync(readFileSync(join(installed, 'dist', file)), { level: 9 }).length);
+    const bytes = loaded.map((file) => gzipSync(readFileSync(join(installed, file)), { level: 9 }).length);
     expect(bytes.reduce((sum, size) => sum + size, 0)).toBeLessThan(budget.package_gzip_bytes);
   });
 
   test('exports what its map promises', () => {
-    write(
-      'resolve.mjs',
-      `for (const name of ['ternlm', 'ternlm/worker', 'ternlm/tokenizer', 'ternlm/wasm/tern-simd.wasm', 'ternlm/package.json']) console.log(import.meta.resolve(name));`,
-    );
+    const promised = {
+      ternlm: 'index.js',
+      'ternlm/standalone': 'standalone.js',
+      'ternlm/worker': 'host/worker.js',
+      'ternlm/tokenizer': 'tokenizer.js',
+      'ternlm/models/tinystories-3m5': 'models/tinystories-3m5.js',
+      'ternlm/models/tinystories-3m5/inline': 'models/tinystories-3m5/inline.js',
+      'ternlm/models/tinystories-3m5.gguf': 'models/tinystories-3m5.gguf',
+      'ternlm/wasm/tern-simd.wasm': 'wasm/tern-simd.wasm',
+      'ternlm/package.json': 'package.json',
+    };
+    const names = JSON.stringify(Object.keys(promised));
+    write('resolve.mjs', `for (const name of ${names}) console.log(import.meta.resolve(name));`);
     const resolved = run(process.execPath, ['resolve.mjs'], project).trim().split('\n');
-    expect(resolved.map((url) => url.replace(/^.*\/ternlm\//, ''))).toEqual([
-      'dist/index.js',
-      'dist/host/worker.js',
-      'dist/tokenizer.js',
-      'dist/wasm/tern-simd.wasm',
-      'package.json',
-    ]);
+    expect(resolved.map((url) => url.replace(/^.*\/ternlm\//, ''))).toEqual(Object.values(promised));
+  });
+
+  test('has a manifest and types that their linters find nothing in', async () => {
+    expect((await publint({ pkgDir: installed, strict: true })).messages).toEqual([]);
+    const found = await checkPackage(createPackageFromTarballData(new Uint8Array(readFileSync(tarball()))));
+    // It is of ES modules alone: require() and TypeScript's resolution of before 2022 are nobody's to ask for.
+    const problems = 'problems' in found ? found.problems : ['there are no types'];
+    expect(problems.filter((each) => !/"(node10|node16-cjs)"/.test(JSON.stringify(each)))).toEqual([]);
+  });
+
+  test('says where it comes from when it is published', () => {
+    expect(manifest('https://example.invalid/ternlm')).toMatchObject({
+      repository: { type: 'git', url: 'git+https://example.invalid/ternlm.git' },
+      homepage: 'https://example.invalid/ternlm#readme',
+      bugs: { url: 'https://example.invalid/ternlm/issues' },
+    });
+    expect(manifest(undefined)).not.toHaveProperty('homepage');
+  });
+
+  test('has the default model, which is what its checksum says', () => {
+    const file = readFileSync(join(installed, 'models/tinystories-3m5.gguf'));
+    for (const module of ['tinystories-3m5.js', 'tinystories-3m5/inline.js']) {
+      const source = readFileSync(join(installed, 'models', module), 'utf8');
+      expect(source).toContain(`bytes: ${file.length}, sha256: '${createHash('sha256').update(file).digest('hex')}'`);
+    }
+  });
+
+  test('has a README that names no file which a reader of the package has not', () => {
+    const links = [...readFileSync(join(installed, 'README.md'), 'utf8').matchAll(/\]\(([^)]*)\)/g)];
+    expect(links.map(([, address]) => address).filter((address) => !/^(https:\/\/|#)/.test(address ?? ''))).toEqual([]);
   });
 
   test('builds in a clean Vite project: workers and modules come along, without a warning', () => {
@@ -136,14 +166,24 @@ describe('the package', () => {
     }
   });
 
-  test('type checks in a clean strict project', () => {
-    write('tsconfig.json', JSON.stringify({ compilerOptions: kStrict, include: ['main.ts'] }));
-    expect(run(join(kBin, 'tsc'), ['-p', '.'], project)).toBe('');
-  });
+  const compilers = {
+    '5.9': 'typescript/bin/tsc',
+    '5.6': '@arethetypeswrong/core/node_modules/typescript/bin/tsc', // scripts/test toolchains tries the others from 5.4 on
+  };
+  test.each(Object.entries(compilers))(
+    'type checks in a clean strict project with TypeScript %s',
+    (version, compiler) => {
+      const tsc = join(kRoot, 'node_modules', compiler);
+      write('tsconfig.json', JSON.stringify({ compilerOptions: kStrict, include: ['main.ts'] }));
+      expect(run(process.execPath, [tsc, '--version'], project)).toContain(`Version ${version}.`);
+      expect(run(process.execPath, [tsc, '-p', '.'], project)).toBe('');
+    },
+  );
 
-  // Node always; the others where they are installed (TERN_DENO and TERN_BUN name them).
-  const programs: [string, string | undefined, string[]][] = [
+  // Node always; the others where they are installed (TERN_DENO and TERN_BUN name them, TERN_NODES further ones of Node).
+  const programs: Program[] = [
     ['Node', process.execPath, []],
+    ...(process.env['TERN_NODES'] ?? '').split(delimiter).map((node) => ['Node', node || undefined, []] as Program),
     ['Deno', find('deno', 'TERN_DENO'), ['run', '-A']],
     ['Bun', find('bun', 'TERN_BUN'), []],
   ];
@@ -159,17 +199,30 @@ describe('the package', () => {
        const { bytes } = await fromPath.generate('a', { greedy: true, maxBytes: 12 });
        const unread = fromUrl.stream('a', { greedy: true, maxBytes: 1e9 });
        await unread[Symbol.asyncIterator]().next();
-       console.log(bytes.length, fromPath.info.runtime.reason);`,
+       console.log(bytes.length, fromPath.info.runtime.reason);
+       for (const [entry, file] of [['', ''], ['/standalone', '/inline']]) {
+         const { load } = await import('ternlm' + entry);
+         const { default: stories } = await import('ternlm/models/tinystories-3m5' + file);
+         const model = await load(stories);
+         const { text } = await model.generate('Once upon a time', { seed: 7, maxBytes: 24 });
+         console.log(model.info.integrity, text);
+       }`,
     );
-    expect(run(program, [...options, 'run.mjs'], project).trim()).toBe(`12 ${name} runs the SIMD128 variant`);
+    const story = 'verified , there was a colorful f';
+    const said = run(program, [...options, 'run.mjs'], project)
+      .trim()
+      .split('\n');
+    expect(said).toEqual([`12 ${name} runs the SIMD128 variant`, story, story]);
   });
 });
+
+type Program = [name: string, path: string | undefined, options: string[]];
 
 const kStrict = {
   target: 'ES2022',
   module: 'ESNext',
   moduleResolution: 'Bundler',
-  lib: ['ES2022', 'ESNext.Disposable', 'DOM', 'DOM.Iterable', 'DOM.AsyncIterable'],
+  lib: ['ES2022', 'DOM'],
   types: [],
   strict: true,
   exactOptionalPropertyTypes: true,

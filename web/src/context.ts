@@ -12,11 +12,16 @@ export function fileSystem(): typeof import('node:fs') | null {
   return process_()?.getBuiltinModule('node:fs') ?? null;
 }
 
+/** The path of a file as a file: URL; null in a browser. */
+export function fileUrl(path: string): URL | null {
+  return process_()?.getBuiltinModule('node:url').pathToFileURL(path) ?? null;
+}
+
 /** What relative addresses are relative to: the page, the worker that uses the package, or the current folder. */
 export function baseUrl(): string | undefined {
   if (typeof document !== 'undefined') return document.baseURI;
   const process = process_();
-  if (process) return process.getBuiltinModule('node:url').pathToFileURL(`${process.cwd()}/`).href;
+  if (process) return fileUrl(`${process.cwd()}/`)?.href;
   return typeof location === 'undefined' ? undefined : location.href;
 }
 

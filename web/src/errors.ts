@@ -43,6 +43,11 @@ export class TernError extends Error {
   }
 }
 
+/** Why one of the package's own files may be missing, and what helps. */
+export function leftBehind(remedy: string): string {
+  return `esbuild and Rollup leave files behind; ${remedy}`;
+}
+
 export function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

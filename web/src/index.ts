@@ -8,6 +8,6 @@ export type { Chunk, GenerateResult, Generation, Timings } from './api/generatio
 export type { FeedResult, Score, Session } from './api/session.js';
 export type { CallOptions, GenerateOptions, SampleOptions, TextOptions, TraceOptions } from './api/options.js';
 export type { Assets, PlaceInfo, Runtime, RuntimeInfo } from './link/start.js';
-export type { Source } from './api/source.js';
+export type { ModelFile, Source } from './api/source.js';
 export type { Input } from './codec.js';
 export { TernError, type TernErrorCode } from './errors.js';

@@ -4,13 +4,13 @@
 import { kBytes, type Codec, type Input } from '../codec.js';
 import { abortable } from '../deferred.js';
 import type { FileInfo, Threads } from '../engine/types.js';
-import { TernError } from '../errors.js';
+import { TernError, leftBehind } from '../errors.js';
 import type { Connection } from '../link/connection.js';
 import { start, type Assets, type Runtime, type RuntimeInfo } from '../link/start.js';
 import type { Generation, GenerateResult } from './generation.js';
 import { toLoadOrder, type CallOptions, type GenerateOptions, type TextOptions, type Traits } from './options.js';
 import { Session, type Score } from './session.js';
-import { openSource, readNext, type Fetch, type Source } from './source.js';
+import { isModelFile, openSource, readNext, type Fetch, type ModelFile, type Source } from './source.js';
 
 export interface LoadProgress {
   /** Bytes received so far. */
@@ -51,11 +51,12 @@ export interface ModelInfo extends FileInfo {
 }
 
 /** Loads a model. Fails with a TernError (or the signal's reason) and may then simply be called again. */
-export async function load(source: Source, options?: LoadOptions): Promise<Model> {
+export async function load(model: Source | ModelFile, options?: LoadOptions): Promise<Model> {
+  if (isModelFile(model)) return loadOwn(model, options);
   const started = performance.now();
   const { signal, fetch, onProgress, bytes, runtime, assets, threads, integrity } = toLoadOrder(options);
   return abortable(signal, async (scope) => {
-    const opening = openSource(source, { signal, fetch }).then((opened) => {
+    const opening = openSource(model, { signal, fetch }).then((opened) => {
       scope.add(() => void opened.reader.cancel().catch(() => undefined));
       return opened;
     });
@@ -92,6 +93,18 @@ export async function load(source: Source, options?: LoadOptions): Promise<Model
     };
     return Model.ready(connection, info, codec);
   });
+}
+
+/** What the model's file must be is known; options can say otherwise. */
+async function loadOwn({ source, bytes, sha256 }: ModelFile, options?: LoadOptions): Promise<Model> {
+  try {
+    return await load(source, { bytes, integrity: sha256, ...options });
+  } catch (error) {
+    const isMissing = error instanceof TernError && ['http', 'network', 'not-the-file'].includes(error.code);
+    if (!isMissing || !(source instanceof URL)) throw error;
+    const remedy = leftBehind(`'ternlm/models/…/inline' has the file inside`);
+    throw new TernError(error.code, `${error.message}: ${remedy}`, { cause: error });
+  }
 }
 
 /** `json`: the file's tokenizer.json, or nothing. What reads it is fetched only for a model that needs it. */

@@ -1,7 +1,7 @@
 // Gets a model's bytes from wherever the caller has them, with errors that tell a 404 from a web page.
 // SPDX-License-Identifier: MIT
 
-import { baseUrl, fileSystem } from '../context.js';
+import { baseUrl, fileSystem, fileUrl } from '../context.js';
 import { looksLikeHtml } from '../engine/wasm-file.js';
 import { TernError, badOption, describe } from '../errors.js';
 
@@ -10,6 +10,19 @@ import { TernError, badOption, describe } from '../errors.js';
  * relative to the current folder.
  */
 export type Source = string | URL | Request | Response | Blob | ArrayBuffer | Uint8Array | ReadableStream<Uint8Array>;
+
+/** A model that comes with the package, and what its file must be: what `ternlm/models/...` export. */
+export interface ModelFile {
+  /** Its address, or the file itself. */
+  readonly source: URL | Uint8Array;
+  readonly bytes: number;
+  /** SHA-256 of the file, as for `integrity` of load(). */
+  readonly sha256: string;
+}
+
+export function isModelFile(value: unknown): value is ModelFile {
+  return typeof value === 'object' && value !== null && 'sha256' in value;
+}
 
 export type Fetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
@@ -65,9 +78,9 @@ function opened(
 
 /** What a string means; null: fetch() is asked. */
 function toUrl(source: string | URL): URL | null {
-  const files = fileSystem();
   const isPath = typeof source === 'string' && (/^[a-z]:[\\/]/i.test(source) || !/^[a-z][a-z0-9+.-]*:/i.test(source));
-  if (files && isPath) return process.getBuiltinModule('node:url').pathToFileURL(source);
+  const path = isPath ? fileUrl(source) : null;
+  if (path) return path;
   try {
     return new URL(source, baseUrl());
   } catch {

@@ -16,6 +16,7 @@ import type {
   Variant,
   Written,
 } from './types.js';
+import { ownWasm } from './own-wasm.js';
 import { fetchWasm } from './wasm-file.js';
 import createRelaxed from '../wasm/tern-relaxed.js';
 import createSimd, {
@@ -120,13 +121,13 @@ export class Engine {
   }
 
   static async startVariant(variant: 'simd' | 'relaxed', wasmFolder: string | null, reason: string): Promise<Engine> {
-    const bytes = await fetchWasm(wasmUrl(variant, wasmFolder));
+    const bytes = await wasmOf(variant, wasmFolder);
     return Engine.fromWasm(variant === 'relaxed' ? createRelaxed : createSimd, bytes, variant, reason);
   }
 
   /** The engine with threads, all of them started. Needs a worker of a page that is cross-origin isolated. */
   static async #startThreads(wasmFolder: string | null, wanted: Threads, startHelpers: StartHelpers): Promise<Engine> {
-    const module = await WebAssembly.compile(await fetchWasm(wasmUrl('threads', wasmFolder)));
+    const module = await WebAssembly.compile(await wasmOf('threads', wasmFolder));
     const memory = sharedMemory();
     const engine = await Engine.#instantiate(createThreads, module, 'threads', '', memory);
     const starts = Array.from({ length: mostThreads(wanted) - 1 }, (_, i) => {
@@ -476,15 +477,6 @@ function toRecord(list: KeyValues): Record<string, string> {
   return record;
 }
 
-function wasmUrl(variant: Variant, folder: string | null): URL {
-  if (folder !== null) return new URL(`tern-${variant}.wasm`, folder);
-  // Literal, so that bundlers find the files and move them along.
-  switch (variant) {
-    case 'simd':
-      return new URL('../wasm/tern-simd.wasm', import.meta.url);
-    case 'relaxed':
-      return new URL('../wasm/tern-relaxed.wasm', import.meta.url);
-    case 'threads':
-      return new URL('../wasm/tern-threads.wasm', import.meta.url);
-  }
+function wasmOf(variant: Variant, folder: string | null): Promise<Uint8Array<ArrayBuffer>> {
+  return folder === null ? ownWasm(variant) : fetchWasm(new URL(`tern-${variant}.wasm`, folder));
 }

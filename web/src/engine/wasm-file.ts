@@ -2,7 +2,9 @@
 // SPDX-License-Identifier: MIT
 
 import { fileSystem } from '../context.js';
-import { TernError, describe } from '../errors.js';
+import { TernError, describe, leftBehind } from '../errors.js';
+
+const kRemedy = leftBehind(`'ternlm/standalone' has all inside, assets.wasm says where the package's folder wasm/ is`);
 
 /** The bytes of one of the package's own .wasm files. */
 export async function fetchWasm(url: URL): Promise<Uint8Array<ArrayBuffer>> {
@@ -10,10 +12,7 @@ export async function fetchWasm(url: URL): Promise<Uint8Array<ArrayBuffer>> {
   const [a, b, c, d] = bytes;
   if (a === 0x00 && b === 0x61 && c === 0x73 && d === 0x6d) return bytes;
   const found = bytes.length === 0 ? 'an empty file' : looksLikeHtml(bytes) ? 'an HTML page' : 'something else';
-  throw new TernError(
-    'bad-assets',
-    `expected a WebAssembly module at ${url.href}, found ${found}: serve the package's dist/wasm folder there or pass assets.wasm`,
-  );
+  throw new TernError('bad-assets', `expected a WebAssembly module at ${url.href}, found ${found}: ${kRemedy}`);
 }
 
 async function fetchBytes(url: URL): Promise<Uint8Array<ArrayBuffer>> {
@@ -22,7 +21,9 @@ async function fetchBytes(url: URL): Promise<Uint8Array<ArrayBuffer>> {
     if (response.ok) return new Uint8Array(await response.arrayBuffer());
     throw new Error(`the server answered ${response.status}`);
   } catch (error) {
-    throw new TernError('bad-assets', `${url.href} could not be fetched (${describe(error)})`, { cause: error });
+    throw new TernError('bad-assets', `${url.href} could not be fetched (${describe(error)}): ${kRemedy}`, {
+      cause: error,
+    });
   }
 }
 

@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 
 import type { HelperStart } from '../engine/types.js';
+import { newHelperWorker } from './scripts.js';
+import { newWorker } from './workers.js';
 
 /**
  * The workers of threads 1, 2, ...; the engine's own is thread 0. The page makes them all: in a worker of Firefox 153
@@ -14,11 +16,7 @@ export class Helpers {
 
   /** `folder`: where helper.js is, if moved. `onStop` hears why one of them stopped after it had started. */
   constructor(starts: readonly HelperStart[], folder: URL | null, onStop: (why: string) => void) {
-    this.#workers = starts.map(() =>
-      folder === null
-        ? new Worker(new URL('../host/helper.js', import.meta.url), { type: 'module' }) // literal: bundlers look for this form
-        : new Worker(new URL('helper.js', folder), { type: 'module' }),
-    );
+    this.#workers = starts.map(() => newWorker(newHelperWorker, folder && new URL('helper.js', folder)));
     const started = this.#workers.map(
       (worker, i) =>
         new Promise<void>((resolve, reject) => {

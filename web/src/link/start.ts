@@ -4,10 +4,12 @@
 import { baseUrl, runtimeName } from '../context.js';
 import type { Scope } from '../deferred.js';
 import type { EngineInfo, HelperStart, Threads, ThreadsInfo } from '../engine/types.js';
-import { TernError, describe } from '../errors.js';
+import { TernError, describe, leftBehind } from '../errors.js';
 import type { FromHost, ToHost } from '../host/protocol.js';
 import { Connection } from './connection.js';
 import { Helpers } from './helpers.js';
+import { newEngineWorker } from './scripts.js';
+import { newWorker } from './workers.js';
 
 export type Runtime = 'auto' | 'worker' | 'main';
 
@@ -93,7 +95,8 @@ async function connect(runtime: Runtime, script: URL | null, scope: Scope): Prom
   try {
     return [await here(scope), whyHere];
   } catch (error) {
-    throw TernError.from(error, 'unsupported', `${whyHere}; on this thread: `); // a service worker, for one
+    // A service worker, for one, imports nothing later.
+    throw TernError.from(error, 'unsupported', `${whyHere}; 'ternlm/standalone' needs no import; on this thread: `);
   }
 }
 
@@ -105,10 +108,7 @@ function whyNoWorker(): string {
 }
 
 async function inWorker(script: URL | null, scope: Scope): Promise<Connection> {
-  const worker =
-    script === null
-      ? new Worker(new URL('../host/worker.js', import.meta.url), { type: 'module' }) // literal: bundlers look for this form
-      : new Worker(script, { type: 'module' });
+  const worker = newWorker(newEngineWorker, script);
   const connection = new Connection({
     send: (message, transfer) => worker.postMessage(message, transfer),
     keepAlive: (needed) => keepAlive(worker, needed),
@@ -122,7 +122,7 @@ async function inWorker(script: URL | null, scope: Scope): Promise<Connection> {
   worker.addEventListener('messageerror', () => fail('a message could not be read'));
   worker.addEventListener('error', (event) => {
     event.preventDefault(); // it is reported here, not on the console
-    fail(event.message || 'its script could not be loaded');
+    fail(event.message || `its script could not be loaded (${kScriptRemedy})`);
   });
   const timer = setTimeout(() => fail(`it did not answer within ${kHelloMs / 1000} s`), kHelloMs);
   try {
@@ -153,6 +153,8 @@ async function here(scope: Scope): Promise<Connection> {
   await connection.ask({ kind: 'hello' }).answer;
   return connection;
 }
+
+const kScriptRemedy = leftBehind(`'ternlm/standalone' has all inside, assets.worker says where the script is`);
 
 const kNotNeeded = new TernError('closed', 'loading did not come to its end');
 
