@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "kernels/dense/positions.h"
 #include "tiny_model.h"
 
 namespace tern {
@@ -73,6 +74,46 @@ TEST(DenseMatvec, EveryPathEqualsTheDefinitionForCodesOf11Bits) {
     scalar::dense_matvec(matrix.view(), x.data(), by_scalar.data());
     EXPECT_EQ(y, expected) << rows << " x " << cols;
     EXPECT_EQ(by_scalar, expected) << rows << " x " << cols;
+  }
+}
+
+TEST(Positions, EveryPathEqualsTheDefinition) {
+  test::Random random(3);
+  for (const size_t width : {size_t{4}, size_t{8}, size_t{12}, size_t{64}, size_t{100}, size_t{256}}) {
+    for (const size_t count : {size_t{1}, size_t{3}, size_t{4}, size_t{7}, size_t{130}, size_t{4099}, size_t{8200}}) {
+      const bool extreme = random.below(3) == 0;
+      const size_t stride = 2 * width + 16;
+      std::vector<int8_t> codes(count * stride);
+      std::vector<int16_t> x(width);
+      std::vector<int32_t> weights(count), found(count + 1, kUntouched), expected(count);
+      std::vector<int64_t> sums(width), expected_sums(width);
+      for (int8_t& code : codes) code = extreme ? int8_t{-128} : static_cast<int8_t>(random.next());
+      for (int16_t& code : x) code = extreme ? int16_t{-32767} : static_cast<int16_t>(random.below(65535) - 32767);
+      for (int32_t& w : weights) {
+        w = extreme                ? 1 << 24
+            : random.below(3) == 0 ? 0
+                                   : static_cast<int32_t>(random.below((1 << 24) + 1) >> random.below(24));
+      }
+      for (size_t p = 0; p < count; ++p) {
+        int64_t dot = 0;
+        for (size_t c = 0; c < width; ++c) {
+          dot += x[c] * codes[p * stride + c];
+          expected_sums[c] += int64_t{weights[p]} * codes[p * stride + c];
+        }
+        expected[p] = static_cast<int32_t>(dot);
+        ASSERT_EQ(expected[p], dot);
+      }
+      expected.push_back(kUntouched);
+      const PositionsView rows{codes.data(), count, width, stride};
+      dots(rows, x, std::span(found).first(count));
+      EXPECT_EQ(found, expected) << width << " x " << count;
+      weighted_sum(rows, weights, sums);
+      EXPECT_EQ(sums, expected_sums) << width << " x " << count;
+      scalar::dots(rows, x.data(), found.data());
+      scalar::weighted_sum(rows, weights.data(), sums.data());
+      EXPECT_EQ(found, expected);
+      EXPECT_EQ(sums, expected_sums);
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-// attention.cc: loops over positions, written so that compilers vectorise those along a head.
+// attention.cc: what happens between the two products of attention; those are in kernels/dense/positions.h.
 // SPDX-License-Identifier: MIT
 #include "model/layers/attention.h"
 
@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "fixed/functions.h"
+#include "kernels/dense/positions.h"
 #include "kernels/rows/norm.h"
 
 namespace tern {
@@ -16,19 +17,14 @@ constexpr int kTurnBits = 30, kFiner = 8;  // of a turned row
 constexpr int16_t kQueryCodes = 32767;     // |query . key| <= 32767 * 127 * 256 < 2^31
 constexpr int kOctaveBits = 16;            // of q k / sqrt(W) as a power of two
 constexpr int kShareBits = 24;             // of a position's share times its value's scale
-constexpr size_t kFlush = 4096;  // positions whose sums of 12-bit digits times codes fit: 4096 * 4096 * 127 < 2^31
 const Scale kLog2E{3098164009u, -31};
 
-/// Of a head at a position.
+/// The scales of a head at a position.
 struct Head {
-  const int8_t *key, *value;
   Scale key_scale, value_scale;
 
   Head(const int32_t* words, size_t width)
-      : key(reinterpret_cast<const int8_t*>(words)),
-        value(key + width),
-        key_scale(scale_at(words + width / 2)),
-        value_scale(scale_at(words + width / 2 + 2)) {}
+      : key_scale(scale_at(words + width / 2)), value_scale(scale_at(words + width / 2 + 2)) {}
 
  private:
   /// A state that came from elsewhere may have any exponent.
@@ -43,12 +39,6 @@ Scale finer(Scale scale) { return {scale.mantissa, scale.exponent - kFiner}; }
 void put_scale(int32_t* words, Scale scale) {
   words[0] = static_cast<int32_t>(scale.mantissa);
   words[1] = scale.exponent;
-}
-
-int32_t dot(const int16_t* a, const int8_t* b, size_t n) {
-  int32_t sum = 0;
-  for (size_t c = 0; c < n; ++c) sum += a[c] * b[c];
-  return sum;
 }
 
 uint64_t largest_magnitude(std::span<const int64_t> x) {
@@ -114,12 +104,15 @@ Scale attend_to(std::span<const int16_t> query, Scale scale, const Remembered& r
                 std::span<int64_t> sums) {
   const size_t width = query.size(), count = remembered.count;
   const auto head_at = [&](size_t p) { return Head(remembered.words + p * remembered.stride, width); };
+  const size_t stride = remembered.stride * sizeof(int32_t);
+  const auto* keys = reinterpret_cast<const int8_t*>(remembered.words);
   // The scores, as octaves, and the exponent of the largest scale.
   const Scale octaves = scale * kLog2E / Scale::from_integer(width).sqrt();
   int32_t largest = std::numeric_limits<int32_t>::min(), exponent = std::numeric_limits<int32_t>::min();
+  dots({keys, count, width, stride}, query, weights.first(count));
   for (size_t p = 0; p < count; ++p) {
     const Head head = head_at(p);
-    weights[p] = Rescale(head.key_scale * octaves, kOctaveBits)(dot(query.data(), head.key, width));
+    weights[p] = Rescale(head.key_scale * octaves, kOctaveBits)(weights[p]);
     largest = std::max(largest, weights[p]);
     if (!head.value_scale.is_zero()) exponent = std::max(exponent, head.value_scale.exponent);
   }
@@ -135,23 +128,7 @@ Scale attend_to(std::span<const int16_t> query, Scale scale, const Remembered& r
     constexpr int kDropped = 63 - kShareBits;
     weights[p] = static_cast<int32_t>((share * aligned + (uint64_t{1} << (kDropped - 1))) >> kDropped);
   }
-  // Two digits of 12 bits, so that 32 bits hold the sums of kFlush positions.
-  std::array<int32_t, kMaxHeadWidth> low, high;
-  std::ranges::fill(sums, 0);
-  for (size_t first = 0; first < count; first += kFlush) {
-    low.fill(0);
-    high.fill(0);
-    for (size_t p = first; p < std::min(count, first + kFlush); ++p) {
-      if (weights[p] == 0) continue;
-      const int8_t* value = head_at(p).value;
-      const int32_t a = weights[p] & 0xFFF, b = weights[p] >> 12;
-      for (size_t c = 0; c < width; ++c) {
-        low[c] += a * value[c];
-        high[c] += b * value[c];
-      }
-    }
-    for (size_t c = 0; c < width; ++c) sums[c] += int64_t{high[c]} * 4096 + low[c];
-  }
+  weighted_sum({keys + width, count, width, stride}, weights.first(count), sums);
   if (exponent == std::numeric_limits<int32_t>::min()) return {};
   return Scale::from_integer(1, exponent + 63 - kShareBits) / Scale::from_integer(total);
 }
