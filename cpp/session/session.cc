@@ -84,6 +84,8 @@ Session::~Session() {
 void Session::reset() {
   workspace_->forget(state_.get());
   state_->reset();
+  std::ranges::fill(logits_, 0);  // a saved point has all of both: the same text gives the same bytes
+  std::ranges::fill(recent_, 0);
   stop_generation();
 }
 

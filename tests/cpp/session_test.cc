@@ -116,7 +116,9 @@ TEST(Session, ResetForgetsEverything) {
   used.generate(out);
   used.reset();
   Session fresh(tiny_model());
+  EXPECT_EQ(used.save(), fresh.save());
   EXPECT_EQ(logits_of(used), logits_of(fresh));
+  EXPECT_EQ(used.save(), fresh.save()) << "what was read before lies on in the snapshot";
   EXPECT_EQ(used.position(), 0u);
   EXPECT_EQ(used.finish_state(), Finish::kMaxBytes);
   EXPECT_EQ(used.generate(out), 0u);
