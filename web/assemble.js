@@ -58,7 +58,10 @@ export default model;\n`;
 function widenTypes() {
   for (const file of readdirSync(dist, { recursive: true }).filter((each) => each.endsWith('.d.ts'))) {
     const text = readFileSync(new URL(file, dist), 'utf8');
-    const plain = text.replace(/\b(Uint8Array|Uint32Array)<ArrayBuffer>/g, "ReturnType<$1['slice']>");
+    const plain = text.replace(
+      /\b(Uint8Array|Uint32Array|Int32Array|Float64Array)<ArrayBuffer>/g,
+      "ReturnType<$1['slice']>",
+    );
     const lib = /AsyncDispos|asyncDispos/.test(text) ? '/// <reference lib="esnext.disposable" />\n' : '';
     if (!text.startsWith('/// <ref')) write(file, lib + plain);
   }

@@ -153,6 +153,12 @@ uint32_t recent(const Conversation& conversation, uint32_t most) {
   return static_cast<uint32_t>(tokens.size());
 }
 
+/// Leaves the logits of the next token in the buffer, Q16.16, one for each token of the vocabulary.
+void logits(Conversation& conversation) {
+  const std::span<const int32_t> logits = checked(conversation).logits();
+  std::ranges::copy(logits, tokens_in_buffer(static_cast<uint32_t>(logits.size())).begin());
+}
+
 void reset(Conversation& conversation) { checked(conversation).reset(); }
 
 Status start(Conversation& conversation, SampleOptions options, uint64_t max) {
@@ -274,6 +280,7 @@ EMSCRIPTEN_BINDINGS(tern) {
       .function("save", &save)
       .function("restore", &restore)
       .function("recent", &recent)
+      .function("logits", &logits)
       .function("isFull", &is_full)
       .function("isInsideBatch", &is_inside_batch)
       .function("position", &position);

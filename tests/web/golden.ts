@@ -11,6 +11,8 @@ export interface Golden {
   readonly prompt: string;
   /** Where tokens are not bytes. */
   readonly prompt_tokens?: number[];
+  /** Of the token after the prompt, Q16.16. */
+  readonly logits?: number[];
   /** A mask for BOS and for each byte of the prompt, in the files of hierarchical models. */
   readonly boundaries?: string;
   readonly score: { text: string; tokens?: number[]; bits_q32: string; bytes?: number; top1?: number; top5?: number };

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { load, type Model, type Session } from '../../web/src/index.js';
 import { findEndlessPrompt } from './endless.js';
-import { anyModel, toHex } from './golden.js';
+import { anyModel, fromHex, goldens, modelOf, toHex } from './golden.js';
 
 let model: Model;
 let endless: Uint8Array;
@@ -191,5 +191,49 @@ describe('the output', () => {
     expect(bytes[0]).toBeGreaterThanOrEqual(0x80);
     expect(bytes[0]).toBeLessThan(0xc0);
     expect(text).not.toContain('\uFFFD');
+  });
+});
+
+describe('the distribution of the next token', () => {
+  test.each(goldens().filter(([name, { logits }]) => logits && name.startsWith('tiny')))(
+    'is the golden one of %s',
+    async (_, golden) => {
+      await using tiny = await load(modelOf(golden));
+      await using session = tiny.session();
+      await session.feed(golden.prompt_tokens ? Uint32Array.from(golden.prompt_tokens) : fromHex(golden.prompt));
+      const { logits, probabilities } = await session.next();
+      expect(Array.from(logits)).toEqual(golden.logits);
+      expect(probabilities.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 12);
+    },
+  );
+
+  test('costs a text what score() says, and leaves text and output as they are', async () => {
+    await using session = model.session();
+    await session.feed('Once upon');
+    const text = new TextEncoder().encode(' a time');
+    let bits = 0;
+    for (const byte of text) {
+      bits -= Math.log2((await session.next()).probabilities[byte] ?? 0);
+      await session.feed(Uint8Array.of(byte));
+    }
+    await using other = model.session();
+    await other.feed('Once upon');
+    expect(bits).toBeCloseTo((await other.score(text)).bits, 4);
+    await other.next();
+    expect(other.position).toBe(session.position);
+    expect(toHex(await other.save())).toBe(toHex(await session.save()));
+    expect(toHex((await other.stream(kBytes).result).bytes)).toBe(
+      toHex((await model.generate('Once upon a time', kBytes)).bytes),
+    );
+  });
+
+  test('is that before the text begins, too, and fails with a code or the reason of its signal', async () => {
+    const session = model.session();
+    const { logits } = await session.next();
+    const { bytes } = await session.stream({ greedy: true, maxBytes: 1, utf8: 'raw' }).result;
+    expect(logits.indexOf(Math.max(...logits.filter((_, byte) => byte !== 254 && byte !== 255)))).toBe(bytes[0]);
+    await expect(session.next({ signal: AbortSignal.abort('mine') })).rejects.toBe('mine');
+    await session.close();
+    await expect(session.next()).rejects.toMatchObject({ code: 'closed' });
   });
 });

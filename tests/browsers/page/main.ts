@@ -120,6 +120,10 @@ async function checkPackage(runtime: 'worker' | 'main', list: readonly Listed[])
         expectSame(result.finish, golden.prompt_tokens ? finish.replace('max-bytes', 'max-tokens') : finish, 'finish');
         expectSame(result.boundaries && toHex(result.boundaries), expected?.boundaries ?? null, 'boundaries');
       }
+      const session = model.session();
+      await session.feed(fromHex(golden.prompt));
+      const { logits } = await session.next();
+      if (golden.logits) expectSame(Array.from(logits), golden.logits, 'logits');
       await model.close();
     });
   }

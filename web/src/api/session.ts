@@ -8,8 +8,11 @@ import type { CallOf, Work } from '../host/protocol.js';
 import type { AskOptions, Connection, Request } from '../link/connection.js';
 import { Generation } from './generation.js';
 import {
+  checked,
   toOrder,
+  toSignal,
   toTextOrder,
+  type CallOptions,
   type GenerateOptions,
   type Order,
   type TextOptions,
@@ -34,6 +37,14 @@ export interface Score {
 export interface FeedResult {
   /** With `trace.boundaries`: a mask for each of the tokens, bit s set where a chunk of stage s begins. Else null. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
+}
+
+/** What the model expects next, for each token of its vocabulary; of a byte model, each byte. */
+export interface Distribution {
+  /** Natural logarithms up to a constant, in units of 1/65536: the same integers on every device. */
+  readonly logits: Int32Array<ArrayBuffer>;
+  /** Their softmax, which sums to 1; in floating point, so that its last digits may differ between browsers. */
+  readonly probabilities: Float64Array<ArrayBuffer>;
 }
 
 /** Calls run in the order in which they were made, whether they are awaited or not. */
@@ -99,6 +110,14 @@ export class Session implements AsyncDisposable {
     return toScore(score, bytes.length);
   }
 
+  /** The whole distribution of the next token. The text stays as it is; the model computes nothing anew for it. */
+  async next(options?: CallOptions): Promise<Distribution> {
+    const signal = toSignal(checked('', options, 'signal').signal);
+    const call = { kind: 'next', session: this.#id, vocabulary: this.#traits.codec.size } as const;
+    const { logits } = await this.#ask(call, { signal }).answer;
+    return { logits, probabilities: softmax(logits) };
+  }
+
   /** The conversation as bytes that restore() takes on any device with the same model file. */
   async save(): Promise<Uint8Array<ArrayBuffer>> {
     return (await this.#ask({ kind: 'save', session: this.#id }).answer).bytes;
@@ -147,6 +166,13 @@ export class Session implements AsyncDisposable {
     if (this.#closed) throw new TernError('closed', 'the session was closed');
     return this.#connection.ask(call, { ...options, onPosition: (position) => (this.#position = position) });
   }
+}
+
+function softmax(logits: Int32Array): Float64Array<ArrayBuffer> {
+  const largest = logits.reduce((a, b) => Math.max(a, b), -(2 ** 31));
+  const weights = Float64Array.from(logits, (logit) => Math.exp((logit - largest) / 65536));
+  const sum = weights.reduce((a, b) => a + b, 0);
+  return weights.map((weight) => weight / sum);
 }
 
 function toScore({ tokens, bits, top1, top5 }: ScoreSum, bytes: number): Score {

@@ -321,6 +321,15 @@ export class EngineSession {
     });
   }
 
+  /** Of the next token, Q16.16: one for each of the `vocabulary`. */
+  logits(vocabulary: number): Int32Array<ArrayBuffer> {
+    return guarded(() => {
+      view(this.#module, Int32Array.BYTES_PER_ELEMENT * vocabulary); // may move what there is
+      this.#session.logits();
+      return Int32Array.from(shared(this.#module, vocabulary).tokens, (logit) => logit | 0);
+    });
+  }
+
   reset(): void {
     guarded(() => this.#session.reset());
   }

@@ -112,6 +112,8 @@ export class Job {
       case 'restore':
         session.restore(work.bytes);
         return { kind: work.kind };
+      case 'next':
+        return { kind: work.kind, logits: session.logits(work.vocabulary) };
       case 'feed':
         return this.#feed(session, paces.read) ? { kind: work.kind, boundaries: this.#masks } : null;
       case 'score':

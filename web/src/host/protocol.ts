@@ -50,6 +50,8 @@ interface Calls {
   reset: [InSession, object];
   save: [InSession, { readonly bytes: Bytes }];
   restore: [InSession & { readonly bytes: Bytes }, object];
+  /** The logits of the next token, Q16.16, of a vocabulary of so many. */
+  next: [InSession & { readonly vocabulary: number }, { readonly logits: Int32Array<ArrayBuffer> }];
   score: [InSession & { readonly tokens: Tokens }, { readonly score: ScoreSum }];
   feed: [InSession & { readonly tokens: Tokens; readonly traced: boolean }, { readonly boundaries: Bytes | null }];
   /** Feeds the prompt, if there is one, and goes on from there, `credit` tokens far until more is allowed. */
@@ -76,7 +78,7 @@ export type CallOf<K extends Kind> = Call & { readonly kind: K };
 export type AnswerOf<K extends Kind> = Extract<Answer, { readonly kind: K }>;
 
 /** Work on one session. */
-export type Work = Extract<Call, { kind: 'reset' | 'save' | 'restore' | 'score' | 'feed' | 'generate' }>;
+export type Work = Extract<Call, { kind: 'reset' | 'save' | 'restore' | 'next' | 'score' | 'feed' | 'generate' }>;
 
 /** What comes before the answer: of `start` the helpers it wants, of `generate` that its prompt was read and the output. */
 export type Part =
