@@ -23,12 +23,11 @@ describe('a worker', () => {
     const model = await load(kFile);
     const worker = StandInWorker.all[0];
     expect(model.info.runtime).toMatchObject({ thread: 'worker', threadReason: '' });
-    expect(worker?.holds).toBe(false);
+    await vi.waitFor(() => expect(worker?.holds).toBe(false));
     const running = model.generate('x', { maxBytes: 20 });
     expect(worker?.holds).toBe(true);
     await running;
-    await pause();
-    expect(worker?.holds).toBe(false);
+    await vi.waitFor(() => expect(worker?.holds).toBe(false));
     const unread = model.stream('x', { greedy: true, maxBytes: 1e9 });
     await unread[Symbol.asyncIterator]().next();
     while (worker?.holds) await pause(); // until it has written as far as it may
