@@ -25,16 +25,9 @@ from lm.text.data import read_text
 from lm.text.tables import between, markdown
 
 
-def count_parameters(tensors: dict) -> int:
+def count_parameters(model: torch.nn.Module) -> int:
     """As `tern inspect` counts: weights, embedding, norms, convolution; not padding, scales and bounds."""
-    total = 0
-    for name, values in tensors.items():
-        norm = tensors.get(name.removesuffix("weight") + "in_norm.weight")
-        if norm is not None:
-            total += values.shape[0] * norm.size  # the matrix of a BitLinear, without padding
-        elif not name.endswith((".scale", ".lower_bound")):
-            total += values.size
-    return total
+    return sum(values.numel() for values in model.parameters())
 
 
 WORK_BYTES = 32768  # of the text, to see how often a chunk begins
@@ -54,21 +47,22 @@ CARD = ("general.name", "general.license", "general.training_text", "general.tra
 def entry(model: Path, text: Path, default: bool) -> dict:
     """One element of the manifest's `models`; a file of an older export gets its checksum first."""
     checksum.add(model)
-    keys, tensors = gguf_file.read(model)
+    keys, _ = gguf_file.read(model)
     missing = [key for key in CARD if key not in keys]
     if missing:
         raise ValueError(f"{model} has no key {missing[0]}; export it with --name, --license and --training-text")
     content = model.read_bytes()
     tokens = read_text(text)
     score = evaluate_in_engine(model, tokens, 0, None)
-    products = products_per_token(gguf_file.load(model), tokens) * score["tokens"] / score["bytes"]
+    computed = gguf_file.load(model)
+    products = products_per_token(computed, tokens) * score["tokens"] / score["bytes"]
     return {
         "file": model.name,
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "name": keys["general.name"],
         "architecture": keys["general.architecture"],
-        "parameters": count_parameters(tensors),
+        "parameters": count_parameters(computed),
         "license": keys["general.license"],
         "trained_on": keys["general.training_text"],
         "bytes_seen": int(keys["general.training_bytes"]),

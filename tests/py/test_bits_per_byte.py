@@ -26,7 +26,7 @@ def models():
 @pytest.mark.parametrize("path", models(), ids=lambda path: path.stem)
 def test_bits_per_byte_of_the_engine_and_of_pytorch_agree_within_0_1_percent(path, stories, native, tmp_path):
     text = Path(LONG_TEXT).read_bytes()[:200_000] if LONG_TEXT else stories
-    part = text if path.parent.name == "models" else text[:4_000]  # random models predict nothing, long or short
+    part = text if path.parent.name == "models" else text[:1_000]  # random models predict nothing, long or short
     (tmp_path / "text.txt").write_bytes(part)
     engine = json.loads(
         native("tern", "eval", "--model", path, "--text", tmp_path / "text.txt", "--samples", 0, "--json")
@@ -78,7 +78,5 @@ def test_engine_and_pytorch_read_the_same_bytes_from_a_text_with_separators_in_o
 
 def test_parameters_are_counted_alike_by_the_manifest_and_by_the_engine(native):
     for path in models():
-        _, tensors = gguf_file.read(path)
-        assert json.loads(native("tern", "inspect", "--model", path, "--json"))["parameters"] == count_parameters(
-            tensors
-        )
+        counted = json.loads(native("tern", "inspect", "--model", path, "--json"))["parameters"]
+        assert counted == count_parameters(gguf_file.load(path))

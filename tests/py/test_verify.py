@@ -124,7 +124,9 @@ def test_known_logits_are_compared_with_what_pytorch_computes(converted, capsys,
     entry = {"name": "small", "source": "this test", "match": {"bitnet.block_count": 2}}
     for off, says in ((0, "ok   logits of"), (0.2, "BAD  logits of")):
         answer["first"][2] += off
-        (tmp_path / "answers.json").write_text(json.dumps([entry | {"answers": [answer | {"within": 0.1}]}]))
+        (tmp_path / "answers.json").write_text(
+            json.dumps([entry | {"answers": [answer | {"within": 0.1}]}]), encoding="utf-8"
+        )
         status, said = verify(capsys, model, "--answers", tmp_path / "answers.json")
         assert (status, says in said) == (int(off > 0), True), said
 

@@ -261,6 +261,6 @@ def accelerate(model: nn.Module) -> str:
     for part in parts:
         if isinstance(part, RMSNorm) and part.weight.numel() % 16 == 0:
             part.forward = partial(fused_norm, part)
-        elif isinstance(part, BitLinear) and part.weight.shape[1] % 16 == 0:
+        elif type(part) is BitLinear and part.weight.shape[1] % 16 == 0:  # not a TernaryLinear, which has no norm
             part.forward = partial(fused_linear, part)
     return "fused CPU blocks"
