@@ -15,6 +15,9 @@ const isolation = {
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
+/** As the replacement of a regular expression, where `$` means something. */
+const replacement = (path: string): string => here(path).replaceAll('$', '$$$$');
+
 const folder = process.env['TERNLM_MODELS'] ?? here('../../models');
 
 export default defineConfig({
@@ -23,8 +26,8 @@ export default defineConfig({
   // The page is a customer of the package: it sees the public entries and nothing else.
   resolve: {
     alias: [
-      { find: /^ternlm$/, replacement: here('../src/index.ts') },
-      { find: /^ternlm\/worker(?=\?|$)/, replacement: here('../src/host/worker.ts') },
+      { find: /^ternlm$/, replacement: replacement('../src/index.ts') },
+      { find: /^ternlm\/worker(?=\?|$)/, replacement: replacement('../src/host/worker.ts') },
     ],
   },
   plugins: [models(folder), contentSecurityPolicy(), app(folder, process.env['TERNLM_ADDRESS'])],
