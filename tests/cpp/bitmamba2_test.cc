@@ -1,6 +1,7 @@
 // bitmamba2_test.cc: the architecture bitmamba2 against its definition in double precision, and files that are refused.
 #include <gtest/gtest.h>
 
+#include "one_text.h"
 #include "reference_model.h"
 #include "tiny_model.h"
 
@@ -62,12 +63,7 @@ class MambaModel : public test::TinyParts {
   Vector output_norm;
 };
 
-std::vector<uint8_t> random_bytes(size_t count, uint64_t seed) {
-  test::Random random(seed);
-  std::vector<uint8_t> bytes(count);
-  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.next());
-  return bytes;
-}
+using test::random_bytes;
 
 double silu(double x) { return x / (1 + std::exp(-x)); }
 
@@ -146,44 +142,11 @@ TEST(BitMamba2, ComputesWhatItsDefinitionSays) {
 }
 
 TEST(BitMamba2, IsTheSameHoweverATextIsDividedAndWhereverWorkStops) {
-  const std::shared_ptr<const Model> model = test::load_or_fail(MambaModel().file);
-  const std::vector<uint8_t> bytes = random_bytes(49, 2);
-  Session whole(model);
-  ASSERT_EQ(whole.feed(bytes), 49u);
-  for (const size_t slice : {size_t{1}, size_t{3}, size_t{16}, size_t{17}}) {
-    for (const uint64_t budget : {kNoLimit, uint64_t{1}, uint64_t{4000}}) {
-      Session sliced(model);
-      for (std::span<const uint8_t> rest = bytes; !rest.empty();) {
-        rest = rest.subspan(sliced.feed(rest.first(std::min(slice, rest.size())), {.budget = budget}));
-      }
-      EXPECT_EQ(sliced.save(), whole.save()) << slice << " bytes, budget " << budget;
-      EXPECT_TRUE(std::ranges::equal(sliced.logits(), whole.logits()));
-    }
-  }
+  test::expect_the_same_however_divided(test::load_or_fail(MambaModel().file));
 }
 
 TEST(BitMamba2, ASavedTextGoesOnElsewhereAndAStoppedBatchLeavesNothing) {
-  const std::shared_ptr<const Model> model = test::load_or_fail(MambaModel({.inner = 300}).file);
-  const std::vector<uint8_t> text = random_bytes(20, 3), more = random_bytes(16, 4);
-  Session one(model);
-  one.feed(text);
-  const std::vector<uint8_t> saved = one.save();
-  size_t stopped = 0;
-  for (uint64_t budget = 1000; budget < 4'000'000; budget *= 2) {
-    Session other(model);
-    other.feed(more);
-    ASSERT_TRUE(other.restore(saved).ok());
-    other.feed(more, {.budget = budget});
-    if (!other.is_inside_batch()) continue;
-    ++stopped;
-    EXPECT_EQ(other.save(), saved);
-  }
-  EXPECT_GT(stopped, 5u);
-  Session other(model);
-  ASSERT_TRUE(other.restore(saved).ok());
-  one.feed(more);
-  other.feed(more);
-  EXPECT_EQ(one.save(), other.save());
+  test::expect_a_saved_text_goes_on(test::load_or_fail(MambaModel({.inner = 300}).file));
 }
 
 TEST(BitMamba2, TextsOfOneBatchKnowNothingOfEachOther) {

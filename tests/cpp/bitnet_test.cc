@@ -6,6 +6,7 @@
 
 #include "model/layers/attention.h"
 #include "model/layers/row_operations.h"
+#include "one_text.h"
 #include "tiny_model.h"
 
 namespace tern {
@@ -213,12 +214,7 @@ class BitNetModel : public test::TinyParts {
   void make_norm(const std::string& name, size_t cols, double size) { make_vector(name, cols, 0.5 * size, 1.5 * size); }
 };
 
-std::vector<uint8_t> random_bytes(size_t count, uint64_t seed) {
-  test::Random random(seed);
-  std::vector<uint8_t> bytes(count);
-  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random.below(128));
-  return bytes;
-}
+using test::random_bytes;
 
 std::shared_ptr<const Model> bitnet(const BitNetSpec& spec = {}) { return test::load_or_fail(BitNetModel(spec).file); }
 
@@ -228,48 +224,10 @@ std::vector<int32_t> logits_after(const std::shared_ptr<const Model>& model, std
   return {session.logits().begin(), session.logits().end()};
 }
 
-TEST(BitNet, IsTheSameHoweverATextIsDividedAndWhereverWorkStops) {
-  const std::shared_ptr<const Model> model = bitnet();
-  const std::vector<uint8_t> bytes = random_bytes(49, 2);
-  Session whole(model);
-  ASSERT_EQ(whole.feed(bytes), 49u);
-  for (const size_t slice : {size_t{1}, size_t{3}, size_t{16}, size_t{17}}) {
-    for (const uint64_t budget : {kNoLimit, uint64_t{1}, uint64_t{4000}}) {
-      Session sliced(model);
-      for (std::span<const uint8_t> rest = bytes; !rest.empty();) {
-        rest = rest.subspan(sliced.feed(rest.first(std::min(slice, rest.size())), {.budget = budget}));
-      }
-      EXPECT_EQ(sliced.save(), whole.save()) << slice << " bytes, budget " << budget;
-      EXPECT_TRUE(std::ranges::equal(sliced.logits(), whole.logits()));
-    }
-  }
-}
+TEST(BitNet, IsTheSameHoweverATextIsDividedAndWhereverWorkStops) { test::expect_the_same_however_divided(bitnet()); }
 
 TEST(BitNet, ASavedTextGoesOnElsewhereAndAStoppedBatchLeavesNothing) {
-  const std::shared_ptr<const Model> model = bitnet({.inner = 300});
-  const std::vector<uint8_t> text = random_bytes(20, 3), more = random_bytes(16, 4);
-  Session one(model);
-  one.feed(text);
-  const std::vector<uint8_t> saved = one.save();
-  size_t stopped = 0;
-  for (uint64_t budget = 1000; budget < 4'000'000; budget *= 2) {
-    Session other(model);
-    other.feed(more);
-    ASSERT_TRUE(other.restore(saved).ok());
-    other.feed(more, {.budget = budget});
-    if (!other.is_inside_batch()) continue;
-    ++stopped;
-    EXPECT_EQ(other.save(), saved);
-  }
-  EXPECT_GT(stopped, 5u);
-  Session other(model);
-  ASSERT_TRUE(other.restore(saved).ok());
-  one.feed(more);
-  other.feed(more);
-  EXPECT_EQ(one.save(), other.save());
-  one.reset();
-  one.feed(text);
-  EXPECT_TRUE(std::ranges::equal(one.logits(), logits_after(model, text)));
+  test::expect_a_saved_text_goes_on(bitnet({.inner = 300}));
 }
 
 TEST(BitNet, TextsOfDifferentLengthsGoThroughOneBatchAsEachAloneUntilTheyAreFull) {
