@@ -1,6 +1,7 @@
 // Makes dist/ the package that is published: WebAssembly, the default model, manifest and README beside the compiled TypeScript.
 // SPDX-License-Identifier: MIT
 
+import { transformSync } from 'esbuild';
 import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { manifest } from './manifest.js';
 import { standalone } from './standalone/build.js';
@@ -23,6 +24,8 @@ function copyModules() {
       }
       copyFileSync(from, new URL(`wasm/${name}.${extension}`, dist));
     }
+    const script = `wasm/${name}.js`; // Emscripten leaves names as long as they were
+    write(script, transformSync(readFileSync(new URL(script, dist), 'utf8'), { minify: true, target: 'es2022' }).code);
   }
 }
 

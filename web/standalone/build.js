@@ -1,4 +1,4 @@
-// Bundles dist/ into one script that needs no other file: worker and WebAssembly inside.
+// Bundles web/src into one script that needs no other file: worker and WebAssembly inside.
 // SPDX-License-Identifier: MIT
 
 import { readFileSync } from 'node:fs';
@@ -47,9 +47,9 @@ async function bundle(entry, format, inside) {
 /** The text of the script. */
 export async function standalone() {
   const packed = (variant) =>
-    gzipSync(readFileSync(path(`../../dist/wasm/tern-${variant}.wasm`)), { level: 9 }).toString('base64');
+    gzipSync(readFileSync(path(`../src/wasm/tern-${variant}.wasm`)), { level: 9 }).toString('base64');
   const wasm = { simd: packed('simd'), relaxed: packed('relaxed') };
-  const worker = await bundle('../../dist/host/worker.js', 'iife', 'export const wasm = self.ternlmWasm;');
+  const worker = await bundle('../src/host/worker.ts', 'iife', 'export const wasm = self.ternlmWasm;');
   const inside = `export const wasm = ${JSON.stringify(wasm)}; export const worker = ${JSON.stringify(worker)};`;
-  return bundle('../../dist/index.js', 'esm', inside);
+  return bundle('../src/index.ts', 'esm', inside);
 }

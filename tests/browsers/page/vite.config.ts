@@ -74,12 +74,12 @@ function serviceWorker(): Plugin {
 export default defineConfig({
   root: path('tests/browsers/page'),
   base: './',
-  // The built package; its inner modules only to run each variant by name.
+  // The built package; and inner modules from their sources, to run each variant by name.
   resolve: {
     alias: {
-      'ternlm/engine': path('dist/engine/engine.js'),
-      'ternlm/codec': path('dist/codec.js'),
-      'ternlm/options': path('dist/api/options.js'),
+      'ternlm/engine': path('web/src/engine/engine.ts'),
+      'ternlm/codec': path('web/src/codec.ts'),
+      'ternlm/options': path('web/src/api/options.ts'),
       ternlm: path('dist/index.js'),
     },
   },
