@@ -282,6 +282,8 @@ def operations() -> Iterator[tuple]:
         (20, [within(0, 0x4F000000), *[wide(1, 32)] * 4, 9, some(9, 32), wide(9, 32), wide(9, 32), wide(9, 32)]),
     )
     yield from attention_operations()
+    flat = [(9, *[5] * 256), (256, *[LOWEST] * 255, HIGHEST), (3, *range(256))]
+    yield "expectation", flat, *[(20, [within(0, 256), some(256, bits)]) for bits in (4, 18, 21, 32)]
 
 
 def attention_operations() -> Iterator[tuple]:

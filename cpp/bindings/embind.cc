@@ -120,11 +120,6 @@ uint32_t choose_threads(const LoadedModel& model, uint32_t most) {
   return choose_threads(checked(model), most, tern_microseconds);
 }
 
-struct ScoreResult {
-  Status status;
-  Score score;
-};
-
 /// Empty until open() fills it.
 struct Conversation {
   std::optional<Session> session;
@@ -207,11 +202,19 @@ bool is_full(const Conversation& conversation) { return checked(conversation).ro
 bool is_inside_batch(const Conversation& conversation) { return checked(conversation).is_inside_batch(); }
 uint64_t position(const Conversation& conversation) { return checked(conversation).position(); }
 
-/// As feed(): of as many tokens as the score counts.
-ScoreResult score(Conversation& conversation, uint32_t count, uint64_t budget) {
-  const std::span<const Token> tokens = tokens_in_buffer(count);
-  const Result<Score> result = checked(conversation).score(tokens, {.budget = budget});
-  return {status_of(result), result.ok() ? result.value() : Score{}};
+/// Answers how many tokens it scored within the budget, of `count` that lie behind the room for their scores, and
+/// leaves those in front of them; behind them come the `top` likeliest of each (TokenScore, Token and Likely in
+/// text/softmax.h).
+uint32_t score(Conversation& conversation, uint32_t count, uint32_t top, uint64_t budget) {
+  const std::span<uint8_t> all = all_bytes();
+  const size_t tokens_at = sizeof(TokenScore) * count;
+  const size_t top_at = tokens_at + sizeof(Token) * count;
+  const size_t likely = size_t{count} * top;
+  TERN_CHECK(top_at + sizeof(Likely) * likely <= all.size());
+  const std::span tokens(reinterpret_cast<const Token*>(all.data() + tokens_at), count);
+  const std::span scores(reinterpret_cast<TokenScore*>(all.data()), count);
+  const std::span expected(reinterpret_cast<Likely*>(all.data() + top_at), likely);
+  return static_cast<uint32_t>(checked(conversation).score_each(tokens, scores, expected, {.budget = budget}));
 }
 
 }  // namespace
@@ -225,12 +228,6 @@ EMSCRIPTEN_BINDINGS(tern) {
   function("kernelLevel", +[] { return std::string(dispatch().level->name); });
   function("probe", &probe_json);
   value_object<Status>("Status").field("code", &Status::code).field("message", &Status::message);
-  value_object<Score>("Score")
-      .field("tokens", &Score::bytes)
-      .field("bitsQ32", &Score::bits_q32)
-      .field("top1", &Score::top1)
-      .field("top5", &Score::top5);
-  value_object<ScoreResult>("ScoreResult").field("status", &ScoreResult::status).field("score", &ScoreResult::score);
   value_object<KeyValue>("KeyValue").field("key", &KeyValue::key).field("value", &KeyValue::value);
   register_vector<KeyValue>("KeyValues");
   value_object<SampleOptions>("SampleOptions")

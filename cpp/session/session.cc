@@ -9,7 +9,6 @@
 #include "base/check.h"
 #include "base/memory.h"
 #include "session/snapshot.h"
-#include "text/softmax.h"
 
 namespace tern {
 
@@ -187,36 +186,47 @@ Result<Score> Session::score(std::span<const uint8_t> bytes, Work work) {
   return total;
 }
 
-Result<Score> Session::score_tokens(std::span<const Token> tokens, Work& work) {
-  Score score;
-  bool overflow = false;
+/// Calls each(prediction, token) for every token, which it then feeds.
+template <class Each>
+size_t Session::predict_each(std::span<const Token> tokens, Work& work, const Each& each) {
   drawn_.reset();
-  if (!begin(work)) return score;
-  tokens = tokens.first(static_cast<size_t>(std::min<uint64_t>(tokens.size(), state_->room())));
-  while (!tokens.empty()) {
-    const std::span<const Token> tile = tokens.first(std::min(tokens.size(), kTile));
+  if (!begin(work)) return 0;
+  const auto most = static_cast<size_t>(std::min<uint64_t>(tokens.size(), state_->room()));
+  size_t done = 0;
+  while (done < most) {
+    const std::span<const Token> tile = tokens.subspan(done, std::min(most - done, kTile));
     if (!run(tile, Want::kAll, work)) break;
-    tokens = tokens.subspan(tile.size());
+    done += tile.size();
     const MatrixView<const int32_t> after = workspace_->logits.view();
     for (size_t t = 0; t < tile.size(); ++t) {
-      const std::span<const int32_t> before = t == 0 ? std::span<const int32_t>(logits_) : after.row(t - 1);
-      const uint32_t rank = rank_of(before, tile[t]);
-      overflow |= !score.add({1, surprisal(before, tile[t]).raw, rank < 1, rank < 5});
+      each(t == 0 ? std::span<const int32_t>(logits_) : after.row(t - 1), tile[t]);
     }
     std::ranges::copy(after.row(tile.size() - 1), logits_.begin());
     remember(tile);
   }
+  return done;
+}
+
+Result<Score> Session::score_tokens(std::span<const Token> tokens, Work& work) {
+  Score score;
+  bool overflow = false;
+  predict_each(tokens, work, [&](std::span<const int32_t> prediction, Token token) {
+    const TokenScore one = score_token(prediction, token);
+    overflow |= !score.add({1, one.bits_q32, one.rank < 1, one.rank < 5});
+  });
   if (overflow) return too_costly();
   return score;
 }
 
-/// How many tokens the model holds more likely; of equal ones the lower ranks first.
-uint32_t Session::rank_of(std::span<const int32_t> logits, Token token) {
-  uint32_t rank = 0;
-  for (size_t k = 0; k < logits.size(); ++k) {
-    rank += logits[k] > logits[token] || (logits[k] == logits[token] && k < token);
-  }
-  return rank;
+size_t Session::score_each(std::span<const Token> tokens, std::span<TokenScore> scores, std::span<Likely> top,
+                           Work work) {
+  TERN_CHECK(scores.size() == tokens.size() && check_tokens(tokens).ok());
+  const size_t likeliest = tokens.empty() ? 0 : top.size() / tokens.size();
+  size_t done = 0;
+  return predict_each(tokens, work, [&](std::span<const int32_t> prediction, Token token) {
+    scores[done] = score_token(prediction, token, top.subspan(done * likeliest, likeliest));
+    ++done;
+  });
 }
 
 /// The last tokens of the text, which has them already.

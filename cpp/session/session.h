@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "model/model.h"
 #include "text/sampler.h"
+#include "text/softmax.h"
 #include "text/utf8.h"
 
 namespace tern {
@@ -131,6 +132,11 @@ class Session {
   Result<Score> score(std::span<const Token> tokens, Work work = {});
   Result<Score> score(std::span<const uint8_t> bytes, Work work = {});
 
+  /// The same token by token: answers how many, all of them in the vocabulary.
+  ///   scores  [tokens]
+  ///   top     [tokens][most likely], or nothing
+  size_t score_each(std::span<const Token> tokens, std::span<TokenScore> scores, std::span<Likely> top, Work work = {});
+
   /// Prediction of the next token: one number for each, Q16.16.
   std::span<const int32_t> logits();
 
@@ -161,6 +167,8 @@ class Session {
   const Vocabulary& vocabulary() const { return model_->info().vocabulary; }
   bool run(std::span<const Token> tokens, Want want, Work& work);
   size_t feed_tokens(std::span<const Token> tokens, Work& work);
+  template <class Each>
+  size_t predict_each(std::span<const Token> tokens, Work& work, const Each& each);
   Result<Score> score_tokens(std::span<const Token> tokens, Work& work);
   size_t generate_tokens(std::span<Token> out, Work& work);
   bool begin(Work& work);
@@ -170,7 +178,6 @@ class Session {
   Utf8Position utf8_position() const;
   std::optional<Token> draw();
   void commit(Token token, std::span<const int32_t> logits);
-  static uint32_t rank_of(std::span<const int32_t> logits, Token token);
 
   static constexpr size_t kRecent = 256;  // the repetition penalty's window
 

@@ -49,15 +49,42 @@ void softmax_weights(std::span<const int32_t> logits_q16, uint32_t temperature_q
   for (size_t i = 0; i < weights.size(); ++i) weights[i] = weight(distance(largest, logits_q16[i]));
 }
 
-Bits surprisal(std::span<const int32_t> logits_q16, Token token) {
-  TERN_CHECK(token < logits_q16.size());
+Bits surprisal(std::span<const int32_t> logits_q16, Token token) { return {score_token(logits_q16, token).bits_q32}; }
+
+TokenScore score_token(std::span<const int32_t> logits_q16, Token token, std::span<Likely> top) {
+  TERN_CHECK(token < logits_q16.size() && top.size() <= logits_q16.size());
   const int32_t largest = *std::max_element(logits_q16.begin(), logits_q16.end());
   const Weight weight(1 << 16);
+  TokenScore score;
   uint64_t sum = 0;
-  for (const int32_t logit : logits_q16) sum += weight(distance(largest, logit));
+  uint64_t moment_q47 = 0;  // of weight and distance: x exp(-x) < 0.37, so 2^18 tokens fit
+  size_t found = 0;         // in top, with weights in place of probabilities
+  for (Token k = 0; k < logits_q16.size(); ++k) {
+    const int32_t logit = logits_q16[k];
+    const uint32_t below = distance(largest, logit);
+    const uint32_t of_k = weight(below);
+    sum += of_k;
+    moment_q47 += uint64_t{of_k} * below;
+    score.rank += logit > logits_q16[token] || (logit == logits_q16[token] && k < token);
+    size_t at = found;
+    for (; at > 0 && logit > logits_q16[top[at - 1].token]; --at) {
+      if (at < top.size()) top[at] = top[at - 1];
+    }
+    if (at == top.size()) continue;
+    top[at] = {k, of_k};
+    found = std::min(found + 1, top.size());
+  }
+  for (Likely& each : top) {
+    each.probability_q31 = static_cast<uint32_t>(((uint64_t{each.probability_q31} << 31) + sum / 2) / sum);
+  }
   // log2(sum / 2^31) + (largest - logit) * log2(e); the sum is at least 2^31, the weight of the largest.
-  const uint64_t octaves_q47 = uint64_t{distance(largest, logits_q16[token])} * kLog2E_q31;
-  return {log2_of(sum).raw - (uint64_t{31} << 32) + (((octaves_q47 >> 14) + 1) >> 1)};
+  const uint64_t octaves_q32 = log2_of(sum).raw - (uint64_t{31} << 32);
+  const uint64_t above_q47 = uint64_t{distance(largest, logits_q16[token])} * kLog2E_q31;
+  score.bits_q32 = octaves_q32 + (((above_q47 >> 14) + 1) >> 1);
+  const uint64_t mean_q24 = (moment_q47 / sum << 8) + (moment_q47 % sum << 8) / sum;
+  score.entropy_q24 = static_cast<uint32_t>(round_shift(static_cast<int64_t>(octaves_q32), 8) +
+                                            round_shift(static_cast<int64_t>(mean_q24 * kLog2E_q31), 31));
+  return score;
 }
 
 }  // namespace tern

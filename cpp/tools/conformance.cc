@@ -453,6 +453,14 @@ Outputs surprisal(Inputs& in) {
   return {static_cast<int64_t>(tern::surprisal(logits_of(in), byte).raw)};
 }
 
+/// Of the most likely bytes, so many.
+Outputs expectation(Inputs& in) {
+  std::vector<Likely> top(in.count());
+  Outputs outputs{score_token(logits_of(in), 0, top).entropy_q24};
+  for (const Likely& each : top) outputs.insert(outputs.end(), {each.token, each.probability_q31});
+  return outputs;
+}
+
 /// Draws from the same logits again and again; each byte drawn counts for the next one's penalty.
 Outputs draw(Inputs& in) {
   SampleOptions options;
@@ -519,6 +527,7 @@ constexpr std::pair<std::string_view, Outputs (*)(Inputs&)> kOperations[] = {
     {"ternary_block", ternary_block},
     {"softmax_weights", softmax_weights},
     {"surprisal", surprisal},
+    {"expectation", expectation},
     {"draw", draw},
 };
 

@@ -562,6 +562,33 @@ TEST(Budget, ScoringInStepsOfAnySizeIsScoringAtOnce) {
   }
 }
 
+TEST(Budget, TheScoresOfTokensAddUpToThatOfTheText) {
+  test::Random random(15);
+  const std::vector<uint8_t> text = every_byte_value();
+  const std::vector<Token> tokens(text.begin(), text.end());
+  for (const auto& model : {tiny_model(), wide_hnet()}) {
+    Session whole(model), sliced(model), stepped(model);
+    const Result<Score> expected = whole.score(text);
+    std::vector<TokenScore> scores(tokens.size());
+    std::vector<Likely> top(3 * tokens.size());
+    for (size_t done = 0; done < tokens.size();) {
+      done += sliced.score_each(std::span(tokens).subspan(done), std::span(scores).subspan(done),
+                                std::span(top).subspan(3 * done), {.budget = some_budget(random)});
+    }
+    Score sum;
+    for (size_t n = 0; n < tokens.size(); ++n) {
+      const std::vector<int32_t> logits = logits_of(stepped);
+      ASSERT_EQ(top[3 * n].token, std::ranges::max_element(logits) - logits.begin());
+      stepped.feed(std::span(tokens).subspan(n, 1)).value();
+      ASSERT_TRUE(sum.add({1, scores[n].bits_q32, scores[n].rank < 1, scores[n].rank < 5}));
+    }
+    EXPECT_EQ(sum.bits_q32, expected.value().bits_q32);
+    EXPECT_EQ(sum.top1, expected.value().top1);
+    EXPECT_EQ(sum.top5, expected.value().top5);
+    EXPECT_EQ(sliced.save(), whole.save());
+  }
+}
+
 TEST(Budget, WhatWasNotAnsweredForHasNotHappened) {
   test::Random random(15);
   const std::vector<uint8_t> text = every_byte_value();

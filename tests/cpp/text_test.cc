@@ -126,6 +126,48 @@ TEST(Surprisal, OfAFlatDistributionIsEightBits) {
   EXPECT_EQ(surprisal(std::vector<int32_t>(256, -5), 3).raw, uint64_t{8} << 32);
 }
 
+TEST(TokenScore, AgreesWithDouble) {
+  for (double spread : {0.0, 0.5, 3.0, 30.0}) {
+    const auto logits = random_logits(2, spread);
+    const auto p = softmax(logits, 1.0, [](size_t) { return true; });
+    double entropy = 0;
+    for (const double each : p) entropy -= each > 0 ? each * std::log2(each) : 0;
+    std::vector<Likely> top(256);
+    const TokenScore score = score_token(logits, 9, top);
+    EXPECT_EQ(score.bits_q32, surprisal(logits, 9).raw);
+    EXPECT_NEAR(score.entropy_q24 / 16777216.0, entropy, 1e-5);
+    for (const Likely& each : top) {
+      // exp2_negative's 9.3e-7 in both parts of the quotient, and 255 weights cut at 2^-31.
+      EXPECT_NEAR(each.probability_q31 / 2147483648.0, p[each.token], 2e-6 * p[each.token] + 1e-9);
+    }
+  }
+}
+
+TEST(TokenScore, TheMostLikelyComeFirstAndOfEqualOnesTheLower) {
+  auto logits = random_logits(5, 1);
+  for (size_t i = 0; i < 256; i += 3) logits[i] = logits[1];
+  std::vector<Token> order(256);
+  std::iota(order.begin(), order.end(), Token{0});
+  std::ranges::stable_sort(order, [&](Token a, Token b) { return logits[a] > logits[b]; });
+  for (const size_t most : {size_t{0}, size_t{1}, size_t{5}, size_t{255}, size_t{256}}) {
+    std::vector<Likely> top(most);
+    for (uint32_t rank = 0; rank < 256; ++rank) ASSERT_EQ(score_token(logits, order[rank], top).rank, rank);
+    for (size_t n = 0; n < most; ++n) ASSERT_EQ(top[n].token, order[n]);
+  }
+}
+
+TEST(TokenScore, OfExtremeLogitsIsCertainty) {
+  std::vector<int32_t> logits(256, std::numeric_limits<int32_t>::min());
+  logits[7] = std::numeric_limits<int32_t>::max();
+  std::vector<Likely> top(2);
+  const TokenScore score = score_token(logits, 7, top);
+  EXPECT_EQ(score.bits_q32, 0u);
+  EXPECT_EQ(score.entropy_q24, 0u);
+  EXPECT_EQ(top[0].probability_q31, 1u << 31);
+  EXPECT_EQ(top[1].probability_q31, 0u);
+  EXPECT_EQ(score_token(logits, 0).rank, 1u);
+}
+
 TEST(Sampler, DrawsFromTheSoftmax) {
   const auto logits = random_logits(3, 2);
   for (double temperature : {0.5, 1.0, 2.0}) {

@@ -979,6 +979,14 @@ def surprisal(logits: Row, byte: int) -> int:
     return log2(sum(softmax_weights(logits, 65536))) - (31 << 32) + rnd(octaves, 15)
 
 
+def expectation(logits: Row) -> tuple[int, Row]:
+    weights = softmax_weights(logits, 65536)
+    total = sum(weights)
+    moment = sum(weight * (max(logits) - logit) for weight, logit in zip(weights, logits))
+    entropy = rnd(log2(total) - (31 << 32), 8) + rnd((moment << 8) // total * 3098164009, 31)
+    return entropy, [((weight << 31) + total // 2) // total for weight in weights]
+
+
 def start(model: Model, prompt: bytes) -> list[Row]:
     """Logits after begin-of-text and after each byte of the prompt."""
     model.reset()

@@ -169,6 +169,13 @@ def draw(i: Inputs) -> list[int]:
     return sampler.recent
 
 
+def expectation(i: Inputs) -> list[int]:
+    most, logits = i.next(), i.row(256)
+    entropy, probabilities = spec.expectation(logits)
+    top = sorted(range(256), key=lambda token: (-logits[token], token))[:most]
+    return [entropy, *(number for token in top for number in (token, probabilities[token]))]
+
+
 def random(i: Inputs) -> list[int]:
     generator = spec.Random(i.next())
     return [generator.next() for _ in range(i.next())]
@@ -218,6 +225,7 @@ EVALUATE = {
     "ternary_block": ternary_block,
     "softmax_weights": lambda i: (lambda t: spec.softmax_weights(i.row(256), t))(i.next()),
     "surprisal": lambda i: (lambda byte: [spec.surprisal(i.row(256), byte)])(i.next()),
+    "expectation": expectation,
     "draw": draw,
 }
 

@@ -31,6 +31,7 @@ export async function everyCall(): Promise<void> {
   model.stream([1, 2]);
 
   const score: Score = await model.score(new Uint8Array(3), { control: false });
+  for await (const { text, bits, top } of model.scoreStream('x', { top: 3 })) void [text, bits, top[0]?.probability];
   const session = model.session();
   const fed: Uint8Array | null = (await session.feed('x', { trace })).boundaries;
   await session.restore(await session.save());

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Engine, type EngineModel, type ModuleFactory } from '../../web/src/engine/engine.js';
 import { toOrder } from '../../web/src/api/options.js';
+import { sumOf } from '../../web/src/api/scores.js';
 import { kBytes } from '../../web/src/codec.js';
 import type { MainModule } from '../../web/src/wasm/tern-simd.js';
 import { anyModel, fromHex, goldens, modelOf, toHex } from './golden.js';
@@ -87,7 +88,7 @@ describe.each(kBuilds)('the %s build', (kernel, path) => {
     }
     const session = model.open();
     const { text, tokens, bits_q32, bytes, ...counts } = golden.score;
-    const score = session.score(tokens ?? fromHex(text));
+    const score = sumOf(session.score(tokens ?? fromHex(text)));
     const bits = Number(bits_q32) / 2 ** 32;
     expect(score).toMatchObject({ ...counts, bits, tokens: bytes ?? score.tokens });
     session.close();

@@ -34,6 +34,9 @@ type Ask = (session: Session, signal?: AbortSignal) => Promise<unknown>;
 const kCalls: Record<string, Ask> = {
   'session.feed': (session, signal) => session.feed(kLong, { signal }),
   'session.score': (session, signal) => session.score(kLong, { signal }),
+  'session.scoreStream': async (session, signal) => readAll(session.scoreStream(kLong, { signal })),
+  'session.scoreStream behind other work': async (session, signal) =>
+    waiting(session, async () => readAll(session.scoreStream('x', { signal }))),
   'session.save': async (session) => waiting(session, () => session.save()),
   'session.restore': async (session) => waiting(session, () => session.restore(new Uint8Array(9))),
   'session.reset': async (session) => waiting(session, () => session.reset()),
@@ -43,6 +46,7 @@ const kCalls: Record<string, Ask> = {
   'session.stream, its bytes': async (session, signal) => readAll(unread(session, signal).bytes),
   'session.stream behind other work': async (session, signal) => waiting(session, () => unread(session, signal).result),
   'model.score': (_, signal) => model.score(kLong, { signal }),
+  'model.scoreStream': async (_, signal) => readAll(model.scoreStream(kLong, { signal })),
   'model.generate, reading': (_, signal) => model.generate(kLong, { signal }),
   'model.generate, writing': (_, signal) => model.generate(found(), { ...kEndless, signal }),
   'model.stream, its boundaries': (_, signal) => model.stream(kLong, { signal }).promptBoundaries,
@@ -186,6 +190,7 @@ test('a signal that lives long holds on to nothing that has ended', async () => 
     await session.stream({ signal, maxBytes: 2 }).result;
     await model.generate('x', { signal, maxBytes: 2 });
     await model.score('x', { signal });
+    await readAll(model.scoreStream('x', { signal }));
     await (await load(anyModel(), { signal })).close();
   }
   expect(listeners()).toBe(0);

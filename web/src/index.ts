@@ -6,7 +6,15 @@ export { probe, type Capabilities, type ProbeOptions } from './api/probe.js';
 export type { KernelReport, KernelsReport, Threads, ThreadsInfo } from './engine/types.js';
 export type { Chunk, GenerateResult, Generation, Timings } from './api/generation.js';
 export type { Distribution, FeedResult, Score, Session } from './api/session.js';
-export type { CallOptions, GenerateOptions, SampleOptions, TextOptions, TraceOptions } from './api/options.js';
+export type {
+  CallOptions,
+  GenerateOptions,
+  SampleOptions,
+  ScoreOptions,
+  TextOptions,
+  TraceOptions,
+} from './api/options.js';
+export type { LikelyToken, TokenScore } from './api/scores.js';
 export type { Assets, PlaceInfo, Runtime, RuntimeInfo } from './link/start.js';
 export type { ModelFile, Source } from './api/source.js';
 export type { Input } from './codec.js';

@@ -80,6 +80,7 @@ export default defineConfig({
       'ternlm/engine': path('web/src/engine/engine.ts'),
       'ternlm/codec': path('web/src/codec.ts'),
       'ternlm/options': path('web/src/api/options.ts'),
+      'ternlm/scores': path('web/src/api/scores.ts'),
       ternlm: path('dist/index.js'),
     },
   },

@@ -13,6 +13,7 @@ import type { Part } from '../host/protocol.js';
 import type { Request } from '../link/connection.js';
 import { Kept } from './kept.js';
 import type { Order } from './options.js';
+import { readerOf } from './reader.js';
 
 /** A piece of the output: tokens, their bytes, and the characters those completed (none, when they end inside one). */
 export interface Chunk {
@@ -112,23 +113,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     }
     const reader = { place: 0 };
     this.#readers.add(reader); // from now on, not from its first look: it may leave before that
-    const chunks = this.#read(reader);
-    const leave = async (): Promise<IteratorResult<Chunk, void>> => {
-      this.#leave(reader);
-      return chunks.return();
-    };
-    return {
-      next: () => chunks.next(),
-      return: leave,
-      throw: async (error: unknown) => {
-        await leave();
-        throw error;
-      },
-      [Symbol.asyncIterator]() {
-        return this;
-      },
-      [Symbol.asyncDispose]: async () => void (await leave()),
-    };
+    return readerOf(this.#read(reader), () => this.#leave(reader));
   }
 
   /** The output as text; a character always arrives whole. */

@@ -8,7 +8,15 @@ import { TernError, leftBehind } from '../errors.js';
 import type { Connection } from '../link/connection.js';
 import { start, type Assets, type Runtime, type RuntimeInfo } from '../link/start.js';
 import type { Generation, GenerateResult } from './generation.js';
-import { toLoadOrder, type CallOptions, type GenerateOptions, type TextOptions, type Traits } from './options.js';
+import {
+  toLoadOrder,
+  type CallOptions,
+  type GenerateOptions,
+  type ScoreOptions,
+  type TextOptions,
+  type Traits,
+} from './options.js';
+import type { TokenScore } from './scores.js';
 import { Session, type Score } from './session.js';
 import { isModelFile, openSource, readNext, type Fetch, type ModelFile, type Source } from './source.js';
 
@@ -159,6 +167,11 @@ export class Model implements AsyncDisposable {
     } finally {
       await session.close();
     }
+  }
+
+  /** The same token by token, as long as somebody reads: see Session.scoreStream(). Wrong options throw here. */
+  scoreStream(text: Input, options?: ScoreOptions): AsyncGenerator<TokenScore, void, undefined> {
+    return Session.scoreStream(this.#connection, this.#traits, text, options);
   }
 
   /** A conversation that is kept: feed, stream, feed again, save. Close it when done. */

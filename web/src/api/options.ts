@@ -53,6 +53,11 @@ export interface TextOptions extends CallOptions {
   control?: boolean;
 }
 
+export interface ScoreOptions extends TextOptions {
+  /** How many of the most likely tokens to name in the place of each: 0 (default) to 256. */
+  top?: number;
+}
+
 export interface GenerateOptions extends SampleOptions, TextOptions {
   trace?: TraceOptions;
 }
@@ -141,6 +146,10 @@ export function toTextOrder(
 ): { readonly signal: AbortSignal | undefined; readonly control: boolean; readonly traced: boolean } {
   const { signal, control, trace } = checked('', options, known);
   return { signal: toSignal(signal), control: toControl(control, codec), traced: toTraced(trace, stages) };
+}
+
+export function toTop(top: number | undefined, codec: Codec): number {
+  return toInteger('top', top ?? 0, 0, Math.min(256, codec.size));
 }
 
 function toControl(value: unknown, codec: Codec): boolean {

@@ -2,9 +2,8 @@
 // SPDX-License-Identifier: MIT
 
 import { newDecoder, toBytes, toTokens, type Input } from '../codec.js';
-import type { ScoreSum } from '../engine/types.js';
 import { TernError, badOption } from '../errors.js';
-import type { CallOf, Work } from '../host/protocol.js';
+import type { CallOf, Part, Work } from '../host/protocol.js';
 import type { AskOptions, Connection, Request } from '../link/connection.js';
 import { Generation } from './generation.js';
 import {
@@ -12,13 +11,16 @@ import {
   toOrder,
   toSignal,
   toTextOrder,
+  toTop,
   type CallOptions,
   type GenerateOptions,
   type Order,
+  type ScoreOptions,
   type TextOptions,
   type TraceOptions,
   type Traits,
 } from './options.js';
+import { kNothing, readScores, sumOf, type Sum, type TokenScore } from './scores.js';
 
 export interface Score {
   /** Bytes of the text. */
@@ -79,6 +81,24 @@ export class Session implements AsyncDisposable {
     return generation;
   }
 
+  /** Called by Model: scores the text in a session of its own. */
+  static scoreStream(
+    connection: Connection,
+    traits: Traits,
+    text: Input,
+    options?: ScoreOptions,
+  ): AsyncGenerator<TokenScore, void, undefined> {
+    const session = Session.open(connection, traits);
+    try {
+      const { scores, ended } = session.#scores(text, options);
+      void ended.then(() => session.close());
+      return scores;
+    } catch (error) {
+      void session.close();
+      throw error;
+    }
+  }
+
   /** Tokens of text, of a byte model bytes, as of the last call that has ended, in whatever way. */
   get position(): number {
     return this.#position;
@@ -106,8 +126,18 @@ export class Session implements AsyncDisposable {
     const begins = this.#begins;
     const tokens = this.#toTokens(input, control);
     const { bytes } = newDecoder(this.#traits.codec, new Uint32Array(0), begins).push(tokens);
-    const { score } = await this.#ask({ kind: 'score', session: this.#id, tokens }, { signal }).answer;
-    return toScore(score, bytes.length);
+    let sum = kNothing;
+    const onPart = (part: Part): void => void (part.kind === 'scored' && (sum = sumOf(part, sum)));
+    await this.#ask({ kind: 'score', session: this.#id, tokens, top: 0, credit: Infinity }, { signal, onPart }).answer;
+    return toScore(sum, bytes.length);
+  }
+
+  /**
+   * What each token costs, while the text is appended; fails as feed() does. At most a few hundred tokens are scored
+   * before they are read, and later calls on the session wait until all were: leaving the loop calls the rest off.
+   */
+  scoreStream(input: Input, options?: ScoreOptions): AsyncGenerator<TokenScore, void, undefined> {
+    return this.#scores(input, options).scores;
   }
 
   /** The whole distribution of the next token. The text stays as it is; the model computes nothing anew for it. */
@@ -148,6 +178,16 @@ export class Session implements AsyncDisposable {
     await this.close();
   }
 
+  #scores(input: Input, options: ScoreOptions | undefined): ReturnType<typeof readScores> {
+    const { codec } = this.#traits;
+    const { control, signal } = toTextOrder(options, this.#traits, 'signal control top');
+    const top = toTop(options?.top, codec);
+    const tokens = this.#toTokens(input, control);
+    return readScores(codec, (credit, onPart) =>
+      this.#ask({ kind: 'score', session: this.#id, tokens, top, credit }, { signal, onPart }),
+    );
+  }
+
   #toTokens(input: Input, control: boolean): Uint32Array<ArrayBuffer> {
     const tokens = toTokens(this.#traits.codec, 'input', input, { control, begins: this.#begins });
     if (tokens.length > 0) this.#begins = false;
@@ -175,7 +215,7 @@ function softmax(logits: Int32Array): Float64Array<ArrayBuffer> {
   return weights.map((weight) => weight / sum);
 }
 
-function toScore({ tokens, bits, top1, top5 }: ScoreSum, bytes: number): Score {
+function toScore({ tokens, bits, top1, top5 }: Sum, bytes: number): Score {
   const each = Math.max(1, tokens);
   return { bytes, tokens, bits, bitsPerByte: bits / Math.max(1, bytes), top1: top1 / each, top5: top5 / each };
 }

@@ -10,7 +10,7 @@ import type {
   HelperStart,
   KernelsReport,
   Sampling,
-  ScoreSum,
+  Scored,
   Threads,
   ThreadsInfo,
   Variant,
@@ -376,21 +376,25 @@ export class EngineSession {
     return ([null, 'max-bytes', 'end-of-text', 'context-full'] as const)[this.#session.finishState()] ?? null;
   }
 
-  /** Of all tokens, or of as many as about `budget` multiply-adds are enough for; the rest comes next. */
-  score(tokens: ArrayLike<number>, budget = kNoLimit): ScoreSum {
-    const sum = guarded(() => {
-      shared(this.#module, tokens.length).tokens.set(tokens);
-      const { status, score } = this.#session.score(tokens.length, toBudget(budget));
-      check(status);
+  /**
+   * Of all tokens, or of as many as about `budget` multiply-adds are enough for; the rest comes next. `top`: how many of
+   * the most likely tokens to name. All must be in the vocabulary.
+   */
+  score(tokens: ArrayLike<number>, top = 0, budget = kNoLimit): Scored {
+    const { length } = tokens;
+    const scored = guarded(() => {
+      const words = (): Uint32Array<ArrayBuffer> => shared(this.#module, (5 + 2 * top) * length).tokens;
+      words().set(tokens, 4 * length);
+      const done = this.#session.score(length, top, toBudget(budget));
+      const all = words();
       return {
-        tokens: Number(score.tokens),
-        bits: Number(score.bitsQ32) / 2 ** 32,
-        top1: Number(score.top1),
-        top5: Number(score.top5),
+        tokens: all.slice(4 * length, 4 * length + done),
+        costs: all.slice(0, 4 * done),
+        top: all.slice(5 * length, 5 * length + 2 * top * done),
       };
     });
-    this.#refuseIfFull(sum.tokens, tokens.length);
-    return sum;
+    this.#refuseIfFull(scored.tokens.length, length);
+    return scored;
   }
 
   /** Of a text that goes on nothing was read: and nothing ever will be. */

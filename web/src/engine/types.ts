@@ -87,12 +87,13 @@ export interface Sampling {
 
 export type Finish = 'max-bytes' | 'max-tokens' | 'end-of-text' | 'context-full' | 'stopped';
 
-/** What a stretch of text cost. */
-export interface ScoreSum {
-  readonly tokens: number;
-  readonly bits: number;
-  readonly top1: number;
-  readonly top5: number;
+/** What each of some tokens cost, as the engine has it: words of 32 bits. */
+export interface Scored {
+  readonly tokens: Uint32Array<ArrayBuffer>;
+  /** Of each token four: its bits, Q32.32, the low half first; the entropy there in bits, Q8.24; tokens likelier than it. */
+  readonly costs: Uint32Array<ArrayBuffer>;
+  /** Of each of the most likely tokens in its place, the likeliest first, two: it, and its probability, Q1.31. */
+  readonly top: Uint32Array<ArrayBuffer>;
 }
 
 /** A stretch of output. */

@@ -3,7 +3,6 @@
 
 import { deferred } from '../deferred.js';
 import { kTileTokens, type EngineSession } from '../engine/engine.js';
-import type { ScoreSum } from '../engine/types.js';
 import { TernError } from '../errors.js';
 import { unreachable, type Answer, type Part, type Work } from './protocol.js';
 
@@ -11,6 +10,7 @@ import { unreachable, type Answer, type Part, type Work } from './protocol.js';
 export const kSliceMs = 8;
 
 const kMostTokens = 1024;
+const kMostNamed = 64; // where each token comes with up to 256 others
 
 const kFirstBudget = 2 ** 21;
 const kMostBudget = 2 ** 40;
@@ -53,10 +53,9 @@ export class Job {
   readonly #masks: Uint8Array<ArrayBuffer> | null; // of what was read, where they were asked for
   #read = 0;
   #written = 0;
-  #started = false; // writing
+  #started = false; // writing, or scoring
   #credit: number;
   #most = { read: kMostTokens, write: kMostTokens }; // in a slice
-  #score: ScoreSum = { tokens: 0, bits: 0, top1: 0, top5: 0 };
 
   constructor(work: Work, emit: (part: Part) => void) {
     this.#work = work;
@@ -64,16 +63,17 @@ export class Job {
     this.#input =
       (work.kind === 'generate' ? work.prompt : 'tokens' in work ? work.tokens : null) ?? new Uint32Array(0);
     this.#masks = 'traced' in work && work.traced ? new Uint8Array(this.#input.length) : null;
-    this.#credit = work.kind === 'generate' ? work.credit : 0;
+    this.#credit = 'credit' in work ? work.credit : 0;
   }
 
   get outcome(): Promise<Outcome> {
     return this.#end.promise;
   }
 
-  /** A generation waits while its reader has not taken what is there already. */
+  /** Work with a reader waits while that has not taken what is there already. */
   get runnable(): boolean {
-    return this.#work.kind !== 'generate' || !this.#started || this.#written < this.#credit;
+    const done = this.#work.kind === 'score' ? this.#read : this.#written;
+    return !('credit' in this.#work) || !this.#started || done < this.#credit;
   }
 
   allow(credit: number): void {
@@ -117,12 +117,16 @@ export class Job {
       case 'feed':
         return this.#feed(session, paces.read) ? { kind: work.kind, boundaries: this.#masks } : null;
       case 'score':
+        if (!this.#started) this.#emit({ kind: 'prompt', before: session.recent(3), boundaries: null });
+        this.#started = true;
+        this.#most.read = Math.min(this.#most.read, this.#credit - this.#read, work.top > 0 ? kMostNamed : Infinity);
         this.#slice(paces.read, (tokens, budget) => {
-          const score = session.score(tokens, budget);
-          this.#score = add(this.#score, score);
-          return score.tokens;
+          const scored = session.score(tokens, work.top, budget);
+          const { length } = scored.tokens; // which are given away
+          if (length > 0) this.#emit({ kind: 'scored', ...scored });
+          return length;
         });
-        return this.#allRead ? { kind: work.kind, score: this.#score } : null;
+        return this.#allRead ? { kind: work.kind } : null;
       case 'generate':
         if (!this.#started) {
           if (!this.#feed(session, paces.read)) return null;
@@ -172,8 +176,4 @@ export class Job {
     this.#written += length;
     if (length > 0) this.#emit({ kind: 'written', written });
   }
-}
-
-function add(a: ScoreSum, b: ScoreSum): ScoreSum {
-  return { tokens: a.tokens + b.tokens, bits: a.bits + b.bits, top1: a.top1 + b.top1, top5: a.top5 + b.top5 };
 }

@@ -9,7 +9,7 @@ import type {
   HelperStart,
   KernelsReport,
   Sampling,
-  ScoreSum,
+  Scored,
   Threads,
   ThreadsInfo,
   Written,
@@ -52,7 +52,8 @@ interface Calls {
   restore: [InSession & { readonly bytes: Bytes }, object];
   /** The logits of the next token, Q16.16, of a vocabulary of so many. */
   next: [InSession & { readonly vocabulary: number }, { readonly logits: Int32Array<ArrayBuffer> }];
-  score: [InSession & { readonly tokens: Tokens }, { readonly score: ScoreSum }];
+  /** `top`: how many of the most likely tokens to name; `credit` tokens far until more is allowed. */
+  score: [InSession & { readonly tokens: Tokens; readonly top: number; readonly credit: number }, object];
   feed: [InSession & { readonly tokens: Tokens; readonly traced: boolean }, { readonly boundaries: Bytes | null }];
   /** Feeds the prompt, if there is one, and goes on from there, `credit` tokens far until more is allowed. */
   generate: [
@@ -80,12 +81,13 @@ export type AnswerOf<K extends Kind> = Extract<Answer, { readonly kind: K }>;
 /** Work on one session. */
 export type Work = Extract<Call, { kind: 'reset' | 'save' | 'restore' | 'next' | 'score' | 'feed' | 'generate' }>;
 
-/** What comes before the answer: of `start` the helpers it wants, of `generate` that its prompt was read and the output. */
+/** What comes before the answer: of `start` the helpers it wants, of work that writes or scores what it has come to. */
 export type Part =
   | { readonly kind: 'helpers'; readonly starts: readonly HelperStart[] }
-  /** `before`: the last tokens before the output. */
+  /** `before`: the last tokens before the output, or before those that are scored. */
   | { readonly kind: 'prompt'; readonly before: Tokens; readonly boundaries: Bytes | null }
-  | { readonly kind: 'written'; readonly written: Written };
+  | { readonly kind: 'written'; readonly written: Written }
+  | ({ readonly kind: 'scored' } & Scored);
 
 /** Page to engine. Whoever asked may still allow the request more output, or call it off: then, too, it is answered. */
 export type ToHost =
