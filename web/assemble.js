@@ -13,19 +13,20 @@ const write = (path, text) => writeFileSync(new URL(path, dist), text);
 
 function copyModules() {
   mkdirSync(new URL('wasm/', dist), { recursive: true });
-  for (const name of ['tern-simd', 'tern-relaxed', 'tern-threads']) {
-    for (const extension of ['js', 'wasm', 'd.ts']) {
-      const from = new URL(`web/src/wasm/${name}.${extension}`, root);
-      if (!existsSync(from)) {
-        console.error(
-          `${name}.${extension} is missing: run "npm run build:wasm" first (scripts/setup installs what it needs)`,
-        );
-        process.exit(1);
-      }
-      copyFileSync(from, new URL(`wasm/${name}.${extension}`, dist));
+  const modules = ['tern-simd', 'tern-relaxed', 'tern-threads'].flatMap((name) =>
+    ['js', 'wasm', 'd.ts'].map((extension) => `${name}.${extension}`),
+  );
+  for (const name of [...modules, 'vectors.js', 'vectors.d.ts']) {
+    const from = new URL(`web/src/wasm/${name}`, root);
+    if (!existsSync(from)) {
+      console.error(`${name} is missing: run "npm run build:wasm" first (scripts/setup installs what it needs)`);
+      process.exit(1);
     }
-    const script = `wasm/${name}.js`; // Emscripten leaves names as long as they were
-    write(script, transformSync(readFileSync(new URL(script, dist), 'utf8'), { minify: true, target: 'es2022' }).code);
+    // Emscripten leaves names as long as they were.
+    const isScript = name.startsWith('tern-') && name.endsWith('.js');
+    if (isScript)
+      write(`wasm/${name}`, transformSync(readFileSync(from, 'utf8'), { minify: true, target: 'es2022' }).code);
+    else copyFileSync(from, new URL(`wasm/${name}`, dist));
   }
 }
 

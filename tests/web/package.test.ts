@@ -35,6 +35,9 @@ import stories from 'ternlm/models/tinystories-3m5';
 import inside from 'ternlm/models/tinystories-3m5/inline';
 import { load as loadInside } from 'ternlm/standalone';
 import { Tokenizer } from 'ternlm/tokenizer';
+import { checkConformance } from 'ternlm/conformance';
+import { expectBitExact, toyModel } from 'ternlm/testing';
+import { promptApi } from 'ternlm/prompt-api';
 
 const model: Model = await load(stories);
 const same = await loadInside(inside, { threads: 'auto' });
@@ -44,6 +47,10 @@ try {
   new Blob([bytes]);
   tokens satisfies Uint32Array;
   Tokenizer.fromJson('{}').encode('x') satisfies Uint32Array;
+  document.body.append((await checkConformance(load, { model })).text);
+  await expectBitExact(await load(await toyModel()));
+  const LanguageModel = promptApi((options) => load(stories, options));
+  for await (const text of (await LanguageModel.create()).promptStreaming('x')) document.body.append(text);
 } catch (error) {
   if (error instanceof TernError) document.body.append(error.code);
 }
@@ -121,6 +128,9 @@ describe('the package', () => {
       'ternlm/standalone': 'standalone.js',
       'ternlm/worker': 'host/worker.js',
       'ternlm/tokenizer': 'tokenizer.js',
+      'ternlm/conformance': 'entries/conformance.js',
+      'ternlm/testing': 'entries/testing.js',
+      'ternlm/prompt-api': 'entries/prompt-api.js',
       'ternlm/models/tinystories-3m5': 'models/tinystories-3m5.js',
       'ternlm/models/tinystories-3m5/inline': 'models/tinystories-3m5/inline.js',
       'ternlm/models/tinystories-3m5.gguf': 'models/tinystories-3m5.gguf',

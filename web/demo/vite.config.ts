@@ -27,6 +27,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^ternlm$/, replacement: replacement('../src/index.ts') },
+      { find: /^ternlm\/conformance$/, replacement: replacement('../src/entries/conformance.ts') },
       { find: /^ternlm\/worker(?=\?|$)/, replacement: replacement('../src/host/worker.ts') },
     ],
   },

@@ -35,7 +35,7 @@ function conformance(): Plugin {
         });
       for (const tier of ['functions', 'operations']) copy('tests/conformance', `${tier}.json`);
       for (const level of ['scalar', 'simd128', 'relaxed']) {
-        for (const kind of ['js', 'wasm']) copy('build/wasm/conformance', `${level}.${kind}`);
+        copy('build/wasm/conformance', `${level}.wasm`);
       }
     },
   };
@@ -78,6 +78,7 @@ export default defineConfig({
   resolve: {
     alias: {
       'ternlm/engine': path('web/src/engine/engine.ts'),
+      'ternlm/conformance': path('dist/entries/conformance.js'),
       'ternlm/codec': path('web/src/codec.ts'),
       'ternlm/options': path('web/src/api/options.ts'),
       'ternlm/scores': path('web/src/api/scores.ts'),
