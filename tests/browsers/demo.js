@@ -8,13 +8,53 @@ import { serve } from './server.js';
 export const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const built = here('../../web/dist');
 
-export const text = (id) => `document.getElementById('${id}').textContent`;
+/** Empty where the page does not show it now. */
+export const text = (id) => `(document.getElementById('${id}')?.textContent ?? '')`;
 export const phase = 'document.body.dataset.phase';
 
-/** Waits until the page has paused or finished its story; a page that says it cannot go on fails at once. */
+const field = "document.getElementById('text')";
+/** What the model wrote last, and what it was given. */
+export const written = `${field}.textContent.slice(Number(${field}.dataset.from))`;
+export const given = `${field}.textContent.slice(0, Number(${field}.dataset.from))`;
+
+/** Has the page write at the speed of the engine, if it is at it. */
+const skip = `(() => {
+  const button = document.getElementById('again');
+  if (${phase} === 'writing' && button?.textContent === 'Skip') button.click();
+})()`;
+
+/** Waits until the page writes nothing; a page that says it cannot go on fails at once. */
 export async function rest(page) {
-  const reached = await page.waitFor(`['paused', 'finished', 'broken'].find((name) => name === ${phase})`, 120_000);
+  const reached = await page.waitFor(
+    `(${skip}, ['ready', 'paused', 'finished', 'broken'].find((name) => name === ${phase}))`,
+    120_000,
+  );
   assert.notEqual(reached, 'broken', await page.evaluate(`${text('problem-title')} + ': ' + ${text('problem-text')}`));
+}
+
+/** Clicks as a script does, which needs no panel to be open. */
+export const click = (page, id) => page.evaluate(`void document.getElementById('${id}').click()`);
+
+/** Puts a value into an input, or words into the text, as typing them would. */
+export async function fill(page, id, value) {
+  await page.evaluate(`(() => {
+    const input = document.getElementById('${id}');
+    input[input.isContentEditable ? 'textContent' : 'value'] = ${JSON.stringify(value)};
+    input.dispatchEvent(new Event('input', { bubbles: true }));
+  })()`);
+}
+
+/** Sets a box. */
+export async function check(page, id, isChecked) {
+  await page.evaluate(
+    `document.getElementById('${id}').checked !== ${isChecked} && document.getElementById('${id}').click()`,
+  );
+}
+
+/** Has the model go on after these words, alone on the page. */
+export async function write(page, words) {
+  await fill(page, 'text', words);
+  await click(page, 'main-action');
 }
 
 /** The policy that the built page carries. */

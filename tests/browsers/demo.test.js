@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { describe, test } from 'node:test';
-import { here, phase, rest, serveDemo, text, visitDemo } from './demo.js';
+import { click, fill, given, here, phase, rest, serveDemo, text, visitDemo, write, written } from './demo.js';
 import { missing, open } from './drivers.js';
 import { serve } from './server.js';
 
@@ -13,13 +13,35 @@ const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.mi
 const { models } = JSON.parse(readFileSync(here('../../models/manifest.json'), 'utf8'));
 const hierarchical = models.find(({ architecture }) => architecture === 'hnetbit');
 
-/** Has the page's model replaced by another one, and waits until that has told its first story. */
+/** Has the page's model replaced by another one, which keeps the text, and tells the first story with that. */
 async function choose(page, { file, name }) {
+  const before = await page.evaluate("document.getElementById('text').textContent");
   await page.evaluate("document.getElementById('card').open = true"); // on a phone it is closed
   await page.page.selectOption('#model-choice', file);
   await page.waitFor(`${text('facts')}.includes(${JSON.stringify(name)})`);
   await rest(page);
+  assert.equal(await page.evaluate("document.getElementById('text').textContent"), before);
+  await click(page, 'again');
+  await rest(page);
 }
+
+/** Takes pictures of the page, which has to fit the screen and to be accessible. */
+async function look(page, name) {
+  mkdirSync(shots, { recursive: true });
+  await page.page.screenshot({ path: `${shots}/${name}.png` });
+  await page.page.screenshot({ path: `${shots}/${name}-whole.png`, fullPage: true });
+  const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
+  assert.ok(overflow <= 0, `the page is ${overflow} px wider than the screen`);
+  await page.evaluate(axe);
+  const violations = await page.evaluate(
+    `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map((node) => node.html).join(' | ')))`,
+  );
+  assert.deepEqual(violations, []);
+}
+
+/** The reader's own words, as the page colours them. */
+const own =
+  "[...CSS.highlights.get('own')].map(({ startOffset, endOffset }) => document.getElementById('text').textContent.slice(startOffset, endOffset))";
 
 const sizes = { phone: { width: 390, height: 844 }, desk: { width: 1280, height: 800 } };
 
@@ -28,62 +50,44 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
     test(`at ${name} size it starts by itself, fits the screen and passes axe`, async () => {
       await visitDemo('chromium', { viewport }, async (page) => {
         await rest(page);
-        assert.notEqual(await page.evaluate(text('written')), '');
-        mkdirSync(shots, { recursive: true });
-        await page.page.screenshot({ path: `${shots}/demo-${name}.png` });
-        await page.page.screenshot({ path: `${shots}/demo-${name}-whole.png`, fullPage: true });
-        const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
-        assert.ok(overflow <= 0, `the page is ${overflow} px wider than the screen`);
-        await page.evaluate(axe);
-        const violations = await page.evaluate(
-          `axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ': ' + nodes.map((node) => node.html).join(' | ')))`,
-        );
-        assert.deepEqual(violations, []);
+        assert.notEqual(await page.evaluate(written), '');
+        await look(page, `demo-${name}`);
       });
     });
   }
 
   for (const [name, viewport] of Object.entries(sizes)) {
-    test(`at ${name} size a hierarchical model can be chosen, shows its chunks, and hides them`, async () => {
+    test(`at ${name} size the lens Chunks shows those of a hierarchical model`, async () => {
       await visitDemo('chromium', { viewport }, async (page) => {
-        const drawn = (id) => `[...document.querySelectorAll('#${id} .chunk')].map((chunk) => chunk.textContent)`;
-        const border = "getComputedStyle(document.querySelector('#written .chunk')).borderLeftWidth";
+        const drawn =
+          "[...(CSS.highlights.get('chunk') ?? [])].map(({ startOffset, endOffset }) => [startOffset, endOffset])";
         await rest(page);
-        assert.deepEqual(await page.evaluate(drawn('story')), [], 'a flat model has no chunks');
-        await choose(page, hierarchical);
+        await page.page.click('#tab-chunks');
+        assert.deepEqual(await page.evaluate(drawn), [], 'a flat model has no chunks');
+        assert.match(await page.evaluate(text('lens')), /A hierarchical one chooses its own/);
+        await page.page.click(`#lens button`);
+        await page.waitFor(`${text('facts')}.includes(${JSON.stringify(hierarchical.name)})`);
+        await rest(page);
+        await click(page, 'again');
+        await rest(page);
+        await page.waitFor(`Number(${text('chunk-length')}) > 0`);
 
-        const chunks = await page.evaluate(drawn('written'));
-        const written = await page.evaluate(text('written'));
-        assert.ok(written.endsWith(chunks.join('')), 'the chunks are the text');
+        const from = Number(await page.evaluate("document.getElementById('text').dataset.from"));
+        const length = Number(await page.evaluate("document.getElementById('text').textContent.length"));
+        const stretches = await page.evaluate(drawn);
+        const count = Number(await page.evaluate(text('chunk-count')));
+        assert.equal(stretches.length, Math.ceil(count / 2), 'every other one is tinted');
+        assert.ok(stretches.filter(([start]) => start < from).length > 3, 'the beginning is shown in its chunks');
+        for (const [i, [start, end]] of stretches.entries()) {
+          assert.ok(start < end && end <= (stretches[i + 1]?.[0] ?? length), `${start} to ${end}`);
+        }
         const mean = Number(await page.evaluate(text('chunk-length')));
-        assert.ok(Math.abs(mean - written.length / chunks.length) < 0.2, `${mean}: ${JSON.stringify(chunks)}`);
         assert.ok(mean > 2 && mean < 12, `a chunk has ${mean} bytes`);
-        assert.ok((await page.evaluate(drawn('begin'))).length > 3, 'the prompt is shown in its chunks');
-        assert.equal(
-          await page.evaluate(text('begin')),
-          await page.evaluate("document.getElementById('prompt').value"),
-        );
+        assert.ok(Math.abs(mean - length / count) < 1.5, `${mean}: ${count} chunks in ${length} bytes`);
 
-        mkdirSync(shots, { recursive: true });
-        await page.page.screenshot({ path: `${shots}/demo-chunks-${name}.png` });
-        await page.page.screenshot({ path: `${shots}/demo-chunks-${name}-whole.png`, fullPage: true });
-        const overflow = await page.evaluate('document.documentElement.scrollWidth - innerWidth');
-        assert.ok(overflow <= 0, `the page is ${overflow} px wider than the screen`);
-        await page.evaluate(axe);
-        assert.deepEqual(await page.evaluate('axe.run().then(({ violations }) => violations.map(({ id }) => id))'), []);
-
-        assert.equal(await page.evaluate(border), '1px');
-        await page.evaluate("document.getElementById('settings').open = true");
-        await page.page.uncheck('#marks');
-        assert.equal(await page.evaluate(border), '0px');
-        assert.equal(await page.evaluate(text('written')), written);
-
-        await choose(
-          page,
-          models.find((model) => model.default),
-        );
-        assert.deepEqual(await page.evaluate(drawn('story')), []);
-        assert.equal(await page.evaluate("document.getElementById('marks-field').hidden"), true);
+        await look(page, `demo-chunks-${name}`);
+        await page.page.click('#tab-read');
+        assert.deepEqual(await page.evaluate(drawn), []);
       });
     });
   }
@@ -93,25 +97,28 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       await rest(page);
       await page.page.fill('#seed', '5');
       const facts = await page.evaluate(text('facts'));
-      const told = await page.evaluate(text('written'));
+      const told = await page.evaluate(written);
       const action = await page.evaluate(text('main-action'));
       await page.page.setInputFiles('#own-file', here('../README.md'));
       await page.waitFor(`${text('note')}.startsWith('README.md was not opened')`);
       assert.match(await page.evaluate(text('note')), /expected|no GGUF|not a/);
       assert.equal(await page.evaluate(text('facts')), facts);
-      assert.equal(await page.evaluate(text('written')), told);
+      assert.equal(await page.evaluate(written), told);
       assert.equal(await page.evaluate(text('main-action')), action);
 
       await page.page.setInputFiles('#own-file', here('../golden/tiny_gate.gguf'));
       await page.waitFor(`${text('facts')} !== ${JSON.stringify(facts)}`);
       await rest(page);
-      const own = await page.evaluate(text('written'));
+      assert.equal(await page.evaluate(written), told, 'the text stays');
+      await click(page, 'again');
+      await rest(page);
+      const own = await page.evaluate(written);
       assert.notEqual(own, told);
       await choose(
         page,
         models.find((model) => model.default),
       );
-      assert.notEqual(await page.evaluate(text('written')), own);
+      assert.notEqual(await page.evaluate(written), own);
 
       const bytes = readFileSync(here('../golden/tiny_gate.gguf')).toString('base64');
       await page.evaluate(`(() => {
@@ -124,8 +131,10 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
           );
         }
       })()`);
-      await page.waitFor(`${text('written')}.startsWith(${JSON.stringify(own.slice(0, 100))})`);
+      await page.waitFor(`${text('facts')} !== ${JSON.stringify(facts)} && ${phase} !== 'loading'`);
+      await click(page, 'again');
       await rest(page);
+      assert.equal((await page.evaluate(written)).slice(0, 100), own.slice(0, 100));
     });
   });
 
@@ -149,7 +158,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       await visitDemo('chromium', { viewport: sizes.desk }, async (page) => {
         await rest(page);
         await choose(page, model);
-        const told = await page.evaluate(text('written'));
+        const told = await page.evaluate(written);
         await page.page.click('#share');
         await page.waitFor("location.hash !== ''");
         const link = await page.evaluate('location.href');
@@ -157,7 +166,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
         await page.goto(link);
         await page.waitFor(`${text('note')}.includes('Told again byte for byte')`, 60_000);
         assert.ok((await page.evaluate(text('facts'))).includes(model.name));
-        assert.ok((await page.evaluate(text('written'))).startsWith(told));
+        assert.ok((await page.evaluate(written)).startsWith(told));
       });
     });
   }
@@ -165,20 +174,19 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
   test('the stop button stops the writing, and it can go on', async () => {
     await visitDemo('chromium', {}, async (page) => {
       await rest(page);
-      await page.page.check('#slowly'); // so that the story is surely still being written when the button is pressed
-      await page.page.click('#write');
-      await page.waitFor(`${phase} === 'writing' && ${text('written')}.length >= 5`);
+      await click(page, 'again');
+      await page.waitFor(`${phase} === 'writing' && ${written}.length >= 5`);
       assert.equal(await page.evaluate(text('main-action')), 'Stop');
       await page.page.click('#main-action');
       await page.waitFor(`${phase} === 'paused'`, 5000);
-      const stopped = await page.evaluate(text('written'));
+      const stopped = await page.evaluate(written);
       await page.page.waitForTimeout(500); // twenty characters at this pace, if it went on
-      assert.equal(await page.evaluate(text('written')), stopped);
+      assert.equal(await page.evaluate(written), stopped);
 
       assert.equal(await page.evaluate(text('main-action')), 'Continue');
       await page.page.click('#main-action');
-      await page.waitFor(`${text('written')}.length > ${stopped.length}`);
-      assert.ok((await page.evaluate(text('written'))).startsWith(stopped));
+      await page.waitFor(`${written}.length > ${stopped.length}`);
+      assert.ok((await page.evaluate(written)).startsWith(stopped));
     });
   });
 
@@ -187,11 +195,10 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       const tell = async (seed) => {
         await rest(page);
         await page.page.fill('#seed', seed);
-        await page.page.fill('#prompt', 'Lily had a blue boat');
-        await page.page.click('#write');
+        await write(page, 'Lily had a blue boat');
         await rest(page);
-        assert.equal(await page.evaluate(text('begin')), 'Lily had a blue boat');
-        return (await page.evaluate(text('written'))).slice(0, 400); // where a telling pauses depends on the pace
+        assert.equal(await page.evaluate(given), 'Lily had a blue boat');
+        return (await page.evaluate(written)).slice(0, 400); // where a telling pauses depends on the pace
       };
       const first = await tell('42');
       assert.equal(await tell('42'), first);
@@ -203,8 +210,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
     await visitDemo('chromium', {}, async (page) => {
       await rest(page);
       await page.page.fill('#seed', '5');
-      await page.page.fill('#prompt', 'Once upon a time there was a fox. '.repeat(3000));
-      await page.page.click('#write');
+      await write(page, 'Once upon a time there was a fox. '.repeat(3000));
       await page.page.waitForTimeout(500);
       const stopMs = await page.evaluate(`new Promise((resolve) => {
         const pressed = performance.now();
@@ -213,22 +219,21 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       })`);
       t.diagnostic(`stopped after ${stopMs} ms`);
       assert.equal(await page.evaluate(phase), 'paused');
-      assert.equal(await page.evaluate(text('written')), '', 'the prompt had been read to its end');
+      assert.equal(await page.evaluate(written), '', 'the prompt had been read to its end');
 
       // Of a shorter one: continued, it is the story that it would have been.
-      await page.page.fill('#prompt', 'Once upon a time there was a fox. '.repeat(400));
-      await page.page.click('#write');
+      await write(page, 'Once upon a time there was a fox. '.repeat(400));
       await page.page.click('#main-action');
       await page.waitFor(`${phase} === 'paused'`);
-      assert.equal(await page.evaluate(text('written')), '');
+      assert.equal(await page.evaluate(written), '');
       await page.page.click('#main-action');
       await page.waitFor(`${phase} === 'writing'`);
       await rest(page);
-      const told = (await page.evaluate(text('written'))).slice(0, 300);
-      await page.page.click('#write');
+      const told = (await page.evaluate(written)).slice(0, 300);
+      await click(page, 'again');
       await rest(page);
       assert.notEqual(told, '');
-      assert.equal((await page.evaluate(text('written'))).slice(0, 300), told);
+      assert.equal((await page.evaluate(written)).slice(0, 300), told);
     });
   });
 
@@ -237,10 +242,10 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       const again = async () => {
         await page.page.click(`#${(await page.evaluate(phase)) === 'finished' ? 'main-action' : 'again'}`);
         await rest(page);
-        return (await page.evaluate(text('written'))).slice(0, 300);
+        return (await page.evaluate(written)).slice(0, 300);
       };
       await rest(page);
-      const first = (await page.evaluate(text('written'))).slice(0, 300);
+      const first = (await page.evaluate(written)).slice(0, 300);
       assert.equal(await page.evaluate(text('again')), 'Another');
       const second = await again();
       assert.notEqual(second, first);
@@ -270,21 +275,27 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
     });
   });
 
-  test('a reload keeps the prompt, the settings and the model', async () => {
+  test('a reload keeps the text, who wrote what, the settings and the model', async () => {
     await visitDemo('chromium', {}, async (page) => {
       await rest(page);
       await choose(page, hierarchical);
-      const fields = { prompt: 'A blue boat', temperature: '0.3', 'top-k': '20', 'top-p': '0.8', seed: '77' };
+      const fields = { temperature: '0.3', 'top-k': '20', 'top-p': '0.8', seed: '77' };
       for (const [id, value] of Object.entries(fields)) await page.page.fill(`#${id}`, value);
-      await page.page.uncheck('#marks');
+      await write(page, 'A blue boat');
+      await rest(page);
+      const told = await page.evaluate(written);
       await page.page.reload();
       await rest(page);
       for (const [id, value] of Object.entries(fields)) assert.equal(await page.page.inputValue(`#${id}`), value);
-      assert.equal(await page.page.isChecked('#marks'), false);
       assert.equal(await page.evaluate(text('temperature-shown')), '0.30');
-      assert.equal(await page.evaluate(text('seed-shown')), '77');
-      assert.equal(await page.evaluate(text('begin')), 'A blue boat');
+      assert.equal(await page.evaluate(given), 'A blue boat');
+      assert.equal(await page.evaluate(written), told);
+      assert.deepEqual(await page.evaluate(own), ['A blue boat']);
       assert.ok((await page.evaluate(text('facts'))).includes(hierarchical.name));
+      await click(page, 'again');
+      await rest(page);
+      assert.equal(await page.evaluate(text('seed-shown')), '77');
+      assert.equal((await page.evaluate(written)).slice(0, 300), told.slice(0, 300));
     });
   });
 
@@ -298,15 +309,14 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
         return page.evaluate("new URLSearchParams(location.hash.slice(1)).get('temperature')");
       };
       await rest(page);
-      assert.match(await page.evaluate(text('settings')), /What you change here holds from the next story on/);
-      await page.page.check('#slowly'); // so that there is time to move it
-      await page.page.click('#write');
-      await page.waitFor(`${text('written')}.length >= 3`);
+      assert.match(await page.evaluate(text('settings')), /What you change here holds from what is told next/);
+      await click(page, 'again');
+      await page.waitFor(`${written}.length >= 3`);
       await page.page.fill('#temperature', '1.2');
       assert.equal(await page.evaluate(text('temperature-shown')), '1.20');
       assert.equal(await temperature(), '0.5');
-      await page.page.click('#write');
-      await page.waitFor(`${text('written')}.length >= 3`);
+      await click(page, 'again');
+      await page.waitFor(`${written}.length >= 3`);
       assert.equal(await temperature(), '1.2');
     });
   });
@@ -315,17 +325,20 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
     await visitDemo('chromium', {}, async (page) => {
       const refused = `${text('note')}.startsWith('Not started: seed must be a whole number')`;
       await rest(page);
-      const told = await page.evaluate(text('written'));
+      const told = await page.evaluate(written);
       await page.page.fill('#seed', '99999999999999999999');
-      await page.page.click('#write');
+      await click(page, 'again');
       await page.waitFor(refused);
-      assert.equal(await page.evaluate(text('written')), told, 'the story before is still there');
+      assert.equal(await page.evaluate(written), told, 'the story before is still there');
       await page.page.reload();
-      await page.waitFor(`${refused} && ${phase} === 'ready'`);
-      await page.page.click('#seed-clear');
-      await page.page.click('#main-action');
       await rest(page);
-      assert.notEqual(await page.evaluate(text('written')), '');
+      await click(page, 'again');
+      await page.waitFor(refused);
+      assert.equal(await page.evaluate(written), told);
+      await page.page.click('#seed-clear');
+      await click(page, 'again');
+      await rest(page);
+      assert.notEqual(await page.evaluate(written), told);
     });
   });
 
@@ -343,7 +356,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
         await focused(`${id}, later`);
       };
       await rest(page);
-      for (const id of ['main-action', 'write', 'seed-shown', 'share']) await press(id);
+      for (const id of ['main-action', 'seed-shown', 'share', 'undo', 'clear', 'tab-proof']) await press(id);
       await page.page.keyboard.press('Control+Enter'); // with the focus on Share, which is disabled while writing
       await focused('Control+Enter');
       await rest(page);
@@ -360,7 +373,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
 
   const screens = { 320: 640, 360: 740, 768: 1024, 1280: 800 };
   for (const [width, height] of Object.entries(screens)) {
-    test(`at ${width} px the prompt is near the top, nothing sticks out or moves, the ending is in sight`, async (t) => {
+    test(`at ${width} px the text is near the top, nothing sticks out or moves, the ending is in sight`, async (t) => {
       const viewport = { width: Number(width), height };
       await visitDemo('chromium', { path: '/probe.js', viewport }, async (page, { origin }) => {
         await page.page.addInitScript(`
@@ -377,13 +390,13 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
         t.diagnostic(`layout shift ${sum.toFixed(4)}`);
         assert.ok(sum <= 0.02, JSON.stringify(moved));
 
-        const top = await page.evaluate("document.getElementById('prompt').getBoundingClientRect().top");
-        assert.ok(top < height / 2, `the prompt begins ${top} px down`);
+        const top = await page.evaluate("document.getElementById('text').getBoundingClientRect().top");
+        assert.ok(top < height / 2, `the text begins ${top} px down`);
 
         let seed = 2n ** 64n; // the longest; not each tells a story that ends on its first page
         do {
-          await page.evaluate(`document.getElementById('seed').value = '${--seed}'`); // in a panel that may be closed
-          await page.page.click('#write');
+          await fill(page, 'seed', String(--seed)); // in a panel that may be closed
+          await click(page, 'again');
           await rest(page);
         } while ((await page.evaluate(phase)) !== 'finished');
         for (const scheme of ['light', 'dark']) {
@@ -391,10 +404,9 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
           mkdirSync(shots, { recursive: true });
           await page.page.screenshot({ path: `${shots}/demo-${width}-${scheme}.png` });
         }
-        const outside =
-          await page.evaluate(`[...document.querySelectorAll('.stage, .composer, .panel')].flatMap((card) =>
+        const outside = await page.evaluate(`[...document.querySelectorAll('.stage, .lens, .panel')].flatMap((card) =>
           [...card.querySelectorAll('*')]
-            .filter((child) => !child.matches('.examples *, .snippet *, .unseen'))
+            .filter((child) => !child.matches('.snippet *, .unseen'))
             .filter((child) => child.getBoundingClientRect().right > card.getBoundingClientRect().right + 0.5
               || (child.matches('button') && child.scrollWidth > child.clientWidth && !child.matches('.seed-shown')))
             .map((child) => child.id || child.className || child.tagName))`);
@@ -477,35 +489,30 @@ for (const browser of ['firefox', 'webkit']) {
     },
     async (t) => {
       await visitDemo(browser, {}, async (page, { origin }) => {
-        const fill = (id, value) =>
-          page.evaluate(
-            `void (document.getElementById('${id}').value = ${JSON.stringify(value)}, document.getElementById('${id}').dispatchEvent(new Event('input')))`,
-          );
-        const click = (id) => page.evaluate(`void document.getElementById('${id}').click()`);
-        const told = async () => (await rest(page), (await page.evaluate(text('written'))).slice(0, 300));
+        const told = async () => (await rest(page), (await page.evaluate(written)).slice(0, 300));
         await rest(page);
-        await fill('prompt', 'Once upon a time there was a fox. '.repeat(3000));
-        await click('write');
+        await write(page, 'Once upon a time there was a fox. '.repeat(3000));
         await page.waitFor(`${phase} === 'writing'`);
         await page.evaluate(`void (window.__pressed = performance.now(), new MutationObserver(() => {
         window.__stopMs ??= performance.now() - window.__pressed;
       }).observe(document.body, { attributeFilter: ['data-phase'] }))`);
-        await click('main-action');
+        await click(page, 'main-action');
         t.diagnostic(`stopped after ${await page.waitFor('window.__stopMs')} ms`);
         assert.equal(await page.evaluate(phase), 'paused');
-        assert.equal(await page.evaluate(text('written')), '');
+        assert.equal(await page.evaluate(written), '');
 
-        await fill('prompt', 'The fox');
-        await fill('seed', '12');
-        await click('write');
+        await fill(page, 'seed', '12');
+        await write(page, 'The fox');
         const first = await told();
         assert.equal(await page.evaluate(text('again')), 'Retell');
-        await click((await page.evaluate(phase)) === 'finished' ? 'main-action' : 'again');
+        await click(page, 'again');
         assert.equal(await told(), first);
 
         await page.goto('about:blank');
         await page.goto(`${origin}/`);
-        assert.equal(await told(), first, 'the same prompt, settings and seed');
+        assert.equal(await told(), first, 'the text is as it was left');
+        await click(page, 'again');
+        assert.equal(await told(), first, 'the same words, settings and seed');
       });
     },
   );

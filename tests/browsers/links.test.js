@@ -1,7 +1,7 @@
 // Links to the demo: each ends in writing, a verdict or a sentence, whatever became of it on its way.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { phase, rest, text, visitDemo } from './demo.js';
+import { check, click, phase, rest, text, visitDemo, written } from './demo.js';
 import { missing } from './drivers.js';
 
 const whole = {
@@ -26,7 +26,7 @@ async function said(page) {
 /** The hash of a link that a fresh page gives for its first story. */
 async function shared(page) {
   await rest(page);
-  await page.evaluate("document.getElementById('share').click()");
+  await click(page, 'share');
   return page.waitFor('location.hash');
 }
 
@@ -87,7 +87,7 @@ describe('links in chromium', { skip: missing('chromium') }, () => {
             await page.waitFor(`['writing', 'paused', 'finished'].includes(${phase})`, 5000);
             if (isStory) await page.waitFor(text('note'), 5000);
           } else {
-            await page.evaluate(`document.getElementById('note').textContent = '', location.hash = ''`);
+            await page.evaluate(`location.hash = ''`);
             await page.evaluate(`void (location.hash = ${JSON.stringify(hash)})`);
             if (isStory) await page.waitFor(text('note'), 5000);
             assert.match(await page.evaluate(phase), /writing|paused|finished/);
@@ -114,7 +114,7 @@ describe('links in chromium', { skip: missing('chromium') }, () => {
       const hash = toHash({ ...whole, ...Object.fromEntries([change.split('=')]) });
       await visitDemo('chromium', { path: `/${hash}` }, async (page) => {
         assert.match(await said(page), sentence);
-        assert.notEqual(await page.evaluate(text('written')), '');
+        assert.notEqual(await page.evaluate(written), '');
         assert.equal(await page.evaluate('location.hash'), '');
       });
     });
@@ -138,12 +138,11 @@ describe('links in chromium', { skip: missing('chromium') }, () => {
   test('a replay that was stopped says how far it came, and has its verdict in the end', async () => {
     await visitDemo('chromium', {}, async (page, server) => {
       const hash = await shared(page);
-      await page.page.check('#slowly'); // kept by the reload
       await follow(page, server, hash);
-      await page.waitFor(`${text('written')}.length > 10`);
+      await page.waitFor(`${written}.length > 10`);
       await page.page.click('#main-action');
       await page.waitFor(`/^Stopped after \\d+ of \\d+ bytes/.test(${text('note')})`);
-      await page.page.uncheck('#slowly');
+      await check(page, 'slowly', false);
       await page.page.click('#main-action');
       await page.waitFor(`${text('note')}.includes('Told again byte for byte')`);
     });

@@ -29,20 +29,6 @@ export function factsOf(model: ModelInfo, published: PublishedModel | null): Fac
   ].filter((fact): fact is [string, string] => Boolean(fact[1]));
 }
 
-export function showFacts(list: HTMLElement, facts: readonly Fact[]): void {
-  list.replaceChildren(
-    ...facts.map(([name, value]) => {
-      const row = document.createElement('div');
-      const term = document.createElement('dt');
-      const description = document.createElement('dd');
-      term.textContent = name;
-      description.textContent = value;
-      row.append(term, description);
-      return row;
-    }),
-  );
-}
-
 export function megabytes(bytes: number): string {
   return bytes < 100_000 ? kilobytes(bytes) : `${(bytes / 1e6).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
 }

@@ -62,27 +62,3 @@ function ofEntry(entry: PublishedModel): Choice {
     published: entry,
   };
 }
-
-/** Calls `open` for a file that is chosen with the button or dropped anywhere on the page. */
-export function connectFiles(opener: HTMLButtonElement, chooser: HTMLInputElement, open: (file: File) => void): void {
-  const take = (files: FileList | null | undefined): void => {
-    const file = files?.[0];
-    if (file) open(file);
-  };
-  opener.addEventListener('click', () => chooser.click());
-  chooser.addEventListener('change', () => {
-    take(chooser.files);
-    chooser.value = ''; // so that the same file can be chosen again
-  });
-  const over = (event: DragEvent, dropping: boolean): void => {
-    if (event.dataTransfer?.types.includes('Files') !== true) return; // a text, for the prompt
-    event.preventDefault();
-    document.body.classList.toggle('dropping', dropping);
-  };
-  document.addEventListener('dragover', (event) => over(event, true));
-  document.addEventListener('dragleave', (event) => over(event, event.relatedTarget !== null));
-  document.addEventListener('drop', (event) => {
-    over(event, false);
-    if (event.defaultPrevented) take(event.dataTransfer?.files);
-  });
-}

@@ -1,52 +1,40 @@
-// Where the model begins chunks, character by character, and how long its chunks are.
+// Where a hierarchical model begins chunks in a text, and how long its chunks are.
 // SPDX-License-Identifier: MIT
 
-/** A piece of text; mask 0 where no chunk begins with it, else bit s is set where a chunk of stage s begins. */
-export interface Piece {
-  text: string;
+import type { Take } from './take.js';
+
+/** Mean bytes per chunk of what a take has shown, for each stage that has begun one. */
+export function bytesPerChunk({ pieces, length }: Take): number[] {
+  const chunks: number[] = [];
+  for (const { masks } of pieces) {
+    for (let rest of masks ?? []) {
+      for (let stage = 0; rest > 0; stage++, rest >>= 1) chunks[stage] = (chunks[stage] ?? 0) + (rest & 1);
+    }
+  }
+  return Array.from(chunks, (count: number | undefined) => length / Math.max(1, count ?? 0));
+}
+
+/** A place in a text where a chunk begins; bit s of `mask` is set if one of stage s does. */
+export interface Boundary {
+  readonly at: number;
   readonly mask: number;
 }
 
-/** A whole text, cut where chunks begin. */
-export function piecesOf(text: string, boundaries: Uint8Array): Piece[] {
-  return new Chunking(0).push(new TextEncoder().encode(text), boundaries);
+/** `masks`: of each byte of the text, in UTF-8. A chunk that begins inside a character is shown before it. */
+export function boundariesOf(text: string, masks: Uint8Array, offset = 0): Boundary[] {
+  const found: Boundary[] = [];
+  let [at, byte] = [offset, 0];
+  for (const character of text) {
+    let mask = 0;
+    for (const end = byte + bytesIn(character); byte < end; byte++) mask |= masks[byte] ?? 0;
+    if (mask !== 0) found.push({ at, mask });
+    at += character.length;
+  }
+  return found;
 }
 
-/** Bytes come with boundaries, the reader sees characters: a chunk that begins inside one is shown before it. */
-export class Chunking {
-  readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  readonly #chunks: number[];
-  #bytes = 0;
-  #mask = 0; // of the character begun
-
-  constructor(stages: number) {
-    this.#chunks = Array.from({ length: stages }, () => 0);
-  }
-
-  /** The characters that these bytes complete, cut where chunks begin. */
-  push(bytes: Uint8Array, boundaries: Uint8Array): Piece[] {
-    const pieces: Piece[] = [];
-    bytes.forEach((byte, i) => {
-      const mask = boundaries[i] ?? 0;
-      this.#count(mask);
-      this.#mask |= mask;
-      const text = this.#decoder.decode(Uint8Array.of(byte), { stream: true });
-      if (text === '') return;
-      const last = pieces.at(-1);
-      if (last && this.#mask === 0) last.text += text;
-      else pieces.push({ text, mask: this.#mask });
-      this.#mask = 0;
-    });
-    return pieces;
-  }
-
-  /** Mean length so far per stage; null before a stage's first chunk. */
-  get bytesPerChunk(): (number | null)[] {
-    return this.#chunks.map((chunks) => (chunks > 0 ? this.#bytes / chunks : null));
-  }
-
-  #count(mask: number): void {
-    this.#bytes++;
-    this.#chunks.forEach((_, stage) => (this.#chunks[stage] = (this.#chunks[stage] ?? 0) + ((mask >> stage) & 1)));
-  }
+/** Of a character in UTF-8. */
+export function bytesIn(character: string): number {
+  const code = character.codePointAt(0) ?? 0;
+  return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
 }

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import type { GenerateOptions } from 'ternlm';
-import { kMostTokens } from './story.js';
+import { kMostTokens } from './take.js';
 
 export interface Shared {
   readonly prompt: string;
@@ -81,17 +81,18 @@ export function fromLink(link: string, isHere: (file: string) => boolean): Share
   };
 }
 
-export async function checksumOf(chunks: readonly Uint8Array[], length: number): Promise<string> {
+/** The SHA-256 of the first `length` bytes, in hexadecimal; empty where the browser cannot compute it. */
+export async function checksumOf(pieces: readonly { readonly bytes: Uint8Array }[], length: number): Promise<string> {
   if (!('subtle' in crypto)) return '';
-  const bytes = new Uint8Array(length);
+  const all = new Uint8Array(length);
   let at = 0;
-  for (const chunk of chunks) {
-    const rest = chunk.subarray(0, length - at);
-    bytes.set(rest, at);
-    at += rest.length;
+  for (const { bytes } of pieces) {
+    const part = bytes.subarray(0, length - at);
+    all.set(part, at);
+    at += part.length;
   }
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  return Array.from(digest.subarray(0, 4), (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', all));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 function isReal(value: string, most: number): boolean {
