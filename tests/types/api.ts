@@ -34,7 +34,14 @@ export async function everyCall(): Promise<void> {
   for await (const { text, bits, top } of model.scoreStream('x', { top: 3 })) void [text, bits, top[0]?.probability];
   const session = model.session();
   const fed: Uint8Array | null = (await session.feed('x', { trace })).boundaries;
-  await session.restore(await session.save());
+  await session.restore(await session.snapshot());
+  await using fork = await session.fork();
+  await fork.rewind(3, { signal: AbortSignal.timeout(1000) });
+  await using restored = await model.restore(await fork.snapshot(), { checkpoints: 0 });
+  const position: number = restored.position;
+  // @ts-expect-error positions are numbers
+  await fork.rewind('3');
+  void position;
   void [info, warnings, text, bytes, result, score, boundaries, ofPrompt, fed, from, ended, value];
 
   const { kernels, tables, runtime }: Capabilities = await probe({ runtime: 'worker' });

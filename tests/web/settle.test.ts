@@ -38,6 +38,9 @@ const kCalls: Record<string, Ask> = {
   'session.scoreStream behind other work': async (session, signal) =>
     waiting(session, async () => readAll(session.scoreStream('x', { signal }))),
   'session.save': async (session) => waiting(session, () => session.save()),
+  'session.snapshot': async (session) => waiting(session, () => session.snapshot()),
+  'session.fork': async (session) => waiting(session, () => session.fork()),
+  'session.rewind': async (session, signal) => waiting(session, () => session.rewind(0, { signal })),
   'session.restore': async (session) => waiting(session, () => session.restore(new Uint8Array(9))),
   'session.reset': async (session) => waiting(session, () => session.reset()),
   'session.stream, its result': (session, signal) => unread(session, signal).result,
@@ -51,7 +54,7 @@ const kCalls: Record<string, Ask> = {
   'model.generate, writing': (_, signal) => model.generate(found(), { ...kEndless, signal }),
   'model.stream, its boundaries': (_, signal) => model.stream(kLong, { signal }).promptBoundaries,
 };
-const kTakeSignals = Object.keys(kCalls).filter((name) => !/save|restore|reset/.test(name));
+const kTakeSignals = Object.keys(kCalls).filter((name) => !/save|snapshot|fork|restore|reset/.test(name));
 const kOfSessions = Object.keys(kCalls).filter((name) => name.startsWith('session'));
 
 /** Asks behind other work of the session. */

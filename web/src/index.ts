@@ -11,6 +11,7 @@ export type {
   GenerateOptions,
   SampleOptions,
   ScoreOptions,
+  SessionOptions,
   TextOptions,
   TraceOptions,
 } from './api/options.js';

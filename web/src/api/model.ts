@@ -13,6 +13,7 @@ import {
   type CallOptions,
   type GenerateOptions,
   type ScoreOptions,
+  type SessionOptions,
   type TextOptions,
   type Traits,
 } from './options.js';
@@ -174,9 +175,14 @@ export class Model implements AsyncDisposable {
     return Session.scoreStream(this.#connection, this.#traits, text, options);
   }
 
-  /** A conversation that is kept: feed, stream, feed again, save. Close it when done. */
-  session(): Session {
-    return Session.open(this.#connection, this.#traits);
+  /** A conversation that is kept: feed, stream, feed again, fork, go back. Close it when done. */
+  session(options?: SessionOptions): Session {
+    return Session.open(this.#connection, this.#traits, options ?? {});
+  }
+
+  /** One that goes on from a snapshot; `bad-state` if that is damaged or of another model. */
+  async restore(snapshot: Uint8Array, options?: SessionOptions): Promise<Session> {
+    return Session.restored(this.#connection, this.#traits, snapshot, options);
   }
 
   /** Ends what is running, which fails with `closed`, and gives all memory back. Closing twice is fine. */

@@ -53,6 +53,11 @@ export interface TextOptions extends CallOptions {
   control?: boolean;
 }
 
+export interface SessionOptions {
+  /** Bytes that states may take to which rewind() can go back quickly. Default 1 MiB, 0 for none. */
+  checkpoints?: number;
+}
+
 export interface ScoreOptions extends TextOptions {
   /** How many of the most likely tokens to name in the place of each: 0 (default) to 256. */
   top?: number;
@@ -146,6 +151,11 @@ export function toTextOrder(
 ): { readonly signal: AbortSignal | undefined; readonly control: boolean; readonly traced: boolean } {
   const { signal, control, trace } = checked('', options, known);
   return { signal: toSignal(signal), control: toControl(control, codec), traced: toTraced(trace, stages) };
+}
+
+export function toMemory(options: SessionOptions | undefined): number {
+  const { checkpoints = 2 ** 20 } = checked('', options, 'checkpoints');
+  return toInteger('checkpoints', checkpoints, 0, Number.MAX_SAFE_INTEGER);
 }
 
 export function toTop(top: number | undefined, codec: Codec): number {

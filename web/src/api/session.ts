@@ -8,6 +8,8 @@ import type { AskOptions, Connection, Request } from '../link/connection.js';
 import { Generation } from './generation.js';
 import {
   checked,
+  toInteger,
+  toMemory,
   toOrder,
   toSignal,
   toTextOrder,
@@ -16,6 +18,7 @@ import {
   type GenerateOptions,
   type Order,
   type ScoreOptions,
+  type SessionOptions,
   type TextOptions,
   type TraceOptions,
   type Traits,
@@ -62,13 +65,32 @@ export class Session implements AsyncDisposable {
     this.#connection = connection;
     this.#traits = traits;
     this.#id = connection.newId();
-    connection.ask({ kind: 'open', session: this.#id });
   }
 
-  /** Called by Model. */
-  static open(connection: Connection, traits: Traits): Session {
+  /** Called by Model. `options`: of a session that is kept; null: of one that need not go back. */
+  static open(connection: Connection, traits: Traits, options: SessionOptions | null | undefined = null): Session {
     if (connection.failure) throw connection.failure;
-    return new Session(connection, traits);
+    const memory = options === null ? null : toMemory(options);
+    const session = new Session(connection, traits);
+    connection.ask({ kind: 'open', session: session.#id, memory });
+    return session;
+  }
+
+  /** Called by Model: a kept session with a snapshot's text. */
+  static async restored(
+    connection: Connection,
+    traits: Traits,
+    snapshot: Uint8Array,
+    options?: SessionOptions,
+  ): Promise<Session> {
+    const session = Session.open(connection, traits, options ?? {});
+    try {
+      await session.restore(snapshot);
+      return session;
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
   }
 
   /** Called by Model: continues the prompt in a session of its own. */
@@ -148,16 +170,46 @@ export class Session implements AsyncDisposable {
     return { logits, probabilities: softmax(logits) };
   }
 
-  /** The conversation as bytes that restore() takes on any device with the same model file. */
-  async save(): Promise<Uint8Array<ArrayBuffer>> {
+  /** Another session that goes on from here, and can go back as far. It costs as much as a snapshot. */
+  async fork(): Promise<Session> {
+    const fork = new Session(this.#connection, this.#traits);
+    fork.#begins = this.#begins;
+    await this.#ask({ kind: 'fork', session: this.#id, to: fork.#id }).answer;
+    fork.#position = this.#position;
+    return fork;
+  }
+
+  /**
+   * What the text has come to, as bytes that restore() and `model.restore()` take on any device with the same model file:
+   * also in the middle of a character. The same text gives the same bytes.
+   */
+  async snapshot(): Promise<Uint8Array<ArrayBuffer>> {
     return (await this.#ask({ kind: 'save', session: this.#id }).answer).bytes;
   }
 
-  async restore(saved: Uint8Array): Promise<void> {
-    if (typeof saved === 'string') throw badOption('saved', 'a Uint8Array', saved);
-    const bytes = toBytes('saved', saved);
-    this.#begins = false;
+  /** snapshot() under its older name. */
+  async save(): Promise<Uint8Array<ArrayBuffer>> {
+    return this.snapshot();
+  }
+
+  /** Back to a snapshot; `bad-state` if it is damaged or of another model, and nothing has changed. */
+  async restore(snapshot: Uint8Array): Promise<void> {
+    if (typeof snapshot === 'string') throw badOption('snapshot', 'a Uint8Array', snapshot);
+    const bytes = toBytes('snapshot', snapshot);
+    this.#begins = bytes.subarray(16, 24).every((byte) => byte === 0); // its position
     await this.#ask({ kind: 'restore', session: this.#id, bytes }).answer;
+  }
+
+  /**
+   * Back to where the text had `to` tokens, of a byte model bytes. So many tokens are read again at most as are taken
+   * back, or 256, as long as the states that are kept along the way fit into `checkpoints` bytes; without them, all that
+   * is left. An abort leaves a part of it. A restored session cannot go back behind its snapshot.
+   */
+  async rewind(to: number, options?: CallOptions): Promise<void> {
+    const signal = toSignal(checked('', options, 'signal').signal);
+    toInteger('to', to, 0, Number.MAX_SAFE_INTEGER);
+    this.#begins = to === 0;
+    await this.#ask({ kind: 'rewind', session: this.#id, to }, { signal }).answer;
   }
 
   /** Back to an empty text. */

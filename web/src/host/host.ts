@@ -5,10 +5,11 @@
 // call of an asynchronous function whose promise becomes its one answer.
 
 import { deferred, messagesRead } from '../deferred.js';
-import { Engine, type EngineLoader, type EngineModel, type EngineSession } from '../engine/engine.js';
+import { Engine, type EngineLoader, type EngineModel } from '../engine/engine.js';
 import type { HelperStart } from '../engine/types.js';
 import { TernError } from '../errors.js';
-import { Job, newPaces } from './jobs.js';
+import { History } from './history.js';
+import { Job, newPaces, type Seat } from './jobs.js';
 import {
   buffersOf,
   unreachable,
@@ -29,7 +30,7 @@ const kProbeRounds = 5;
 /** A conversation and the work waiting for it. */
 interface Lane {
   /** Or why there is none. */
-  readonly session: EngineSession | TernError;
+  readonly seat: Seat | TernError;
   readonly jobs: Job[];
 }
 
@@ -65,7 +66,7 @@ export class Host {
         if (!found) return; // it has its answer
         const { job, lane } = found;
         lane.jobs.splice(lane.jobs.indexOf(job), 1);
-        job.cancel(lane.session instanceof TernError ? 0 : lane.session.position);
+        job.cancel(lane.seat instanceof TernError ? 0 : lane.seat.session.position);
         return;
       }
       default:
@@ -100,9 +101,13 @@ export class Host {
   async #answerWork(id: number, work: Work): Promise<void> {
     const lane = this.#lanes.get(work.session);
     if (!lane) throw new TernError('closed', 'the session was closed');
-    const job = new Job(work, (part) => this.#part(id, part));
+    const job = new Job(
+      work,
+      (part) => this.#part(id, part),
+      (from, to) => this.#fork(from, to),
+    );
     this.#jobs.set(id, { job, lane });
-    if (lane.session instanceof TernError) job.fail(lane.session, 0);
+    if (lane.seat instanceof TernError) job.fail(lane.seat, 0);
     else lane.jobs.push(job);
     void this.#run();
     const outcome = await job.outcome;
@@ -140,7 +145,7 @@ export class Host {
       case 'finish':
         return this.#finish();
       case 'open':
-        this.#lanes.set(call.session, { session: this.#open(), jobs: [] });
+        this.#lanes.set(call.session, { seat: this.#open(call.memory), jobs: [] });
         return { kind: call.kind };
       case 'shut':
         this.#shut(call.session);
@@ -190,22 +195,35 @@ export class Host {
   }
 
   /** Where there is no memory for one more, it alone fails: with every use. */
-  #open(): EngineSession | TernError {
+  #open(memory: number | null): Seat | TernError {
     try {
-      return present(this.#model, 'the model is not loaded').open();
+      const session = present(this.#model, 'the model is not loaded').open();
+      return { session, history: memory === null ? null : new History(memory) };
     } catch (error) {
       if (error instanceof TernError && error.code === 'out-of-memory') return error;
       throw error;
     }
   }
 
+  #fork({ session: from, history }: Seat, to: number): void {
+    const session = present(this.#model, 'the model is not loaded').open();
+    try {
+      session.restore(from.save());
+    } catch (error) {
+      session.close();
+      throw error;
+    }
+    this.#lanes.set(to, { seat: { session, history: history?.copy() ?? null }, jobs: [] });
+  }
+
   #shut(session: number): void {
     const lane = this.#lanes.get(session);
     this.#lanes.delete(session);
-    if (!lane || lane.session instanceof TernError) return;
-    const { position } = lane.session;
+    if (!lane || lane.seat instanceof TernError) return;
+    const { session: left } = lane.seat;
+    const { position } = left;
     for (const job of lane.jobs.splice(0)) job.fail(new TernError('closed', 'the session was closed'), position);
-    lane.session.close();
+    left.close();
   }
 
   /** Slice after slice, each conversation in its turn, with the messages read in between. */
@@ -240,13 +258,14 @@ export class Host {
   }
 
   #slice(lane: Lane): void {
-    const { session, jobs } = lane;
+    const { seat, jobs } = lane;
     const job = jobs[0];
-    if (!job || session instanceof TernError) return;
+    if (!job || seat instanceof TernError) return;
+    const { session } = seat;
     const isGoingOn = this.#unfinished?.job === job;
     this.#unfinished = null;
     try {
-      if (job.step(session, this.#paces, isGoingOn && this.#othersWait(lane))) jobs.shift();
+      if (job.step(seat, this.#paces, isGoingOn && this.#othersWait(lane))) jobs.shift();
       else if (session.isInsideBatch) this.#unfinished = { lane, job };
     } catch (error) {
       jobs.shift();

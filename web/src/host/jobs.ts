@@ -4,6 +4,7 @@
 import { deferred } from '../deferred.js';
 import { kTileTokens, type EngineSession } from '../engine/engine.js';
 import { TernError } from '../errors.js';
+import type { History } from './history.js';
 import { unreachable, type Answer, type Part, type Work } from './protocol.js';
 
 /** Length of a slice: below half of the 20 ms within which an abort must take effect, since two may lie in between. */
@@ -45,11 +46,19 @@ export type Outcome = { readonly position: number | null } & (
   { readonly answer: Answer } | { readonly error: TernError }
 );
 
+/** A conversation, as those who work on it have it. */
+export interface Seat {
+  readonly session: EngineSession;
+  /** Of a session that can go back. */
+  readonly history: History | null;
+}
+
 export class Job {
   readonly #work: Work;
   readonly #emit: (part: Part) => void;
   readonly #end = deferred<Outcome>();
-  readonly #input: Uint32Array; // to read
+  readonly #fork: (from: Seat, to: number) => void;
+  #input: Uint32Array; // to read
   readonly #masks: Uint8Array<ArrayBuffer> | null; // of what was read, where they were asked for
   #read = 0;
   #written = 0;
@@ -57,8 +66,9 @@ export class Job {
   #credit: number;
   #most = { read: kMostTokens, write: kMostTokens }; // in a slice
 
-  constructor(work: Work, emit: (part: Part) => void) {
+  constructor(work: Work, emit: (part: Part) => void, fork: (from: Seat, to: number) => void) {
     this.#work = work;
+    this.#fork = fork;
     this.#emit = emit;
     this.#input =
       (work.kind === 'generate' ? work.prompt : 'tokens' in work ? work.tokens : null) ?? new Uint32Array(0);
@@ -84,10 +94,11 @@ export class Job {
    * Works for one slice. True: that was the last. `isLast`: others wait for the engine, so what is begun is brought to an
    * end, and nothing begins after it.
    */
-  step(session: EngineSession, paces: Paces, isLast: boolean): boolean {
-    this.#most = isLast ? { read: kTileTokens, write: 1 } : { read: kMostTokens, write: kMostTokens };
-    const answer = this.#step(session, paces);
-    if (answer) this.#end.resolve({ position: session.position, answer });
+  step(seat: Seat, paces: Paces, isLast: boolean): boolean {
+    const most = Math.min(kMostTokens, seat.history?.untilPoint ?? Infinity);
+    this.#most = isLast ? { read: Math.min(kTileTokens, most), write: 1 } : { read: most, write: most };
+    const answer = this.#step(seat, paces);
+    if (answer) this.#end.resolve({ position: seat.session.position, answer });
     return answer !== null;
   }
 
@@ -101,26 +112,39 @@ export class Job {
     this.#end.resolve({ position, error });
   }
 
-  #step(session: EngineSession, paces: Paces): Answer | null {
+  #step(seat: Seat, paces: Paces): Answer | null {
+    const { session, history } = seat;
     const work = this.#work;
     switch (work.kind) {
       case 'reset':
         session.reset();
+        history?.begin();
         return { kind: work.kind };
       case 'save':
         return { kind: work.kind, bytes: session.save() };
       case 'restore':
         session.restore(work.bytes);
+        history?.begin(session.position, work.bytes);
         return { kind: work.kind };
+      case 'fork':
+        this.#fork(seat, work.to);
+        return { kind: work.kind };
+      case 'rewind':
+        if (!this.#started) {
+          this.#input = history?.rewind(session, work.to) ?? this.#input;
+          this.#started = true;
+          return null; // how much may be read now depends on where it begins
+        }
+        return this.#feed(seat, paces.read) ? { kind: work.kind } : null;
       case 'next':
         return { kind: work.kind, logits: session.logits(work.vocabulary) };
       case 'feed':
-        return this.#feed(session, paces.read) ? { kind: work.kind, boundaries: this.#masks } : null;
+        return this.#feed(seat, paces.read) ? { kind: work.kind, boundaries: this.#masks } : null;
       case 'score':
         if (!this.#started) this.#emit({ kind: 'prompt', before: session.recent(3), boundaries: null });
         this.#started = true;
         this.#most.read = Math.min(this.#most.read, this.#credit - this.#read, work.top > 0 ? kMostNamed : Infinity);
-        this.#slice(paces.read, (tokens, budget) => {
+        this.#slice(seat, paces.read, (tokens, budget) => {
           const scored = session.score(tokens, work.top, budget);
           const { length } = scored.tokens; // which are given away
           if (length > 0) this.#emit({ kind: 'scored', ...scored });
@@ -129,14 +153,14 @@ export class Job {
         return this.#allRead ? { kind: work.kind } : null;
       case 'generate':
         if (!this.#started) {
-          if (!this.#feed(session, paces.read)) return null;
+          if (!this.#feed(seat, paces.read)) return null;
           const boundaries = work.prompt ? this.#masks : null;
           this.#emit({ kind: 'prompt', before: session.recent(3), boundaries });
           session.start(work.sampling, work.maxTokens);
           this.#started = true;
           return null;
         }
-        this.#write(session, work.traced, paces.write);
+        this.#write(seat, work.traced, paces.write);
         return session.finish && { kind: work.kind, finish: session.finish };
       default:
         return unreachable(work);
@@ -148,9 +172,9 @@ export class Job {
   }
 
   /** Reads the next slice; true when that was all. */
-  #feed(session: EngineSession, pace: Pace): boolean {
-    this.#slice(pace, (tokens, budget) => {
-      const masks = session.feedWithBoundaries(tokens, budget);
+  #feed(seat: Seat, pace: Pace): boolean {
+    this.#slice(seat, pace, (tokens, budget) => {
+      const masks = seat.session.feedWithBoundaries(tokens, budget);
       this.#masks?.set(masks, this.#read);
       return masks.length;
     });
@@ -158,22 +182,24 @@ export class Job {
   }
 
   /** `work` answers how many of the tokens it did. */
-  #slice(pace: Pace, work: (tokens: Uint32Array, budget: number) => number): void {
+  #slice({ session, history }: Seat, pace: Pace, work: (tokens: Uint32Array, budget: number) => number): void {
     const slice = this.#input.subarray(this.#read, this.#read + this.#most.read);
     if (slice.length === 0) return;
     const start = performance.now();
     const done = work(slice, pace.budget);
     if (done < slice.length) pace.learn(performance.now() - start);
     this.#read += done;
+    history?.append(session, slice.subarray(0, done));
   }
 
-  #write(session: EngineSession, traced: boolean, pace: Pace): void {
+  #write({ session, history }: Seat, traced: boolean, pace: Pace): void {
     const count = Math.min(this.#most.write, this.#credit - this.#written);
     const start = performance.now();
     const written = session.generate(count, traced, pace.budget);
     const { length } = written.tokens;
     if (length < count && !session.finish) pace.learn(performance.now() - start);
     this.#written += length;
+    history?.append(session, written.tokens);
     if (length > 0) this.#emit({ kind: 'written', written });
   }
 }

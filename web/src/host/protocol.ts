@@ -42,13 +42,17 @@ interface Calls {
       readonly threads: ThreadsInfo;
     },
   ];
-  open: [{ readonly session: number }, object];
+  /** `memory`: of a session that can go back, the bytes that states to go back to may take; null: it cannot. */
+  open: [{ readonly session: number; readonly memory: number | null }, object];
   /** Ends the session; what still waits there is answered with `closed`. */
   shut: [{ readonly session: number }, object];
 
   // Work on a session, done in the order in which it was asked for.
   reset: [InSession, object];
   save: [InSession, { readonly bytes: Bytes }];
+  /** Opens another session, with the same text. */
+  fork: [InSession & { readonly to: number }, object];
+  rewind: [InSession & { readonly to: number }, object];
   restore: [InSession & { readonly bytes: Bytes }, object];
   /** The logits of the next token, Q16.16, of a vocabulary of so many. */
   next: [InSession & { readonly vocabulary: number }, { readonly logits: Int32Array<ArrayBuffer> }];
@@ -79,7 +83,10 @@ export type CallOf<K extends Kind> = Call & { readonly kind: K };
 export type AnswerOf<K extends Kind> = Extract<Answer, { readonly kind: K }>;
 
 /** Work on one session. */
-export type Work = Extract<Call, { kind: 'reset' | 'save' | 'restore' | 'next' | 'score' | 'feed' | 'generate' }>;
+export type Work = Extract<
+  Call,
+  { kind: 'reset' | 'save' | 'fork' | 'rewind' | 'restore' | 'next' | 'score' | 'feed' | 'generate' }
+>;
 
 /** What comes before the answer: of `start` the helpers it wants, of work that writes or scores what it has come to. */
 export type Part =
