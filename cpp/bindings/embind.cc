@@ -156,8 +156,19 @@ void logits(Conversation& conversation) {
 
 void reset(Conversation& conversation) { checked(conversation).reset(); }
 
-Status start(Conversation& conversation, SampleOptions options, uint64_t max) {
-  return status_of(checked(conversation).start(options, max));
+/// In the buffer: the tokens that were drawn before, and a table of rules; `rules`: its words, 0 for none.
+Status start(Conversation& conversation, SampleOptions options, uint64_t max, uint32_t drawn, uint32_t rules) {
+  Session& session = checked(conversation);
+  const std::span<const Token> given = tokens_in_buffer(drawn + rules);
+  if (!affords(sizeof(Token) * given.size()))
+    return {1 + static_cast<uint32_t>(ErrorCode::kOutOfMemory), "no memory for the rules"};
+  std::optional<Rules> read;
+  if (rules > 0) {
+    Result<Rules> result = Rules::read(given.subspan(drawn), session.model().info().vocabulary);
+    if (!result.ok()) return status_of(result);
+    read = std::move(result).value();
+  }
+  return status_of(session.start(options, max, std::move(read), given.first(drawn)));
 }
 
 /// Answers how many of the tokens in the buffer were read within the budget, about so many multiply-adds, and leaves

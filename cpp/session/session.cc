@@ -245,9 +245,20 @@ std::vector<Token> Session::recent(size_t most) const {
 
 // ---- Session: generation --------------------------------------------------------------------------------------------
 
-Result<void> Session::start(const SampleOptions& options, uint64_t max_tokens) {
+Result<void> Session::start(const SampleOptions& options, uint64_t max_tokens, std::optional<Rules> rules,
+                            std::span<const Token> drawn) {
   Result<void> valid = validate(options, vocabulary());
+  if (valid.ok()) valid = check_tokens(drawn);
   if (!valid.ok()) return valid;
+  const uint64_t left = max_tokens - std::min<uint64_t>(max_tokens, drawn.size());
+  const bool is_constrained = rules && rules->has_constraint();
+  bool stopped = false;
+  for (const Token token : drawn) stopped |= rules && rules->push(token);
+  if (is_constrained && (!rules->has_constraint() || rules->distance() > left)) {
+    return error_f(ErrorCode::kBadOption,
+                   "expected room for the %u bytes that the constraint needs at least, found %llu", rules->distance(),
+                   static_cast<unsigned long long>(left));
+  }
   constexpr uint64_t kBytesPerToken = 16;
   if (!affords(kBytesPerToken * vocabulary().size)) {
     return error_f(ErrorCode::kOutOfMemory, "a generation cannot get the memory to draw from");
@@ -256,9 +267,11 @@ Result<void> Session::start(const SampleOptions& options, uint64_t max_tokens) {
   drawn_.reset();
   sampler_.emplace(vocabulary(), options);
   for (const Token token : recent(kRecent)) sampler_->observe(token);
+  sampler_->skip(drawn.size());
+  rules_ = std::move(rules);
   raw_ = options.raw;
-  tokens_left_ = max_tokens;
-  finish_ = max_tokens == 0 ? Finish::kMaxBytes : Finish::kNotFinished;
+  tokens_left_ = left;
+  finish_ = stopped ? Finish::kStop : left == 0 ? Finish::kMaxBytes : Finish::kNotFinished;
   return {};
 }
 
@@ -276,9 +289,15 @@ std::optional<Token> Session::draw() {
   if (drawn_) return drawn_;
   if (finish_ == Finish::kNotFinished && room() == 0) finish_ = Finish::kContextFull;
   if (finish_ != Finish::kNotFinished) return std::nullopt;
-  const bool is_free = raw_ || vocabulary() != kBytes;
-  const Token token =
-      sampler_->next(logits_, is_free ? std::span<const uint64_t>() : utf8_position().allowed().words());
+  std::span<const uint64_t> allowed;
+  const bool is_constrained = rules_ && rules_->has_constraint();
+  if (is_constrained) {
+    allowed = rules_->allowed(tokens_left_);
+  } else if (!raw_ && vocabulary() == kBytes) {
+    allowed = utf8_position().allowed().words();
+  }
+  const bool is_over = is_constrained && allowed.empty();  // the whole output is there
+  const Token token = is_over ? vocabulary().eos : sampler_->next(logits_, allowed);
   if (token == vocabulary().eos) {
     finish_ = Finish::kEndOfText;
     return std::nullopt;
@@ -294,6 +313,7 @@ void Session::commit(Token token, std::span<const int32_t> logits) {
   remember({&token, 1});
   std::ranges::copy(logits, logits_.begin());
   if (--tokens_left_ == 0) finish_ = Finish::kMaxBytes;
+  if (rules_ && rules_->push(token)) finish_ = Finish::kStop;
 }
 
 size_t Session::generate_tokens(std::span<Token> out, Work& work) {
@@ -351,6 +371,7 @@ void Session::generate_each(std::span<Session* const> sessions, std::span<std::o
 
 void Session::stop_generation() {
   sampler_.reset();
+  rules_.reset();
   drawn_.reset();
   tokens_left_ = 0;
   finish_ = Finish::kMaxBytes;

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "model/model.h"
+#include "text/rules.h"
 #include "text/sampler.h"
 #include "text/softmax.h"
 #include "text/utf8.h"
@@ -51,7 +52,7 @@ struct Score {
   bool add(const Score& more);
 };
 
-enum class Finish { kNotFinished, kMaxBytes, kEndOfText, kContextFull };
+enum class Finish { kNotFinished, kMaxBytes, kEndOfText, kContextFull, kStop };
 
 /// What a call may do, and who watches.
 struct Work {
@@ -110,7 +111,12 @@ class Session {
   /// repetition penalty.  Unless options.raw, a model whose tokens are bytes continues the text as well-formed UTF-8,
   /// also where the text ends inside a character; only max_tokens can cut one.  Replaces a generation in progress.  On
   /// an error nothing changes.
-  Result<void> start(const SampleOptions& options, uint64_t max_tokens);
+  ///   rules  the constraint decides alone which tokens are drawn, and can always be met within max_tokens: kBadOption
+  ///          if it could not.  A generation that comes to the stop is over, with the token that brought it there.
+  ///   drawn  the last tokens of the text, if a generation with these options wrote them and goes on: up to max_tokens,
+  ///          these among them, with the same tokens as if it had never been interrupted
+  Result<void> start(const SampleOptions& options, uint64_t max_tokens, std::optional<Rules> rules = {},
+                     std::span<const Token> drawn = {});
 
   /// Writes the next tokens to `out`, at most out.size(); fewer when the generation ended (then finish_state() says
   /// why) or the budget is used up.  They become part of the text.  A token that ends the text is neither written nor
@@ -187,7 +193,8 @@ class Session {
   std::vector<int32_t> logits_;     // [vocabulary], for the next token
   std::vector<Token> recent_;       // ring of the last kRecent tokens, indexed by position % kRecent
   std::optional<Sampler> sampler_;  // of the generation in progress
-  bool raw_ = false;                // of that generation
+  std::optional<Rules> rules_;      // of that generation
+  bool raw_ = false;                // the same
   std::optional<Token> drawn_;      // and what the model is reading, or nothing
   uint64_t tokens_left_ = 0;
   Finish finish_ = Finish::kMaxBytes;

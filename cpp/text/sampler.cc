@@ -73,6 +73,10 @@ Sampler::Sampler(const Vocabulary& vocabulary, const SampleOptions& options)
   if (!all || options.top_p_q16 < kOne) keys_.reserve(std::min(2 * size_t{options.top_k}, size_t{vocabulary.size}));
 }
 
+void Sampler::skip(uint64_t tokens) {
+  for (uint64_t n = 0; n < 2 * tokens; ++n) random_.next();  // two numbers a draw; those of a greedy one do not matter
+}
+
 void Sampler::observe(Token token) {
   TERN_CHECK(token < vocabulary_.size);
   if (window_.size() < kWindow) return window_.push_back(token);

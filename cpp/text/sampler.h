@@ -54,6 +54,9 @@ class Sampler {
   ///               one that does not begin a text; empty: all may be
   Token next(std::span<const int32_t> logits_q16, std::span<const uint64_t> allowed = {});
 
+  /// As if so many tokens had been drawn.
+  void skip(uint64_t tokens);
+
   /// Adds a token to the window of the repetition penalty: the last 256 tokens of prompt and output.
   void observe(Token token);
 
