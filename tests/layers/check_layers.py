@@ -27,7 +27,8 @@ BELOW["tools/bench"] = BELOW["tools"] | {"tools", "kernels/lab"}  # alone sees t
 ROOMS_BELOW = {".": set(), "engine": {"."}}
 ROOMS_BELOW["host"] = ROOMS_BELOW["engine"] | {"engine"}
 ROOMS_BELOW["link"] = ROOMS_BELOW["host"] | {"host"}
-ROOMS_BELOW["api"] = ROOMS_BELOW["link"] | {"link"}
+ROOMS_BELOW["constraints"] = {"."}  # loaded only where it is asked for
+ROOMS_BELOW["api"] = ROOMS_BELOW["link"] | {"link", "constraints"}
 ROOMS_BELOW["entries"] = ROOMS_BELOW["api"] | {"api"}
 
 # A room of scripts/lm may import itself and those before it; scripts/*.py import any, and nothing imports them.

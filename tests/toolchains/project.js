@@ -53,7 +53,9 @@ export function newProject(files, { links = [], parent = tmpdir() } = {}) {
   const installed = join(folder, 'node_modules/ternlm');
   mkdirSync(installed, { recursive: true });
   execFileSync('tar', ['-xzf', tarball(), '--strip-components=1', '-C', installed]);
-  cpSync(join(root, 'node_modules/@huggingface'), join(folder, 'node_modules/@huggingface'), { recursive: true });
+  for (const name of ['@huggingface', '@eslint-community/regexpp']) {
+    cpSync(join(root, 'node_modules', name), join(folder, 'node_modules', name), { recursive: true });
+  }
   for (const name of links) {
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   }

@@ -2,13 +2,13 @@
 // SPDX-License-Identifier: MIT
 
 import { describe, expect, test } from 'vitest';
-import { Generation, kAhead, kWhole, type Chunk } from '../../web/src/api/generation.js';
+import { Generation, kAhead, kWhole, type Chunk, type Origin } from '../../web/src/api/generation.js';
 import { kBytes } from '../../web/src/codec.js';
 import { deferred } from '../../web/src/deferred.js';
 import type { Finish } from '../../web/src/engine/types.js';
 import type { AnswerOf, Part } from '../../web/src/host/protocol.js';
 import type { Request } from '../../web/src/link/connection.js';
-import { toOrder } from '../../web/src/api/options.js';
+import { toOrder, type Order } from '../../web/src/api/options.js';
 
 interface Script {
   size?: number;
@@ -18,6 +18,10 @@ interface Script {
   boundariesAt?: string;
   /** The last bytes before the output. */
   before?: Uint32Array<ArrayBuffer>;
+}
+
+function originOf(order: Order): Origin {
+  return { prompt: null, options: {}, order, peek: () => Promise.reject(new Error('there is no session')) };
 }
 
 const toBytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -38,8 +42,8 @@ class ScriptedEngine {
     this.#script = script;
     this.#source = typeof source === 'string' ? toBytes(source) : source;
     const traced = script.boundariesAt !== undefined;
-    const { sampling } = toOrder({ seed: 7 }, { stages: 1, codec: kBytes });
-    this.generation = new Generation({ sampling, traced }, kBytes, (credit, onPart) => this.#begin(credit, onPart));
+    const order = { ...toOrder({ seed: 7 }, { stages: 1, codec: kBytes }), traced };
+    this.generation = new Generation(kBytes, (credit, onPart) => this.#begin(credit, onPart), originOf(order));
   }
 
   fail(error: Error): void {
@@ -231,12 +235,16 @@ describe('a generation', () => {
 
   test('reports seeds above 2^53 exactly', () => {
     const of = (seed: bigint): Generation =>
-      new Generation(toOrder({ seed }, { stages: 0, codec: kBytes }), kBytes, () => ({
-        answer: new Promise(() => undefined),
-        allow: () => undefined,
-        rest: () => undefined,
-        cancel: () => undefined,
-      }));
+      new Generation(
+        kBytes,
+        () => ({
+          answer: new Promise(() => undefined),
+          allow: () => undefined,
+          rest: () => undefined,
+          cancel: () => undefined,
+        }),
+        originOf({ ...toOrder({ seed }, { stages: 0, codec: kBytes }), traced: false }),
+      );
     expect(of(2n ** 64n - 1n).seed).toBe(2n ** 64n - 1n);
     expect(of(5n).seed).toBe(5);
   });

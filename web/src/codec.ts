@@ -66,6 +66,8 @@ export interface Decoder {
    * and merely not there yet if the text was `cut` short (a length limit, a stop): then nothing is shown for it.
    */
   finish(cut: boolean): string;
+  /** What was kept back, before finish(); only of one that keeps something back. */
+  rest?(): { readonly text: string; readonly bytes: Uint8Array<ArrayBuffer> };
 }
 
 /** `before`: the last tokens, three of them do, of a text that goes on; at the beginning of a text there are none. */

@@ -16,6 +16,7 @@ export type {
   TraceOptions,
 } from './api/options.js';
 export type { LikelyToken, TokenScore } from './api/scores.js';
+export type { Constraint, Extras, Likelihood, Stop, TokenLogprob } from './extras.js';
 export type { Assets, PlaceInfo, Runtime, RuntimeInfo } from './link/start.js';
 export type { ModelFile, Source } from './api/source.js';
 export type { Input } from './codec.js';

@@ -17,7 +17,10 @@ function insteadOfFiles(inside) {
         path: path(asked.path.replace(/^.*\//, './')),
       }));
       onResolve({ filter: /^ternlm:inside$/ }, () => ({ path: 'inside', namespace: 'inside' }));
-      onResolve({ filter: /^\.\.\/tokenizer\.js$/ }, () => ({ path: './tokenizer.js', external: true }));
+      onResolve({ filter: /^\.\.\/(tokenizer|constraints\/index)\.js$/ }, ({ path }) => ({
+        path: path.slice(1),
+        external: true,
+      }));
       onLoad({ filter: /.*/, namespace: 'inside' }, () => ({ contents: inside }));
       onLoad({ filter: /tern-threads\.js$/ }, () => ({ contents: 'export default undefined;' }));
       // Emscripten's scripts would look for the files that they are given: bundlers of the bundle must not.

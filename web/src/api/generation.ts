@@ -5,14 +5,16 @@
 // for the result lets it run freely. The first kWhole tokens are kept for the result and for later readers; of a longer
 // output nothing is kept that was read, unless the result was asked for: so a stream may go on for ever.
 
-import { kBytes, newDecoder, type Codec, type Decoder } from '../codec.js';
+import { kBytes, newDecoder, type Codec, type Decoder, type Input } from '../codec.js';
 import { deferred } from '../deferred.js';
+import type { Aid } from '../constraints/index.js';
 import type { Finish, Written } from '../engine/types.js';
 import { TernError } from '../errors.js';
+import type { TokenLogprob } from '../extras.js';
 import type { Part } from '../host/protocol.js';
 import type { Request } from '../link/connection.js';
 import { Kept } from './kept.js';
-import type { Order } from './options.js';
+import type { GenerateOptions, Order } from './options.js';
 import { readerOf } from './reader.js';
 
 /** A piece of the output: tokens, their bytes, and the characters those completed (none, when they end inside one). */
@@ -23,6 +25,8 @@ export interface Chunk {
   readonly tokens: Uint32Array<ArrayBuffer>;
   /** With `trace.boundaries`: a mask for each of the tokens, bit s set where a chunk of stage s begins. Else null. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
+  /** With `logprobs`: of each of the tokens. Else null. */
+  readonly logprobs: readonly TokenLogprob[] | null;
 }
 
 export interface Timings {
@@ -50,6 +54,8 @@ export interface GenerateResult {
   readonly from: number;
   /** As in a chunk, for all tokens. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
+  /** As in a chunk, for all tokens. */
+  readonly logprobs: readonly TokenLogprob[] | null;
   /** As in a chunk, for the tokens of the prompt; null also where there was none, or it was not read to its end. */
   readonly promptBoundaries: Uint8Array<ArrayBuffer> | null;
   readonly finish: Finish;
@@ -64,7 +70,22 @@ export const kAhead = 512;
 export const kWhole = 1 << 20;
 
 /** Sends the request, at once. */
-type Ask = (credit: number, onPart: (part: Part) => void) => Request<'generate'>;
+export type Ask = (credit: number, onPart: (part: Part) => void) => Request<'generate'>;
+
+/** What was asked for, for those who go on with it or repeat it. */
+export interface Origin {
+  /** As it was given; null where the text of a session goes on. */
+  readonly prompt: Input | null;
+  readonly options: GenerateOptions;
+  readonly order: Omit<Order, 'given' | 'signal'>;
+  /** The session as it is now, as save() gives it. */
+  readonly peek: () => Promise<Uint8Array<ArrayBuffer>>;
+}
+
+/** The output before an interruption, and the last tokens before it. */
+export interface Past extends Written {
+  readonly before: Uint32Array<ArrayBuffer>;
+}
 
 /** Somebody who reads the output. */
 interface Reader {
@@ -73,6 +94,8 @@ interface Reader {
 
 export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   readonly seed: number | bigint;
+  /** @internal */
+  readonly origin: Origin;
   readonly #traced: boolean;
   readonly #codec: Codec;
   readonly #request: Request<'generate'>;
@@ -87,6 +110,9 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   #failure: { error: unknown } | null = null;
   #before: Uint32Array = new Uint32Array(0); // the last tokens before those kept
   #credit = kAhead;
+  readonly #aided: Promise<Aid> | null;
+  #aid: Aid | null = null; // once it is loaded
+  #paused = false;
   #result: Promise<GenerateResult> | null = null;
   #promptMs = 0;
   #firstByteMs = 0;
@@ -94,14 +120,22 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   #news = deferred<null>(); // settled and replaced whenever tokens arrive or the generation ends
 
   /** Called by Session. */
-  constructor({ sampling, traced }: Pick<Order, 'sampling' | 'traced'>, codec: Codec, ask: Ask) {
+  constructor(codec: Codec, ask: Ask, origin: Origin, aided: Promise<Aid> | null = null, past: Past | null = null) {
+    const { sampling, traced } = origin.order;
+    this.origin = origin;
     this.seed = sampling.seed <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(sampling.seed) : sampling.seed;
     this.#traced = traced;
     this.#codec = codec;
     this.#promptBoundaries.promise.catch(() => undefined); // whoever asks for them gets the error; nobody has to
-    this.#request = ask(kAhead, (part) => this.#take(part));
-    this.ended = this.#request.answer.then(
-      ({ finish }) => this.#end(finish, null),
+    this.#aided = aided;
+    if (past) {
+      this.#before = past.before;
+      this.#append({ tokens: past.tokens, boundaries: past.boundaries });
+    }
+    this.#request = ask(aided ? 0 : kAhead, (part) => this.#take(part));
+    aided?.then((aid) => this.#begin(aid), this.#request.cancel);
+    this.ended = Promise.all([this.#request.answer, aided]).then(
+      ([{ finish }]) => this.#end(finish, null),
       (error: unknown) => this.#end(null, { error }),
     );
   }
@@ -137,6 +171,42 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     return this.#settled();
   }
 
+  /** Nothing more is written until resume(); calls on the same session wait, other sessions go on. */
+  pause(): void {
+    this.#paused = true;
+    this.#request.allow(0);
+    this.#request.rest();
+  }
+
+  resume(): void {
+    this.#paused = false;
+    if (!this.#aided || this.#aid) this.#request.allow(this.#credit);
+  }
+
+  /**
+   * What model.resume() takes to go on with the same bytes, after a reload or on another device with the same model file:
+   * the session (`info.stateBytes` and some KB), the options, and the output so far. The generation itself goes on.
+   * TernError 'bad-state': it has ended, or its output is not kept any more.
+   */
+  async checkpoint(): Promise<string> {
+    const { write } = await import('./checkpoint.js');
+    await this.promptBoundaries; // it was read
+    const { order, peek, prompt, options } = this.origin;
+    const state = this.#finish ? null : await peek();
+    if (!state || this.#finish || this.#failure || this.#tokens.from > 0) {
+      throw new TernError('bad-state', 'expected a generation in progress: this one has ended, or is not kept whole');
+    }
+    const { signal: _, ...given } = options;
+    return write({
+      ...order,
+      state,
+      before: this.#before.slice(),
+      tokens: this.#tokens.since(0),
+      boundaries: this.#boundariesSince(0),
+      origin: { prompt, options: given },
+    });
+  }
+
   /** Ends the generation early and returns what there is. */
   stop(): Promise<GenerateResult> {
     this.#request.cancel();
@@ -154,7 +224,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
 
   #take(part: Part): void {
     if (part.kind === 'prompt') {
-      this.#before = part.before;
+      if (this.#tokens.end === 0) this.#before = part.before; // else it goes on after what was written before
       this.#promptMs = performance.now() - this.#asked;
       this.#promptBoundaries.resolve(part.boundaries);
     } else if (part.kind === 'written') {
@@ -162,10 +232,17 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     }
   }
 
-  #append({ tokens, boundaries }: Written): void {
+  #begin(aid: Aid): void {
+    this.#aid = aid;
+    aid.logprobs?.giveUpBefore(this.#tokens.end); // of what was written before an interruption
+    this.#request.allow(this.#paused ? 0 : this.#credit, aid.rules);
+  }
+
+  #append({ tokens, boundaries, logits }: Written): void {
     if (this.#tokens.end === 0) this.#firstByteMs = performance.now() - this.#asked;
     this.#tokens.append(tokens);
     if (boundaries) this.#masks.append(boundaries);
+    if (logits) this.#aid?.logprobs?.append(tokens, logits);
     if (this.#tokens.end >= this.#credit) this.#request.rest();
     this.#announce();
   }
@@ -188,7 +265,7 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     // In steps of half the allowance, so that reading chunk by chunk does not double the number of messages.
     if (credit < this.#credit + kAhead / 2) return;
     this.#credit = credit;
-    this.#request.allow(credit);
+    if (!this.#paused && (!this.#aided || this.#aid)) this.#request.allow(credit);
   }
 
   async *#read(reader: Reader): AsyncGenerator<Chunk, void, undefined> {
@@ -197,19 +274,20 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
       for (;;) {
         this.#allow(reader.place + kAhead);
         while (reader.place === this.#tokens.end && !this.#finish && !this.#failure) await this.#news.promise;
-        decoder ??= newDecoder(this.#codec, this.#before); // known with the first token
+        decoder ??= this.#newDecoder(); // what comes before is known with the first token
         if (reader.place === this.#tokens.end) break;
         const tokens = this.#tokens.since(reader.place);
         const boundaries = this.#boundariesSince(reader.place);
+        const logprobs = this.#logprobsSince(reader.place);
         reader.place += tokens.length;
         this.#giveUp();
-        yield { ...decoder.push(tokens), tokens, boundaries };
+        yield { ...decoder.push(tokens), tokens, boundaries, logprobs };
       }
       if (this.#failure) throw this.#failure.error;
-      const text = decoder.finish(this.#finish !== 'end-of-text');
-      const nothing = new Uint8Array(0);
-      const boundaries = this.#traced ? nothing : null;
-      if (text !== '') yield { text, bytes: nothing, tokens: new Uint32Array(0), boundaries };
+      const end = endOf(decoder, this.#finish);
+      const boundaries = this.#traced ? new Uint8Array(0) : null;
+      const logprobs = this.#aid?.logprobs ? [] : null;
+      if (end.text !== '' || end.bytes.length > 0) yield { ...end, tokens: new Uint32Array(0), boundaries, logprobs };
     } finally {
       this.#leave(reader);
     }
@@ -228,6 +306,15 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     this.#before = this.#tokens.since(place - 3).slice(0, 3);
     this.#tokens.giveUpBefore(place);
     if (this.#traced) this.#masks.giveUpBefore(place);
+    this.#aid?.logprobs?.giveUpBefore(place);
+  }
+
+  #newDecoder(): Decoder {
+    return this.#aid?.decoder(this.#before) ?? newDecoder(this.#codec, this.#before);
+  }
+
+  #logprobsSince(place: number): TokenLogprob[] | null {
+    return this.#aid?.logprobs?.since(place) ?? null;
   }
 
   #boundariesSince(place: number): Uint8Array<ArrayBuffer> | null {
@@ -247,16 +334,17 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   async #toResult(finish: Finish): Promise<GenerateResult> {
     const { from, end } = this.#tokens;
     const tokens = this.#tokens.since(from);
-    const decoder = newDecoder(this.#codec, this.#before);
-    const { text, bytes } = decoder.push(tokens);
+    const decoder = this.#newDecoder();
+    const { text, bytes } = joined(decoder.push(tokens), endOf(decoder, finish));
     const outputMs = this.#totalMs - this.#firstByteMs;
     const tokensPerSecond = end > 1 && outputMs > 0 ? ((end - 1) * 1000) / outputMs : 0;
     return {
-      text: text + decoder.finish(finish !== 'end-of-text'),
+      text,
       bytes,
       tokens,
       from,
       boundaries: this.#boundariesSince(from),
+      logprobs: this.#logprobsSince(from),
       promptBoundaries: await this.promptBoundaries,
       finish,
       seed: this.seed,
@@ -289,4 +377,20 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
       { highWaterMark: 0 }, // the generation does its own reading ahead
     );
   }
+}
+
+interface Piece {
+  readonly text: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** What comes to light when nothing more comes: what was kept back, and a character that was not finished. */
+function endOf(decoder: Decoder, finish: Finish | null): Piece {
+  const { text, bytes } = decoder.rest?.() ?? { text: '', bytes: new Uint8Array(0) };
+  return { text: text + decoder.finish(finish !== 'end-of-text'), bytes };
+}
+
+function joined(a: Piece, b: Piece): Piece {
+  const bytes = b.bytes.length === 0 ? a.bytes : Uint8Array.from([...a.bytes, ...b.bytes]);
+  return { text: a.text + b.text, bytes };
 }

@@ -160,6 +160,14 @@ export class Model implements AsyncDisposable {
     return this.stream(prompt, options).result;
   }
 
+  /**
+   * Goes on with a generation from its checkpoint(): its output is the whole one, what was written before first. Fails with
+   * `bad-option` if the text is damaged, `bad-state` if it was made with another model.
+   */
+  async resume(checkpoint: string, options?: CallOptions): Promise<Generation> {
+    return Session.resume(this.#connection, this.#traits, checkpoint, options);
+  }
+
   /** What the text costs the model: how well it predicts each byte or token from those before it. */
   async score(text: Input, options?: TextOptions): Promise<Score> {
     const session = this.session();

@@ -4,6 +4,7 @@
 import { kBytes, type Codec } from '../codec.js';
 import type { Sampling } from '../engine/types.js';
 import { TernError, badOption } from '../errors.js';
+import type { Extras } from '../extras.js';
 import type { LoadOptions } from './model.js';
 
 export interface SampleOptions {
@@ -63,7 +64,7 @@ export interface ScoreOptions extends TextOptions {
   top?: number;
 }
 
-export interface GenerateOptions extends SampleOptions, TextOptions {
+export interface GenerateOptions extends SampleOptions, TextOptions, Extras {
   trace?: TraceOptions;
 }
 
@@ -73,6 +74,10 @@ export interface Order {
   readonly maxTokens: number;
   /** Chunk boundaries are reported. */
   readonly traced: boolean;
+  /** Nothing where none is asked for. */
+  readonly extras: Extras | null;
+  /** As they were given. */
+  readonly given: GenerateOptions;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -87,8 +92,10 @@ export interface Traits {
 }
 
 export function toOrder(options: GenerateOptions | undefined, { stages, codec }: Traits): Order {
-  const known = 'greedy temperature topK topP minP repetitionPenalty utf8 seed maxTokens maxBytes control signal trace';
+  const known =
+    'greedy temperature topK topP minP repetitionPenalty utf8 seed maxTokens maxBytes control signal trace stop constraint logprobs';
   const given = checked('', options, known);
+  const { stop, constraint, logprobs } = given;
   toControl(given.control, codec);
   return {
     sampling: {
@@ -109,6 +116,8 @@ export function toOrder(options: GenerateOptions | undefined, { stages, codec }:
     },
     maxTokens: toMost(given, codec),
     traced: toTraced(given.trace, stages),
+    extras: (stop ?? constraint ?? logprobs) === undefined ? null : given,
+    given: { ...given },
     signal: toSignal(given.signal),
   };
 }

@@ -5,7 +5,8 @@ import { newDecoder, toBytes, toTokens, type Input } from '../codec.js';
 import { TernError, badOption } from '../errors.js';
 import type { CallOf, Part, Work } from '../host/protocol.js';
 import type { AskOptions, Connection, Request } from '../link/connection.js';
-import { Generation } from './generation.js';
+import { loadAid } from './aid.js';
+import { Generation, type Ask, type Origin, type Past } from './generation.js';
 import {
   checked,
   toInteger,
@@ -98,7 +99,7 @@ export class Session implements AsyncDisposable {
     const order = toOrder(options, traits);
     const tokens = toTokens(traits.codec, 'prompt', prompt, { control: options?.control ?? false, begins: true });
     const session = Session.open(connection, traits);
-    const generation = session.#generate(tokens, order);
+    const generation = session.#generate(tokens, order, prompt);
     void generation.ended.then(() => session.close());
     return generation;
   }
@@ -115,6 +116,30 @@ export class Session implements AsyncDisposable {
       const { scores, ended } = session.#scores(text, options);
       void ended.then(() => session.close());
       return scores;
+    } catch (error) {
+      void session.close();
+      throw error;
+    }
+  }
+
+  /** Called by Model: goes on where the checkpoint was made, in a session of its own. */
+  static async resume(
+    connection: Connection,
+    traits: Traits,
+    checkpoint: string,
+    options?: CallOptions,
+  ): Promise<Generation> {
+    const signal = toSignal(checked('', options, 'signal').signal);
+    const { read } = await import('./checkpoint.js');
+    const { state, origin, ...rest } = read(checkpoint);
+    const session = Session.open(connection, traits);
+    try {
+      await session.restore(state);
+      const { before, tokens, boundaries, ...order } = rest;
+      const asked = { ...order, given: origin.options, signal };
+      const generation = session.#generate(null, asked, origin.prompt, { before, tokens, boundaries });
+      void generation.ended.then(() => session.close());
+      return generation;
     } catch (error) {
       void session.close();
       throw error;
@@ -246,12 +271,28 @@ export class Session implements AsyncDisposable {
     return tokens;
   }
 
-  #generate(prompt: Uint32Array<ArrayBuffer> | null, { signal, ...order }: Order): Generation {
+  /** `asked`: of a model's own generation, its prompt as it was given. */
+  #generate(
+    prompt: Uint32Array<ArrayBuffer> | null,
+    { signal, extras, given, ...order }: Order,
+    asked: Input | null = null,
+    past: Past | null = null,
+  ): Generation {
     if (this.#connection.failure) throw this.#connection.failure;
     this.#begins = false;
-    return new Generation(order, this.#traits.codec, (credit, onPart) =>
-      this.#ask({ kind: 'generate', session: this.#id, prompt, ...order, credit }, { signal, onPart }),
-    );
+    const { codec } = this.#traits;
+    const logits = (extras?.logprobs ?? false) === false ? 0 : codec.size;
+    const session = this.#id;
+    const drawn = past?.tokens.slice() ?? new Uint32Array(0);
+    const ask: Ask = (credit, onPart) =>
+      this.#ask({ kind: 'generate', session, prompt, ...order, logits, credit, drawn }, { signal, onPart });
+    const origin: Origin = {
+      prompt: asked,
+      options: given,
+      order: { ...order, extras },
+      peek: async () => (await this.#ask({ kind: 'peek', session }).answer).bytes,
+    };
+    return new Generation(codec, ask, origin, extras && loadAid(extras, codec), past);
   }
 
   #ask<K extends Work['kind']>(call: CallOf<K>, options?: AskOptions): Request<K> {

@@ -358,8 +358,19 @@ export class EngineSession {
     return this.#session.isInsideBatch();
   }
 
-  start(sampling: Sampling, maxTokens: number): void {
-    guarded(() => check(this.#session.start(sampling, BigInt(maxTokens))));
+  /** `rules`: a table of ternlm/constraints. `drawn`: the tokens, the last of the text, of a generation that goes on. */
+  start(
+    sampling: Sampling,
+    maxTokens: number,
+    rules: Uint32Array = new Uint32Array(0),
+    drawn: Uint32Array = new Uint32Array(0),
+  ): void {
+    guarded(() => {
+      const { tokens } = shared(this.#module, drawn.length + rules.length);
+      tokens.set(drawn);
+      tokens.set(rules, drawn.length);
+      check(this.#session.start(sampling, BigInt(maxTokens), drawn.length, rules.length));
+    });
   }
 
   /** At most `count` tokens; fewer when the generation ended, or about `budget` multiply-adds are done. */
@@ -373,7 +384,7 @@ export class EngineSession {
   }
 
   get finish(): Finish | null {
-    return ([null, 'max-bytes', 'end-of-text', 'context-full'] as const)[this.#session.finishState()] ?? null;
+    return ([null, 'max-bytes', 'end-of-text', 'context-full', 'stop'] as const)[this.#session.finishState()] ?? null;
   }
 
   /**

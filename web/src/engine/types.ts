@@ -85,7 +85,8 @@ export interface Sampling {
   readonly raw: boolean;
 }
 
-export type Finish = 'max-bytes' | 'max-tokens' | 'end-of-text' | 'context-full' | 'stopped';
+/** 'stop': the output came to a text that it was to stop at; 'stopped': it was called off. */
+export type Finish = 'max-bytes' | 'max-tokens' | 'end-of-text' | 'context-full' | 'stop' | 'stopped';
 
 /** What each of some tokens cost, as the engine has it: words of 32 bits. */
 export interface Scored {
@@ -101,4 +102,6 @@ export interface Written {
   readonly tokens: Uint32Array<ArrayBuffer>;
   /** A mask for each of them, bit s set where a chunk of stage s begins, if they were asked for. */
   readonly boundaries: Uint8Array<ArrayBuffer> | null;
+  /** The logits that they were drawn from, [tokens][vocabulary], if they were asked for. */
+  readonly logits?: Int32Array<ArrayBuffer> | null;
 }

@@ -58,7 +58,7 @@ export class Host {
         void this.#answer(message.id, message.call);
         return;
       case 'allow':
-        this.#jobs.get(message.id)?.job.allow(message.credit);
+        this.#jobs.get(message.id)?.job.allow(message.credit, message.rules);
         void this.#run();
         return;
       case 'cancel': {
@@ -150,6 +150,11 @@ export class Host {
       case 'shut':
         this.#shut(call.session);
         return { kind: call.kind };
+      case 'peek': {
+        const lane = this.#lanes.get(call.session);
+        if (!lane || lane.seat instanceof TernError) throw new TernError('closed', 'the session was closed');
+        return { kind: call.kind, bytes: lane.seat.session.save() };
+      }
       default:
         return unreachable(call);
     }
@@ -242,7 +247,7 @@ export class Host {
   /** The conversation whose turn it is, moved to the end of the line; first one that stopped in the middle of a tile. */
   #next(): Lane | null {
     const unfinished = this.#unfinished;
-    if (unfinished && unfinished.lane.jobs[0] === unfinished.job) return unfinished.lane;
+    if (unfinished?.job.runnable && unfinished.lane.jobs[0] === unfinished.job) return unfinished.lane;
     for (const [id, lane] of this.#lanes) {
       if (!lane.jobs[0]?.runnable) continue;
       this.#lanes.delete(id);
@@ -278,7 +283,7 @@ export class Host {
 }
 
 function isWork(call: Call): call is Work {
-  return 'session' in call && call.kind !== 'open' && call.kind !== 'shut';
+  return 'session' in call && call.kind !== 'open' && call.kind !== 'shut' && call.kind !== 'peek';
 }
 
 function present<T>(value: T | null, otherwise: string): T {

@@ -5,7 +5,7 @@ import { deferred } from '../deferred.js';
 import { kTileTokens, type EngineSession } from '../engine/engine.js';
 import { TernError } from '../errors.js';
 import type { History } from './history.js';
-import { unreachable, type Answer, type Part, type Work } from './protocol.js';
+import { unreachable, type Answer, type CallOf, type Part, type Work } from './protocol.js';
 
 /** Length of a slice: below half of the 20 ms within which an abort must take effect, since two may lie in between. */
 export const kSliceMs = 8;
@@ -63,6 +63,7 @@ export class Job {
   #read = 0;
   #written = 0;
   #started = false; // writing, or scoring
+  #rules: Uint32Array | null = null;
   #credit: number;
   #most = { read: kMostTokens, write: kMostTokens }; // in a slice
 
@@ -74,20 +75,23 @@ export class Job {
       (work.kind === 'generate' ? work.prompt : 'tokens' in work ? work.tokens : null) ?? new Uint32Array(0);
     this.#masks = 'traced' in work && work.traced ? new Uint8Array(this.#input.length) : null;
     this.#credit = 'credit' in work ? work.credit : 0;
+    this.#written = work.kind === 'generate' ? work.drawn.length : 0;
   }
 
   get outcome(): Promise<Outcome> {
     return this.#end.promise;
   }
 
-  /** Work with a reader waits while that has not taken what is there already. */
+  /** Work with a reader waits while that has not taken what is there already, or nothing is allowed. */
   get runnable(): boolean {
     const done = this.#work.kind === 'score' ? this.#read : this.#written;
-    return !('credit' in this.#work) || !this.#started || done < this.#credit;
+    return !('credit' in this.#work) || done < this.#credit;
   }
 
-  allow(credit: number): void {
-    this.#credit = Math.max(this.#credit, credit);
+  /** `rules`: a table of ternlm/constraints, before anything else was allowed. */
+  allow(credit: number, rules?: Uint32Array | null): void {
+    this.#credit = credit;
+    this.#rules = rules ?? this.#rules;
   }
 
   /**
@@ -156,11 +160,11 @@ export class Job {
           if (!this.#feed(seat, paces.read)) return null;
           const boundaries = work.prompt ? this.#masks : null;
           this.#emit({ kind: 'prompt', before: session.recent(3), boundaries });
-          session.start(work.sampling, work.maxTokens);
+          session.start(work.sampling, work.maxTokens, this.#rules ?? undefined, work.drawn);
           this.#started = true;
           return null;
         }
-        this.#write(seat, work.traced, paces.write);
+        this.#write(seat, work, paces.write);
         return session.finish && { kind: work.kind, finish: session.finish };
       default:
         return unreachable(work);
@@ -192,14 +196,15 @@ export class Job {
     history?.append(session, slice.subarray(0, done));
   }
 
-  #write({ session, history }: Seat, traced: boolean, pace: Pace): void {
-    const count = Math.min(this.#most.write, this.#credit - this.#written);
+  #write({ session, history }: Seat, { traced, logits: size }: CallOf<'generate'>, pace: Pace): void {
+    const count = size > 0 ? 1 : Math.min(this.#most.write, this.#credit - this.#written);
     const start = performance.now();
+    const logits = size > 0 ? session.logits(size) : null;
     const written = session.generate(count, traced, pace.budget);
     const { length } = written.tokens;
     if (length < count && !session.finish) pace.learn(performance.now() - start);
     this.#written += length;
     history?.append(session, written.tokens);
-    if (length > 0) this.#emit({ kind: 'written', written });
+    if (length > 0) this.#emit({ kind: 'written', written: { ...written, logits } });
   }
 }

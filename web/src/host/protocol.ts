@@ -47,6 +47,9 @@ interface Calls {
   /** Ends the session; what still waits there is answered with `closed`. */
   shut: [{ readonly session: number }, object];
 
+  /** What `save` gives, at once: in the middle of a generation, after the tokens that it has written. */
+  peek: [InSession, { readonly bytes: Bytes }];
+
   // Work on a session, done in the order in which it was asked for.
   reset: [InSession, object];
   save: [InSession, { readonly bytes: Bytes }];
@@ -59,14 +62,18 @@ interface Calls {
   /** `top`: how many of the most likely tokens to name; `credit` tokens far until more is allowed. */
   score: [InSession & { readonly tokens: Tokens; readonly top: number; readonly credit: number }, object];
   feed: [InSession & { readonly tokens: Tokens; readonly traced: boolean }, { readonly boundaries: Bytes | null }];
-  /** Feeds the prompt, if there is one, and goes on from there, `credit` tokens far until more is allowed. */
+  /** Feeds the prompt, if there is one, and goes on from there, `credit` tokens far until more is allowed; not at all for 0. */
   generate: [
     InSession & {
       readonly prompt: Tokens | null;
       readonly sampling: Sampling;
       readonly maxTokens: number;
       readonly traced: boolean;
+      /** With the logits of each token, of a vocabulary of so many; 0: without. */
+      readonly logits: number;
       readonly credit: number;
+      /** The last tokens of the text, if a generation goes on that wrote them. */
+      readonly drawn: Tokens;
     },
     { readonly finish: Finish },
   ];
@@ -99,7 +106,7 @@ export type Part =
 /** Page to engine. Whoever asked may still allow the request more output, or call it off: then, too, it is answered. */
 export type ToHost =
   | { readonly type: 'ask'; readonly id: number; readonly call: Call }
-  | { readonly type: 'allow'; readonly id: number; readonly credit: number }
+  | { readonly type: 'allow'; readonly id: number; readonly credit: number; readonly rules?: Tokens | null }
   | { readonly type: 'cancel'; readonly id: number };
 
 /** Engine to page. `position`: how long the session's text is now; null where the request is not about a session. */

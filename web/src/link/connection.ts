@@ -38,8 +38,8 @@ export interface AskOptions {
 export interface Request<K extends Kind> {
   /** Rejects with the signal's reason if that was aborted before the answer came. */
   readonly answer: Promise<AnswerOf<K>>;
-  /** A generation may write so many bytes in all. */
-  allow(credit: number): void;
+  /** A generation may write so many tokens in all. `rules`: a table of ternlm/constraints, the first time. */
+  allow(credit: number, rules?: Uint32Array<ArrayBuffer> | null): void;
   /** Nothing is expected before more is allowed: nobody has to wait for it. */
   rest(): void;
   /** Calls the work off. */
@@ -103,7 +103,7 @@ export class Connection {
     }
     return {
       answer: promise,
-      allow: (credit) => tell({ type: 'allow', id, credit }),
+      allow: (credit, rules = null) => tell({ type: 'allow', id, credit, rules }),
       rest: () => this.#expect(id, false),
       cancel,
     };
