@@ -1,0 +1,226 @@
+// A loaded model as one of the Vercel AI SDK: ternlm/ai-sdk, for generateText, streamText and their structured output.
+// SPDX-License-Identifier: MIT
+//
+// Written against the shape of LanguageModelV4 (@ai-sdk/provider 4), which it does not need at run time: a test holds it to
+// the types, and runs it with the package `ai`.
+
+import type { GenerateResult, Generation } from '../api/generation.js';
+import type { Model } from '../api/model.js';
+import type { GenerateOptions } from '../api/options.js';
+import { TernError } from '../errors.js';
+
+interface Part {
+  readonly type: string;
+  readonly text?: string;
+}
+
+/** A message as the SDK passes it on. */
+export interface Message {
+  readonly role: 'system' | 'user' | 'assistant' | 'tool';
+  readonly content: string | readonly Part[];
+}
+
+/** What the SDK asks for; headers and the like are not for a model that is here already. */
+export interface CallSettings {
+  readonly prompt: readonly Message[];
+  readonly maxOutputTokens?: number | undefined;
+  readonly temperature?: number | undefined;
+  readonly stopSequences?: readonly string[] | undefined;
+  readonly topP?: number | undefined;
+  readonly topK?: number | undefined;
+  readonly presencePenalty?: number | undefined;
+  readonly frequencyPenalty?: number | undefined;
+  readonly responseFormat?:
+    { readonly type: 'text' } | { readonly type: 'json'; readonly schema?: unknown } | undefined;
+  readonly seed?: number | undefined;
+  readonly tools?: readonly unknown[] | undefined;
+  readonly abortSignal?: AbortSignal | undefined;
+  /** `ternlm`: further options of a generation: `constraint`, `minP`, `repetitionPenalty`, `utf8`. */
+  readonly providerOptions?: { readonly [provider: string]: { readonly [name: string]: unknown } } | undefined;
+}
+
+export interface Warning {
+  type: 'unsupported';
+  feature: string;
+  details?: string;
+}
+
+export interface FinishReason {
+  unified: 'stop' | 'length' | 'interrupted';
+  raw: string;
+}
+
+/** Tokens of the prompt are not told by the engine: a prompt that was read costs nothing. */
+export interface Usage {
+  inputTokens: { total: undefined; noCache: undefined; cacheRead: undefined; cacheWrite: undefined };
+  outputTokens: { total: number; text: number; reasoning: undefined };
+}
+
+type Metadata = { ternlm: { seed: string; tokensPerSecond: number } };
+
+export type StreamPart =
+  | { type: 'stream-start'; warnings: Warning[] }
+  | { type: 'response-metadata'; modelId: string }
+  | { type: 'text-start' | 'text-end'; id: string }
+  | { type: 'text-delta'; id: string; delta: string }
+  | { type: 'finish'; finishReason: FinishReason; usage: Usage; providerMetadata: Metadata }
+  | { type: 'error'; error: unknown };
+
+export interface Answer {
+  content: { type: 'text'; text: string }[];
+  finishReason: FinishReason;
+  usage: Usage;
+  providerMetadata: Metadata;
+  response: { modelId: string };
+  warnings: Warning[];
+}
+
+export interface LanguageModel {
+  readonly specificationVersion: 'v4';
+  readonly provider: 'ternlm';
+  readonly modelId: string;
+  readonly supportedUrls: Record<string, RegExp[]>;
+  doGenerate(settings: CallSettings): Promise<Answer>;
+  doStream(settings: CallSettings): Promise<{ stream: ReadableStream<StreamPart> }>;
+}
+
+export interface LanguageModelOptions {
+  /** What calls say nothing about; the SDK's own settings come before it. */
+  readonly defaults?: Omit<GenerateOptions, 'signal' | 'trace' | 'logprobs' | 'control'>;
+  /**
+   * The text that the model continues. Default: the texts of all messages, one after the other, with an empty line in
+   * between: a model that has only read stories knows no roles.
+   */
+  readonly toPrompt?: (messages: readonly Message[]) => string;
+}
+
+/** Calls end with their signal's reason or a TernError; what the model cannot do is told in the answer's warnings. */
+export function languageModel(
+  model: Model,
+  { defaults = {}, toPrompt = joined }: LanguageModelOptions = {},
+): LanguageModel {
+  const begin = (settings: CallSettings): { generation: Generation; warnings: Warning[] } => {
+    const { options, warnings } = toOptions(settings, defaults);
+    return { generation: model.stream(toPrompt(settings.prompt), options), warnings };
+  };
+  const modelId = model.info.name;
+  return {
+    specificationVersion: 'v4',
+    provider: 'ternlm',
+    modelId,
+    supportedUrls: {},
+    async doGenerate(settings) {
+      const { generation, warnings } = begin(settings);
+      const result = await generation.result;
+      return {
+        content: [{ type: 'text', text: result.text }],
+        ...endOf(generation, result),
+        response: { modelId },
+        warnings,
+      };
+    },
+    async doStream(settings) {
+      const { generation, warnings } = begin(settings);
+      return {
+        stream: toStream(generation, [
+          { type: 'stream-start', warnings },
+          { type: 'response-metadata', modelId },
+        ]),
+      };
+    },
+  };
+}
+
+/** Pulled as it is read, so that the engine rests when nobody does. */
+function toStream(generation: Generation, first: readonly StreamPart[]): ReadableStream<StreamPart> {
+  const id = 'text';
+  async function* parts(): AsyncGenerator<StreamPart, void, undefined> {
+    yield* first;
+    try {
+      yield { type: 'text-start', id };
+      for await (const { text } of generation) if (text !== '') yield { type: 'text-delta', id, delta: text };
+      yield { type: 'text-end', id };
+      yield { type: 'finish', ...endOf(generation, await generation.result) };
+    } catch (error) {
+      yield { type: 'error', error };
+    }
+  }
+  const reader = parts();
+  return new ReadableStream<StreamPart>(
+    {
+      async pull(controller) {
+        const { value, done } = await reader.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      async cancel() {
+        await generation.stop().catch(() => undefined);
+        await reader.return();
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}
+
+function endOf(
+  { origin }: Generation,
+  { finish, tokens, from, seed, timings }: GenerateResult,
+): Pick<Answer, 'finishReason' | 'usage' | 'providerMetadata'> {
+  // A constraint is met within the limit: the SDK would take what ends there for a part.
+  const isWhole = origin.options.constraint !== undefined && finish.startsWith('max-');
+  const unified =
+    isWhole || finish === 'end-of-text' || finish === 'stop' ? 'stop' : finish === 'stopped' ? 'interrupted' : 'length';
+  const total = from + tokens.length;
+  return {
+    finishReason: { unified, raw: finish },
+    usage: {
+      inputTokens: { total: undefined, noCache: undefined, cacheRead: undefined, cacheWrite: undefined },
+      outputTokens: { total, text: total, reasoning: undefined },
+    },
+    providerMetadata: { ternlm: { seed: String(seed), tokensPerSecond: timings.tokensPerSecond } },
+  };
+}
+
+function toOptions(
+  settings: CallSettings,
+  defaults: GenerateOptions,
+): { options: GenerateOptions; warnings: Warning[] } {
+  const { temperature, topP, topK, seed, maxOutputTokens, stopSequences, responseFormat, abortSignal } = settings;
+  const isJson = responseFormat?.type === 'json';
+  if (isJson && responseFormat.schema === undefined) {
+    throw new TernError('unsupported', 'JSON without a schema: expected a schema, which says what to write');
+  }
+  const options: GenerateOptions = {
+    ...defaults,
+    ...settings.providerOptions?.['ternlm'],
+    ...(temperature !== undefined && (temperature === 0 ? { greedy: true } : { temperature })),
+    ...(topP !== undefined && { topP }),
+    ...(topK !== undefined && { topK }),
+    ...(seed !== undefined && { seed }),
+    ...(maxOutputTokens !== undefined && { maxTokens: maxOutputTokens }),
+    ...(stopSequences && stopSequences.length > 0 && { stop: stopSequences }),
+    ...(isJson && { constraint: { jsonSchema: responseFormat.schema } }),
+    signal: abortSignal,
+  };
+  const warnings: Warning[] = [];
+  const unsupported = (feature: string, details: string): void =>
+    void warnings.push({ type: 'unsupported', feature, details });
+  if (settings.presencePenalty) unsupported('presencePenalty', 'there is repetitionPenalty, in providerOptions.ternlm');
+  if (settings.frequencyPenalty)
+    unsupported('frequencyPenalty', 'there is repetitionPenalty, in providerOptions.ternlm');
+  if (settings.tools && settings.tools.length > 0) unsupported('tools', 'the model is never told of them');
+  if (
+    settings.prompt.some(({ content }) => typeof content !== 'string' && content.some(({ type }) => type !== 'text'))
+  ) {
+    unsupported('parts of messages that are not text', 'they were left out');
+  }
+  return { options, warnings };
+}
+
+function joined(messages: readonly Message[]): string {
+  const textOf = ({ content }: Message): string =>
+    typeof content === 'string'
+      ? content
+      : content.map((part) => (part.type === 'text' ? (part.text ?? '') : '')).join('');
+  return messages.map(textOf).join('\n\n');
+}
