@@ -21,11 +21,11 @@ export interface Extras {
    * pieces in which they come have their borders; `tokens`, and the text of a session, end with the token that completed
    * it. Regular expressions as in a constraint, and without ^ and $.
    */
-  readonly stop?: Stop;
+  readonly stop?: Stop | undefined;
   /** What the whole output must be. It decides over `utf8`: its texts are well-formed. */
-  readonly constraint?: Constraint;
+  readonly constraint?: Constraint | undefined;
   /** How likely the model held each token, and so many of the likeliest besides it (0 to 256; true: none). */
-  readonly logprobs?: boolean | number;
+  readonly logprobs?: boolean | number | undefined;
 }
 
 export interface Likelihood {

@@ -7,7 +7,13 @@ import { TernError } from '../errors.js';
 import type { Extras } from '../extras.js';
 
 /** TernError 'bad-option' from what it loads; 'bad-assets' where that cannot be had. */
-export async function loadAid(extras: Extras, codec: Codec): Promise<Aid> {
+export function loadAid(extras: Extras, codec: Codec): Promise<Aid> {
+  const loading = load(extras, codec);
+  loading.catch(() => undefined); // reported to whoever awaits it, and to nobody else
+  return loading;
+}
+
+async function load(extras: Extras, codec: Codec): Promise<Aid> {
   try {
     const { Aid } = await import('../constraints/index.js');
     return new Aid(extras, codec);

@@ -36,7 +36,10 @@ export function read(text: string): Checkpoint {
   } catch (error) {
     throw new TernError('bad-option', `the checkpoint is damaged: ${describe(error)}`, { cause: error });
   }
-  if (isCheckpoint(value)) return value;
+  if (isCheckpoint(value)) {
+    const { state, sampling, maxTokens, traced, extras, before, tokens, boundaries, origin } = value;
+    return { state, sampling, maxTokens, traced, extras, before, tokens, boundaries, origin };
+  }
   throw new TernError('bad-option', 'the checkpoint is damaged: expected what checkpoint() gave');
 }
 

@@ -128,11 +128,11 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     this.#codec = codec;
     this.#promptBoundaries.promise.catch(() => undefined); // whoever asks for them gets the error; nobody has to
     this.#aided = aided;
+    this.#request = ask(aided ? 0 : kAhead, (part) => this.#take(part));
     if (past) {
       this.#before = past.before;
-      this.#append({ tokens: past.tokens, boundaries: past.boundaries });
+      this.#append(past);
     }
-    this.#request = ask(aided ? 0 : kAhead, (part) => this.#take(part));
     aided?.then((aid) => this.#begin(aid), this.#request.cancel);
     this.ended = Promise.all([this.#request.answer, aided]).then(
       ([{ finish }]) => this.#end(finish, null),

@@ -116,7 +116,7 @@ export function toOrder(options: GenerateOptions | undefined, { stages, codec }:
     },
     maxTokens: toMost(given, codec),
     traced: toTraced(given.trace, stages),
-    extras: (stop ?? constraint ?? logprobs) === undefined ? null : given,
+    extras: (stop ?? constraint ?? logprobs) === undefined ? null : { stop, constraint, logprobs },
     given: { ...given },
     signal: toSignal(given.signal),
   };

@@ -290,7 +290,7 @@ export class Session implements AsyncDisposable {
       prompt: asked,
       options: given,
       order: { ...order, extras },
-      peek: async () => (await this.#ask({ kind: 'peek', session }).answer).bytes,
+      peek: async () => (await this.#connection.ask({ kind: 'peek', session }).answer).bytes,
     };
     return new Generation(codec, ask, origin, extras && loadAid(extras, codec), past);
   }
