@@ -259,7 +259,7 @@ function write(told: Take): void {
   sheet.caret.value = null;
   isSkipping = false;
   phase.value = 'writing';
-  void told.write(() => settings.slowly.value && !isSkipping, claim?.length);
+  void told.write(() => settings.slowly.value && !isSkipping, claim?.from === 'link' ? claim.length : undefined);
 }
 
 /** What was being written stays as it is; undo may lead back to it. */

@@ -8,6 +8,7 @@ import { chunks } from './chunks.js';
 import { proof } from './proof.js';
 import { read } from './read.js';
 import { state } from './state.js';
+import { surprise } from './surprise.js';
 
 export interface Lens {
   readonly name: LensName;
@@ -18,7 +19,7 @@ export interface Lens {
   readonly marks?: () => Marks;
 }
 
-export const kLenses: readonly Lens[] = [read, chunks, state, proof];
+export const kLenses: readonly Lens[] = [read, surprise, chunks, state, proof];
 
 export function lensOf(name: LensName): Lens {
   return kLenses.find((lens) => lens.name === name) ?? read;

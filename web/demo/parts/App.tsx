@@ -28,7 +28,7 @@ export function App() {
         <section class="stage" aria-label="Story">
           <Tabs />
           <Paper />
-          <div class="desk">
+          <div class="desk" id="desk">
             <Timeline />
             {wide.value ? <Meters /> : <LensPanel />}
             <Desk />
