@@ -60,11 +60,11 @@ def license_of(folder: Path) -> str:
     return next((line.partition(":")[2].strip() for line in head if line.startswith("license:")), "")
 
 
-def opened(path: Path) -> tuple[published.Published, weights.Checkpoint, list[Path], dict]:
+def opened(path: Path, i2_s_order: str = "auto") -> tuple[published.Published, weights.Checkpoint, list[Path], dict]:
     """What is in a folder, .gguf or .bin -> what it is, its tensors, its weight files, its config.json."""
     if path.is_file():
         if public_gguf.is_gguf(path):
-            kind, tensors = public_gguf.open_gguf(path)
+            kind, tensors = public_gguf.open_gguf(path, i2_s_order)
             return kind, tensors, [path], {}
         if not weights.is_bitmamba(path):
             raise ValueError(f"{path}: expected a folder with config.json, a .gguf of BitNet, or a .bin of BitMamba-2")
@@ -84,7 +84,7 @@ def opened(path: Path) -> tuple[published.Published, weights.Checkpoint, list[Pa
 
 def run(arguments: argparse.Namespace) -> None:
     path = local(arguments.source, (*WANTED, *TEXTS))
-    kind, tensors, parts, config = opened(path)
+    kind, tensors, parts, config = opened(path, arguments.i2_s_order)
     if not arguments.tokenizer and path.is_file():
         raise ValueError(f"{path}: has no tokenizer.json in it: name the folder of one with --tokenizer")
     tokenizer_folder = local(arguments.tokenizer, TEXTS) if arguments.tokenizer else path
@@ -122,6 +122,13 @@ def main(words: list[str] | None = None) -> None:
         "--type", choices=sorted(gguf_file.TERNARY_TYPES), default="TQ1_0", help="1.69 or 2.06 bits a weight"
     )
     parser.add_argument("--embedding", choices=sorted(convert.EMBEDDINGS), default="I8", help="8 or 16 bits a number")
+    parser.add_argument(
+        "--i2-s-order",
+        choices=["auto", *public_gguf.ORDERS],
+        default="auto",
+        help="which weights share a byte in I2_S of a .gguf: the build of microsoft/BitNet that wrote it decides, and the "
+        "file does not say; default: what the matrices say",
+    )
     parser.add_argument("--tokenizer", help="folder or hf:owner/name with a tokenizer.json; default: the source's own")
     parser.add_argument("--name", help="name to show; default: the file's name")
     parser.add_argument(

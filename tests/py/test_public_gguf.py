@@ -49,11 +49,37 @@ def numbers():
     return made
 
 
-def i2_s(codes, scale):
-    """As x86 builds with ACT_PARALLEL write it."""
-    groups = (codes.reshape(-1, 4, 32) + 1).astype(np.uint8)
+def i2_s(codes, scale, order="x86"):
+    """As a build of microsoft/BitNet writes it; x86: with ACT_PARALLEL."""
+    together = {"x86": 32, "x86-rows": codes.shape[1], "arm": 16}[order]
+    groups = (codes.reshape(-1, 4, together) + 1).astype(np.uint8)
     packed = groups[:, 0] << 6 | groups[:, 1] << 4 | groups[:, 2] << 2 | groups[:, 3]
     return np.concatenate([packed.reshape(-1), np.array([scale], np.float32).view(np.uint8), np.zeros(28, np.uint8)])
+
+
+def q6_k(values, _):
+    """Blocks of 256 numbers as ggml's block_q6_K: the low four bits, the high two, 16 scales, and one for all.
+
+    Element 128 h + 32 j + l has its low bits in byte 64 h + 32 (j % 2) + l, high nibble for j of 2 and more, and its high
+    ones in bits 2 j of byte 32 h + l.
+    """
+    blocks = values.reshape(-1, 16, 16)
+    largest = np.abs(blocks).max(2)
+    one = (largest.max(1) / 31 / 127).astype(np.float16)
+    scales = np.ceil(largest / 31 / one.astype(np.float32)[:, None]).clip(1, 127)
+    codes = np.rint(blocks / (scales * one.astype(np.float32)[:, None])[..., None]).clip(-32, 31) + 32
+    codes = codes.astype(np.uint8).reshape(-1, 2, 4, 32)
+    low = np.concatenate(
+        [codes[:, :, 0] & 15 | (codes[:, :, 2] & 15) << 4, codes[:, :, 1] & 15 | (codes[:, :, 3] & 15) << 4], 2
+    )
+    high = codes[:, :, 0] >> 4 | codes[:, :, 1] >> 4 << 2 | codes[:, :, 2] >> 4 << 4 | codes[:, :, 3] >> 4 << 6
+    parts = [
+        low.reshape(-1, 128),
+        high.reshape(-1, 64),
+        scales.astype(np.int8).view(np.uint8),
+        one.view(np.uint8).reshape(-1, 2),
+    ]
+    return np.concatenate(parts, 1).reshape(len(values), -1)
 
 
 def permuted(rows, heads):
@@ -61,7 +87,7 @@ def permuted(rows, heads):
     return rows.reshape(heads, 2, -1, rows.shape[1]).swapaxes(1, 2).reshape(rows.shape)
 
 
-def write(path, kind, numbers, ternary, embedding=gguf.GGMLQuantizationType.F16, extra=()):
+def write(path, kind, numbers, ternary, embedding=gguf.GGMLQuantizationType.F16, extra=(), order="x86"):
     c = config(kind)
     writer = gguf.GGUFWriter(path, kind)
     whole = {
@@ -86,14 +112,15 @@ def write(path, kind, numbers, ternary, embedding=gguf.GGMLQuantizationType.F16,
             if len(shape) == 1:
                 writer.add_tensor(theirs, value)
             else:
-                writer.add_tensor(theirs, gguf.quants.quantize(value, embedding), raw_dtype=embedding)
+                quantize = q6_k if embedding == gguf.GGMLQuantizationType.Q6_K else gguf.quants.quantize
+                writer.add_tensor(theirs, quantize(value, embedding), raw_dtype=embedding)
             continue
         codes, scale = value
         inside = name.split(".", 2)[2]
         if kind == "llama" and inside in ROTATED:
             codes = permuted(codes, getattr(c, ROTATED[inside]))
         if ternary == "I2_S":  # the writer does not know it: announced as bytes of one row, and then named
-            writer.add_tensor(theirs, i2_s(codes, scale), raw_dtype=gguf.GGMLQuantizationType.I8)
+            writer.add_tensor(theirs, i2_s(codes, scale, order), raw_dtype=gguf.GGMLQuantizationType.I8)
             patched.append((theirs, codes.shape))
         else:
             blocks = gguf_file.ternary_blocks(codes, scale, ternary)
@@ -157,11 +184,60 @@ def test_a_llama_file_whose_rows_are_permuted_gives_the_logits_of_one_whose_are_
     torch.testing.assert_close(*logits, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("embedding", ["F16", "Q8_0"])
+@pytest.mark.parametrize("embedding", ["F16", "Q8_0", "Q6_K"])
 def test_embeddings_of_other_types_are_read(tmp_path, numbers, embedding):
     path = file(tmp_path / "m.gguf", "bitnet-25", numbers, "TQ1_0", embedding=gguf.GGMLQuantizationType[embedding])
     found = public_gguf.open_gguf(path)[1]["token_embd.weight"].load().numpy()
-    assert np.allclose(found, numbers["embeddings.weight"], atol=0.02)
+    assert np.allclose(found, numbers["embeddings.weight"], atol=0.08 if embedding == "Q6_K" else 0.02)
+
+
+def shaped(numbers, shares):
+    """The same with matrices whose columns have these shares of zeros, and norms that follow them: as if trained."""
+    random, made = np.random.default_rng(5), dict(numbers)
+    for name, value in numbers.items():
+        cols = shares[: len(value)] if not isinstance(value, tuple) else shares[: value[0].shape[1]]
+        if isinstance(value, tuple):
+            zero = random.uniform(size=value[0].shape) < cols
+            made[name] = np.where(zero, 0, random.choice([-1, 1], value[0].shape)).astype(np.int8), value[1]
+        elif value.ndim == 1:
+            made[name] = (0.5 + cols).astype(np.float32)
+    return made
+
+
+@pytest.mark.parametrize("order", public_gguf.ORDERS)
+def test_matrices_tell_in_which_order_a_build_wrote_them(tmp_path, numbers, order):
+    made = shaped(numbers, np.random.default_rng(6).uniform(0.25, 0.45, 1000))
+    path = file(tmp_path / "m.gguf", "bitnet-25", made, "I2_S", order=order)
+    for asked in ("auto", order):
+        published, tensors = public_gguf.open_gguf(path, asked)
+        for name, value in made.items():
+            if isinstance(value, tuple):
+                codes, scale = tensors[published.their_name(name)].load()
+                assert np.array_equal(codes, value[0]) and scale == value[1], name
+
+
+def test_matrices_that_do_not_tell_are_read_in_the_published_order_and_doubtful_ones_refused(tmp_path, numbers):
+    path = file(tmp_path / "m.gguf", "bitnet-25", numbers, "I2_S")
+    assert public_gguf.i2_s_order(path, public_gguf.directory(path)[1]) == "x86"
+    alike = np.repeat(
+        np.random.default_rng(7).uniform(0.2, 0.6, 8), 128
+    )  # within each 128 columns, where both keep a weight
+    path = file(tmp_path / "doubtful.gguf", "bitnet-25", shaped(numbers, alike), "I2_S", order="arm")
+    with pytest.raises(
+        ValueError, match=r"the order (x86 or arm|arm or x86) and do not say which: decide with --i2-s-order"
+    ):
+        public_gguf.open_gguf(path)
+    assert public_gguf.open_gguf(path, "arm")
+
+
+def test_a_matrix_that_does_not_fit_the_order_is_refused_by_name(tmp_path, numbers):
+    path = file(tmp_path / "m.gguf", "bitnet-25", numbers, "I2_S")
+    data = path.read_bytes()
+    at = data.index(b"blk.0.attn_q.weight") + len("blk.0.attn_q.weight") + 4
+    path.write_bytes(data[:at] + struct.pack("<QQ", 64, 1024) + data[at + 16 :])
+    fault = r"blk\.0\.attn_q\.weight is 1024 x 64; expected rows by 1 and columns by 128 in I2_S of the order x86: try"
+    with pytest.raises(ValueError, match=fault):
+        public_gguf.open_gguf(path)[1]["blk.0.attn_q.weight"].load()
 
 
 def test_what_cannot_be_read_is_refused_by_name(tmp_path, numbers):
