@@ -17,7 +17,7 @@ from pathlib import Path
 from lm.arch import bitmamba2, bitnet, hgrnbit, hnetbit
 from lm.file import gguf_file
 from lm.text import command, files
-from make_golden import ENGINE, random_model, run_engine
+from make_golden import ENGINE, every_width, random_model, run_engine
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "conformance"
@@ -284,6 +284,7 @@ def operations() -> Iterator[tuple]:
     yield from attention_operations()
     flat = [(9, *[5] * 256), (256, *[LOWEST] * 255, HIGHEST), (3, *range(256))]
     yield "expectation", flat, *[(20, [within(0, 256), some(256, bits)]) for bits in (4, 18, 21, 32)]
+    yield from superfloat_operations()
 
 
 def attention_operations() -> Iterator[tuple]:
@@ -317,6 +318,27 @@ def attention_operations() -> Iterator[tuple]:
             (2, [r, c, some(c, bits), within(-128, 127, r * c), within(0x38000000, 0x40000000, r)])
             for (r, c), bits in zip([(20, 40), (7, 300), (1, 1), (33, 17)], (20, 24, 12, 32))
         ],
+    )
+
+
+def superfloat_operations() -> Iterator[tuple]:
+    """As functions()."""
+    yield "superfloat_row", [], *[(4, [x, within(0, 255, x)]) for x in range(3, 17)]
+    shapes = zip([(20, 40), (7, 300), (1, 1), (33, 17)] * 4, range(3, 17), (20, 24, 12, 32, 6) * 3)
+    yield (
+        "superfloat_linear",
+        [],
+        *[
+            (
+                1,
+                [
+                    *(EPSILON, x, r, c, some(c, bits), some(c, 18)),
+                    *(within(1 - 2 ** (x - 1), 2 ** (x - 1) - 1, r * c), within(0x30000000, 0x3F000000, r)),
+                ],
+            )
+            for (r, c), x, bits in shapes
+        ],
+        (1, [EPSILON, 16, 2, 64, some(64, 20), some(64, 18), *[-32767] * 64, *[32767] * 64, 0x3F000000, 0x7F000000]),
     )
 
 
@@ -403,6 +425,11 @@ MODELS["attention_silu"] = (
     ),
     "TQ2_0",
     37,
+)
+MODELS["superfloat"] = (
+    hgrnbit.Config(hidden=12, recurrent=20, intermediate=16, layers=2, conv_kernel=4, ternary=False),
+    "TQ1_0",
+    38,
 )
 PROMPT = "A byte is 8 bits; ein Byte sind 8 Bit; байт — это 8 бит. ".encode() + b"\xff\xfe\x00\x80"
 GENERATIONS = (
@@ -498,7 +525,9 @@ def make_all() -> None:
     streams = []
     for name, (config, ternary_type, seed) in MODELS.items():
         path = FOLDER / f"{name}.gguf"
-        gguf_file.write(path, random_model(config, seed), gguf_file.Card(name, "Random weights.", "MIT"), ternary_type)
+        model, card = random_model(config, seed), gguf_file.Card(name, "Random weights.", "MIT")
+        stored = every_width(model) if name == "superfloat" else None
+        gguf_file.write(path, model, card, ternary_type, None, stored)
         streams.append(stream_vector(name, path))
     write("functions", vectors(functions()))
     write("operations", vectors(operations()))

@@ -47,7 +47,7 @@ from lm import ROOT, arch
 from lm.arch import bitmamba2, bitnet, hnetbit
 from lm.arch.hgrnbit import Config
 from lm.arch.observed import observing
-from lm.file import gguf_file, tokenizer_keys
+from lm.file import gguf_file, superfloat, superfloat_plan, tokenizer_keys
 from lm.text import codec, command, files
 from lm.text.encoding import BOS, EOS, encode
 
@@ -93,6 +93,11 @@ MODELS["tiny_falcon"] = bitnet.Config(
     sub_norms=False,
     tied=False,
 )
+# Stored as SFx, every tensor with another width, with and without scales; the output gates stay ternary.
+SUPERFLOATS = {
+    "tiny_superfloat": Config(hidden=52, recurrent=44, intermediate=68, layers=2, conv_kernel=3, ternary=False)
+}
+MODELS |= SUPERFLOATS
 # Their tokens are the first pieces of a tokenizer for tests, the file holds them.
 PIECES = {
     "tiny_tokens": Config(hidden=64, recurrent=64, intermediate=96, layers=2, conv_kernel=2, vocab_size=512),
@@ -107,6 +112,7 @@ TYPES = {
     "tiny_mamba": "TQ1_0",
     "tiny_bitnet": "TQ1_0",
     "tiny_falcon": "TQ2_0",
+    "tiny_superfloat": "TQ2_0",
     "tiny_tokens": "TQ1_0",
     "tiny_mamba_tokens": "TQ2_0",
 }
@@ -120,6 +126,7 @@ SEEDS = {
     "tiny_mamba": 13,
     "tiny_bitnet": 14,
     "tiny_falcon": 15,
+    "tiny_superfloat": 16,
     "tiny_tokens": 1,
     "tiny_mamba_tokens": 2,
 }
@@ -168,6 +175,17 @@ def random_model(config: object, seed: int) -> nn.Module:
             elif "router" in name or "residual" in name:
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5)
     return model.eval()
+
+
+def every_width(model: nn.Module) -> dict[str, superfloat.Numbers]:
+    """What a file of this model has: width after width from 3 to 16, scales for all that is beyond 1 and half of the rest."""
+    for layer in model.layers:
+        layer.attn.g_proj.ternary = True
+    parameters, plan = dict(model.named_parameters()), {}
+    for n, (name, parameter) in enumerate(superfloat_plan.targets(model).items()):
+        scaled = n % 2 == 0 or float(parameters[parameter].abs().max()) >= 1
+        plan[name] = superfloat_plan.Choice(superfloat.WIDTHS[n % len(superfloat.WIDTHS)], scaled)
+    return superfloat_plan.quantize(model, plan)
 
 
 def first_pieces(style: str, count: int) -> dict:
@@ -329,7 +347,9 @@ def make_all() -> None:
     for name, config in MODELS.items():
         path = FOLDER / f"{name}.gguf"
         card = gguf_file.Card(name, "Random weights, for tests.", "MIT")
-        gguf_file.write(path, random_model(config, SEEDS[name]), card, TYPES[name])
+        model = random_model(config, SEEDS[name])
+        stored = every_width(model) if name in SUPERFLOATS else None
+        gguf_file.write(path, model, card, TYPES[name], None, stored)
         write_json(FOLDER / f"{name}.json", engine_golden(ENGINE, path, PROMPT, scored))
         write_json(FOLDER / f"{name}.float.json", float_golden(gguf_file.load(path), PROMPT))
     for name, config in PIECES.items():

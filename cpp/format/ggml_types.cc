@@ -76,6 +76,10 @@ constexpr GgmlTypeTraits kF16Traits{"F16", 1, 2};
 constexpr GgmlTypeTraits kI8Traits{"I8", 1, 1};
 constexpr GgmlTypeTraits kTQ1Traits{"TQ1_0", kTernaryBlock, kTQ1Bytes};
 constexpr GgmlTypeTraits kTQ2Traits{"TQ2_0", kTernaryBlock, kTQ2Bytes};
+constexpr GgmlTypeTraits kSuperFloatTraits[] = {{"SF3", 8, 3},   {"SF4", 8, 4},   {"SF5", 8, 5},   {"SF6", 8, 6},
+                                                {"SF7", 8, 7},   {"SF8", 8, 8},   {"SF9", 8, 9},   {"SF10", 8, 10},
+                                                {"SF11", 8, 11}, {"SF12", 8, 12}, {"SF13", 8, 13}, {"SF14", 8, 14},
+                                                {"SF15", 8, 15}, {"SF16", 8, 16}};
 
 }  // namespace
 
@@ -91,8 +95,10 @@ const GgmlTypeTraits* traits_of(uint32_t type) {
       return &kTQ1Traits;
     case GgmlType::kTQ2_0:
       return &kTQ2Traits;
+    default:
+      const uint32_t bits = superfloat_bits(static_cast<GgmlType>(type));
+      return bits > 0 ? &kSuperFloatTraits[bits - 3] : nullptr;
   }
-  return nullptr;
 }
 
 const GgmlTypeTraits& traits_of(GgmlType type) {
@@ -128,6 +134,20 @@ Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::sp
     }
   }
   return {};
+}
+
+void decode_superfloat(GgmlType type, std::span<const uint8_t> row, std::span<int32_t> out) {
+  const uint32_t bits = superfloat_bits(type), sign = uint32_t{1} << bits >> 1;
+  TERN_CHECK(bits > 0 && out.size() % 8 == 0 && row.size() == out.size() / 8 * bits);
+  const uint8_t* next = row.data();
+  uint32_t held = 0, count = 0;
+  for (int32_t& number : out) {
+    for (; count < bits; count += 8) held |= uint32_t{*next++} << count;
+    const auto magnitude = static_cast<int32_t>(held & (sign - 1));
+    number = (held & sign) != 0 ? -magnitude : magnitude;
+    held >>= bits;
+    count -= bits;
+  }
 }
 
 Result<void> decode_fixed(GgmlType type, std::span<const uint8_t> row, int32_t fraction_bits, std::span<int32_t> out) {

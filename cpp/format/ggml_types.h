@@ -12,8 +12,13 @@
 
 namespace tern {
 
-/// With ggml's numbers.
-enum class GgmlType : uint32_t { kF32 = 0, kF16 = 1, kI8 = 24, kTQ1_0 = 34, kTQ2_0 = 35 };
+/// With ggml's numbers; SF3 to SF16 are ours: 1003 to 1016.
+enum class GgmlType : uint32_t { kF32 = 0, kF16 = 1, kI8 = 24, kTQ1_0 = 34, kTQ2_0 = 35, kSF3 = 1003, kSF16 = 1016 };
+
+/// x of SFx, the bits of a number: 3 to 16; of other types 0.
+constexpr uint32_t superfloat_bits(GgmlType type) {
+  return type >= GgmlType::kSF3 && type <= GgmlType::kSF16 ? static_cast<uint32_t>(type) - 1000 : 0;
+}
 
 struct GgmlTypeTraits {
   const char* name;
@@ -32,6 +37,10 @@ inline constexpr uint64_t kTernaryBlock = 256;
 /// (when empty) and compared with all others.  Zero is a valid scale; negative, infinite and NaN scales are not.
 Result<void> decode_ternary(GgmlType type, std::span<const uint8_t> row, std::span<uint8_t> codes,
                             std::optional<uint16_t>& scale);
+
+/// One row of SFx numbers, sign and magnitude, the lowest bits first -> integers of at most x - 1 bits, in units of
+/// 2^-(x - 1).  Of out.size() numbers, a multiple of 8.
+void decode_superfloat(GgmlType type, std::span<const uint8_t> row, std::span<int32_t> out);
 
 /// One row of F32 or F16 numbers -> fixed point with that many fraction bits (16: Q16.16, 31: Q0.31), rounded
 /// (add half, floor).  NaN, infinities and numbers that do not fit are errors.

@@ -437,7 +437,8 @@ Result<void> GgufReader::parse_tensor(Cursor& cursor) {
   const GgmlTypeTraits* traits = traits_of(type_number);
   if (traits == nullptr) {
     return error_f(ErrorCode::kUnsupported,
-                   "GGUF tensor \"%s\": expected type F32 (0), F16 (1), I8 (24), TQ1_0 (34) or TQ2_0 (35), found %u",
+                   "GGUF tensor \"%s\": expected type F32 (0), F16 (1), I8 (24), TQ1_0 (34), TQ2_0 (35) or SF3 to SF16 "
+                   "(1003 to 1016), found %u",
                    tensor.name.c_str(), type_number);
   }
   tensor.type = static_cast<GgmlType>(type_number);

@@ -31,10 +31,12 @@ class TensorPlan {
   /// Ternary matrix, stored with columns padded to whole blocks by zero weights, all with one scale.
   void ternary(const std::string& name, uint32_t rows, uint32_t cols, PackedTernary* weight, Scale* scale);
 
-  /// name.weight [rows][cols] of I8, and name.scale: one F32 scale per row.
-  void dense(const std::string& name, uint32_t rows, uint32_t cols, DenseMatrix* weight, std::vector<Scale>* scales);
+  /// name.weight [rows][cols] of I8 or of SFx with at most `most_bits`, and name.scale: one scale per row, which SFx
+  /// may lack.  From SF9 on a row is two in memory: row = 256 first + (second + 128).
+  void dense(const std::string& name, uint32_t rows, uint32_t cols, DenseMatrix* weight, std::vector<Scale>* scales,
+             uint32_t most_bits = 8);
 
-  /// One row of F32 or F16 numbers.
+  /// One row of F32 or F16 numbers; of a norm also of SFx, with one scale or none.
   void vector(const std::string& name, uint32_t cols, std::vector<NormWeight>* out);
 
   /// The same with as many fraction bits as its largest number leaves room for, 46 at most: what then rounds to 0 gives
@@ -50,12 +52,15 @@ class TensorPlan {
   /// One row of F32 numbers, 0 and above, of any size.
   void rates(const std::string& name, uint32_t cols, std::vector<Scale>* out);
 
-  /// name.weight [rows][cols] of F32 or F16, or of I8 with one F32 scale per row in name.scale.
+  /// name.weight [rows][cols] of F32 or F16, or of I8 or SFx with one scale per row in name.scale, which SFx may lack.
+  /// What has scales are integers: those of 8 bits in `codes`, longer ones in `out`.
   void embedding(const std::string& name, uint32_t rows, uint32_t cols, std::vector<Act>* out,
                  std::vector<int8_t>* codes, std::vector<Scale>* scales);
 
   /// For what a file may leave out.
-  bool is_in_file(const std::string& name) const;
+  bool is_in_file(const std::string& name) const { return find(name) != nullptr; }
+  /// x where this tensor of the file is SFx, else 0.
+  uint32_t superfloat_bits_of(const std::string& name) const;
 
   /// The next words of the fixed part of a conversation's state: answers where they begin.
   size_t state(size_t words);
@@ -80,9 +85,8 @@ class TensorPlan {
     kTaps,
     kLowerBound,
     kEmbedding,
-    kEmbeddingScale,
     kDense,
-    kDenseScale,
+    kScale,  // of the item before it
     kRates
   };
 
@@ -97,6 +101,8 @@ class TensorPlan {
     std::vector<Gate>* keep = nullptr;
     DenseMatrix* dense = nullptr;
     std::vector<Scale>* scales = nullptr;
+    std::vector<Scale> own_scales = {};  // of a norm, whose numbers take it in
+    uint32_t most_bits = 16;             // of SFx
     std::vector<int8_t>* codes = nullptr;
     int* fraction_bits = nullptr;
     GgmlType type{};
@@ -105,19 +111,23 @@ class TensorPlan {
     uint64_t counts[3] = {};                            // how often each ternary code occurs
   };
 
+  const GgufTensor* find(const std::string& name) const;
+  void add_scale(const std::string& name, uint32_t rows);
   Result<void> check(Item& item, const GgufTensor& tensor) const;
   static bool is_small(const Item& item);
+  static void apply_scales(Item& item);
   Result<void> store_ternary(Item& item, uint32_t row, std::span<const uint8_t> bytes);
-  Result<void> store_dense(Item& item, uint32_t row, std::span<const uint8_t> bytes);
   Result<void> store_codes(Item& item, uint32_t row, std::span<const uint8_t> bytes);
+  Result<void> store_scales(Item& item, std::span<const uint8_t> bytes);
   Result<void> store_numbers(Item& item, uint32_t row, std::span<const uint8_t> bytes);
+  Result<void> keep_row(Item& item, uint32_t row) const;
 
   const GgufHeader* header_;
   StateLayout layout_;
   std::vector<Item> items_;
   std::vector<size_t> item_of_;  // per tensor of the file
   std::vector<TensorInfo> tensors_;
-  std::vector<uint8_t> codes_;  // one row
+  std::vector<uint8_t> codes_;  // one row, or two
   std::vector<int32_t> row_;    // one row
 };
 

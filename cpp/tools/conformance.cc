@@ -225,6 +225,42 @@ Outputs bit_linear(Inputs& in) {
   return of(y);
 }
 
+Outputs superfloat_linear(Inputs& in) {
+  BitLinear layer;
+  layer.epsilon = in.scale_of_f32();
+  const bool wide = in.next() > 8;
+  const size_t rows = in.count(), cols = in.count();
+  const auto x = in.row<Act>(cols);
+  layer.norm = in.row<NormWeight>(cols);
+  layer.rows = static_cast<uint32_t>(rows);
+  layer.cols = static_cast<uint32_t>(cols);
+  layer.dense = DenseMatrix((wide ? 2 : 1) * layer.rows, layer.cols);
+  std::vector<int8_t> low(cols), high(cols);
+  for (uint32_t r = 0; r < rows; ++r) {
+    for (size_t c = 0; c < cols; ++c) {
+      const int32_t number = in.i32();
+      low[c] = static_cast<int8_t>(wide ? (number & 255) - 128 : number);
+      high[c] = static_cast<int8_t>(number >> 8);
+    }
+    layer.dense.set_row(wide ? 2 * r + 1 : r, low);
+    if (wide) layer.dense.set_row(2 * r, high);
+  }
+  for (size_t r = 0; r < rows; ++r) layer.row_scales.push_back(in.scale_of_f32());
+  std::vector<Act> y(rows);
+  Workspace workspace(Workspace::kGrows);
+  tern::bit_linear(workspace, "", {y.data(), 1, rows}, {x.data(), 1, cols}, layer);
+  return of(y);
+}
+
+Outputs superfloat_row(Inputs& in) {
+  const auto type = static_cast<GgmlType>(1000 + in.next());
+  std::vector<uint8_t> row(static_cast<size_t>(traits_of(type).bytes));
+  for (uint8_t& byte : row) byte = static_cast<uint8_t>(in.next());
+  std::array<int32_t, 8> numbers;
+  decode_superfloat(type, row, numbers);
+  return {numbers.begin(), numbers.end()};
+}
+
 Outputs dense_linear(Inputs& in) {
   const size_t rows = in.count(), cols = in.count();
   const bool has_bias = in.next() != 0;
@@ -510,6 +546,8 @@ constexpr std::pair<std::string_view, Outputs (*)(Inputs&)> kOperations[] = {
     {"rms_norm", rms_norm},
     {"quantize", quantize},
     {"bit_linear", bit_linear},
+    {"superfloat_linear", superfloat_linear},
+    {"superfloat_row", superfloat_row},
     {"dense_linear", dense_linear},
     {"convolution", convolution},
     {"biased_convolution", biased_convolution},

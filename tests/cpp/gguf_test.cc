@@ -483,6 +483,32 @@ TEST(FloatTensor, RefusesBoundsOutsideZeroToOne) {
 
 // ---- directory ------------------------------------------------------------------------------------------------------
 
+TEST(SuperFloat, ReadsEveryNumberOfEveryWidth) {
+  for (uint32_t bits = 3; bits <= 16; ++bits) {
+    const auto type = static_cast<GgmlType>(1000 + bits);
+    ASSERT_EQ(superfloat_bits(type), bits);
+    EXPECT_EQ(traits_of(type).bytes, bits);
+    EXPECT_EQ(traits_of(type).name, "SF" + std::to_string(bits));
+    const uint32_t sign = 1u << (bits - 1), count = 2 * sign;
+    std::vector<uint8_t> row(size_t{count} / 8 * bits);
+    for (uint32_t word = 0; word < count; ++word) {  // bit by bit, the lowest first
+      for (uint32_t b = 0; b < bits; ++b) {
+        const size_t at = size_t{word} * bits + b;
+        row[at / 8] = static_cast<uint8_t>(row[at / 8] | (word >> b & 1) << (at % 8));
+      }
+    }
+    std::vector<int32_t> numbers(count);
+    decode_superfloat(type, row, numbers);
+    for (uint32_t word = 0; word < count; ++word) {
+      const auto magnitude = static_cast<int32_t>(word % sign);
+      ASSERT_EQ(numbers[word], word < sign ? magnitude : -magnitude) << "SF" << bits << " word " << word;
+    }
+  }
+  EXPECT_EQ(superfloat_bits(GgmlType::kI8), 0u);
+  EXPECT_EQ(traits_of(1002u), nullptr);
+  EXPECT_EQ(traits_of(1017u), nullptr);
+}
+
 TEST(TensorDirectory, MustHoldExactlyTheArchitecturesTensors) {
   TinySpec spec = small_spec();
   spec.layers = 2;  // one layer without its lower bound would be a model without lower bounds
@@ -513,7 +539,7 @@ TEST(TensorDirectory, SaysWhichShapeAndTypeWereExpected) {
     TinyModel tiny(small_spec());
     tensor_of(tiny, "blk.0.attn_i.in_norm.weight").type = GgmlType::kI8;
     tensor_of(tiny, "blk.0.attn_i.in_norm.weight").bytes.resize(16);
-    EXPECT_CONTAINS(error_of(tiny.writer.build()), "expected type F32 or F16, found I8");
+    EXPECT_CONTAINS(error_of(tiny.writer.build()), "expected type SF3 to SF16, F32 or F16, found I8");
   }
 }
 

@@ -243,8 +243,10 @@ def to_scale(parts: tuple[int, int]) -> Scale:
 # ---- FORMAT.md: the container ----------------------------------------------------------------------------------------
 
 F32, F16, I8, TQ1_0, TQ2_0 = 0, 1, 24, 34, 35
+SF = {1000 + x: x for x in range(3, 17)}
 VALUES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "I", 7: "B", 10: "Q", 11: "q", 12: "Q"}  # floats as bits
 BLOCKS = {F32: (1, 4), F16: (1, 2), I8: (1, 1), TQ1_0: (256, 54), TQ2_0: (256, 66)}  # elements, bytes
+BLOCKS |= {kind: (8, x) for kind, x in SF.items()}
 
 
 class File:
@@ -290,9 +292,10 @@ class File:
         refuse_unless(name in self.entries, f"no tensor {name}")
         shape, kind, offset = self.entries[name]
         refuse_unless(kind in kinds, f"{name}: type {kind}")
-        refuse_unless((shape[0], math.prod(shape[1:])) == (columns, rows), f"{name}: shape {shape}")
         elements, size = BLOCKS[kind]
-        size = columns // elements * size
+        padded = -(-columns // elements) * elements
+        refuse_unless((shape[0], math.prod(shape[1:])) == (padded, rows), f"{name}: shape {shape}")
+        size = padded // elements * size
         self.unread.discard(name)
         first = self.start + offset
         return kind, [self.data[first + r * size : first + (r + 1) * size] for r in range(rows)]
@@ -307,8 +310,31 @@ def parts_of_row(kind: int, row: bytes) -> list[tuple[int, int]]:
     return [parts_of_f16(raw) for (raw,) in struct.iter_unpack("<H", row)]
 
 
+def superfloat_row(x: int, row: bytes) -> Row:
+    word, integers = int.from_bytes(row, "little"), []
+    for _ in range(len(row) * 8 // x):
+        size = word & ((1 << (x - 1)) - 1)
+        integers.append(-size if word >> (x - 1) & 1 else size)
+        word >>= x
+    return integers
+
+
+def superfloat_scales(file: File, name: str, x: int, rows: int) -> list[Scale]:
+    scales = read_scales(file, name, rows) if name in file.entries else [scale(1)] * rows
+    return [(m, e - (x - 1) if m else 0) for m, e in scales]
+
+
+def superfloat_rows(x: int, lines: list[bytes], columns: int) -> list[Row]:
+    rows = [superfloat_row(x, line) for line in lines]
+    refuse_unless(not any(any(row[columns:]) for row in rows), "numbers in the padding")
+    return [row[:columns] for row in rows]
+
+
 def read_weights(file: File, name: str, columns: int) -> Row:
-    kind, (row,) = file.tensor(name, columns, 1, F32, F16)
+    kind, (row,) = file.tensor(name, columns, 1, F32, F16, *(SF if name.endswith("norm.weight") else ()))
+    if kind in SF:
+        (s,) = superfloat_scales(file, name.removesuffix("weight") + "scale", SF[kind], 1)
+        return [apply(rescale(s, 16), m) for m in superfloat_rows(SF[kind], [row], columns)[0]]
     return [to_raw(parts, 16) for parts in parts_of_row(kind, row)]
 
 
@@ -338,7 +364,7 @@ def read_keep(file: File, name: str, columns: int) -> Row:
 
 
 def read_scales(file: File, name: str, columns: int) -> list[Scale]:
-    kind, (row,) = file.tensor(name, columns, 1, F32)
+    kind, (row,) = file.tensor(name, columns, 1, F32, F16)
     return [to_scale(parts) for parts in parts_of_row(kind, row)]
 
 
@@ -347,11 +373,19 @@ def read_codes(row: bytes) -> Row:
 
 
 def read_embedding(file: File, rows: int, columns: int) -> list[Row]:
-    kind, lines = file.tensor("token_embd.weight", columns, rows, I8, F16, F32)
-    if kind != I8:
+    kind, lines = file.tensor("token_embd.weight", columns, rows, I8, F16, F32, *SF)
+    if kind in (F16, F32):
         return [[to_raw(parts, 16) for parts in parts_of_row(kind, row)] for row in lines]
-    scales = read_scales(file, "token_embd.scale", rows)
-    return [[apply(rescale(s, 16), code) for code in read_codes(row)] for s, row in zip(scales, lines)]
+    codes, scales = read_integers(file, "token_embd", kind, lines, columns)
+    return [[apply(rescale(s, 16), code) for code in row] for s, row in zip(scales, codes)]
+
+
+def read_integers(file: File, name: str, kind: int, lines: list[bytes], columns: int) -> tuple[list[Row], list[Scale]]:
+    """Of I8 or SFx: the integers of every row, and its Scale."""
+    if kind == I8:
+        return [read_codes(line) for line in lines], read_scales(file, f"{name}.scale", len(lines))
+    scales = superfloat_scales(file, f"{name}.scale", SF[kind], len(lines))
+    return superfloat_rows(SF[kind], lines, columns), scales
 
 
 def digits_of(number: int, count: int) -> Row:
@@ -409,8 +443,21 @@ def read_matrix(file: File, name: str, rows: int, columns: int) -> Ternary:
     return Ternary(matrix, ternary_scale(scales.pop()))
 
 
-def read_ternary(file: File, name: str, rows: int, columns: int) -> Ternary:
-    layer = read_matrix(file, name, rows, columns)
+@dataclass
+class SuperFloat:
+    x: int
+    rows: list[Row]
+    scales: list[Scale]
+    in_norm: Row | None = None
+
+
+def read_ternary(file: File, name: str, rows: int, columns: int) -> Ternary | SuperFloat:
+    kind = file.entries.get(f"{name}.weight", ((), -1))[1]
+    if kind in SF:
+        _, lines = file.tensor(f"{name}.weight", columns, rows, kind)
+        layer = SuperFloat(SF[kind], *read_integers(file, name, kind, lines, columns))
+    else:
+        layer = read_matrix(file, name, rows, columns)
     layer.in_norm = read_weights(file, f"{name}.in_norm.weight", columns)
     return layer
 
@@ -423,9 +470,9 @@ class Dense:
 
 
 def read_dense(file: File, name: str, rows: int, columns: int) -> Dense:
-    _, lines = file.tensor(f"{name}.weight", columns, rows, I8)
+    kind, lines = file.tensor(f"{name}.weight", columns, rows, I8, *(kind for kind, x in SF.items() if x <= 8))
     bias = read_weights(file, f"{name}.bias", rows) if f"{name}.bias" in file.entries else None
-    return Dense([read_codes(row) for row in lines], read_scales(file, f"{name}.scale", rows), bias)
+    return Dense(*read_integers(file, name, kind, lines, columns), bias)
 
 
 # ---- 6: operations on rows -------------------------------------------------------------------------------------------
@@ -468,10 +515,25 @@ def quantize(x: Row, weight: Row, rms: Scale, fraction_bits: int = 16) -> tuple[
     return codes, div(scale(m, size - 31 - 16 - fraction_bits), mul(scale(127), rms))
 
 
-def bit_linear(layer: Ternary, x: Row, rms: Scale) -> Row:
+def bit_linear(layer: Ternary | SuperFloat, x: Row, rms: Scale) -> Row:
     codes, s = quantize(x, layer.in_norm, rms)
+    if isinstance(layer, SuperFloat):
+        return superfloat_linear(layer, codes, s)
     r = rescale(mul(s, layer.scale), 16)
     return [apply(r, dot(row, codes)) for row in layer.rows]
+
+
+def superfloat_linear(layer: SuperFloat, codes: Row, s: Scale) -> Row:
+    y = []
+    for row, row_scale in zip(layer.rows, layer.scales):
+        m, e = mul(row_scale, s)
+        if layer.x <= 8:
+            y.append(apply(rescale((m, e), 16), dot(row, codes)))
+        else:
+            low = apply(rescale((m, e), 16), dot([w & 255 for w in row], codes))
+            high = apply(rescale((m, e + 8 if m else 0), 16), dot([w >> 8 for w in row], codes))
+            y.append(sat(low + high))
+    return y
 
 
 def dense_linear(layer: Dense, codes: Row, s: Scale) -> Row:

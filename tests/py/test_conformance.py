@@ -62,6 +62,19 @@ def bit_linear(i: Inputs) -> list[int]:
     return spec.bit_linear(layer, x, spec.root_mean_square(x, epsilon))
 
 
+def superfloat_linear(i: Inputs) -> list[int]:
+    epsilon, x, rows, cols = i.scale_of_f32(), *i.row(3)
+    v, norm = i.row(cols), i.row(cols)
+    numbers = [i.row(cols) for _ in range(rows)]
+    layer = spec.SuperFloat(x, numbers, [i.scale_of_f32() for _ in range(rows)], norm)
+    return spec.bit_linear(layer, v, spec.root_mean_square(v, epsilon))
+
+
+def superfloat_row(i: Inputs) -> list[int]:
+    x = i.next()
+    return spec.superfloat_row(x, bytes(i.row(x)))
+
+
 def dense_linear(i: Inputs) -> list[int]:
     rows, cols, has_bias = i.row(3)
     x = i.row(cols)
@@ -208,6 +221,8 @@ EVALUATE = {
     "rms_norm": rms_norm,
     "quantize": quantize,
     "bit_linear": bit_linear,
+    "superfloat_linear": superfloat_linear,
+    "superfloat_row": superfloat_row,
     "dense_linear": dense_linear,
     "convolution": convolution,
     "biased_convolution": biased_convolution,

@@ -1,4 +1,4 @@
-// dense.h: int8 matrices, for the few small layers of a ternary network that are not ternary.
+// dense.h: int8 matrices: the few small layers of a ternary network that are not ternary, and networks stored as SFx.
 #pragma once
 
 #include <cstddef>

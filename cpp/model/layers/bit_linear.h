@@ -1,4 +1,4 @@
-// bit_linear.h: the ternary linear layer: its own norm, int8 activations per token, one scale for the matrix.
+// bit_linear.h: the linear layer: its own norm, int8 activations per token, a matrix that is ternary or SFx.
 // SPDX-License-Identifier: MIT
 #pragma once
 
@@ -15,9 +15,11 @@ namespace tern {
 /// y = W . quantise(RMSNorm(x; norm))
 struct BitLinear {
   uint32_t rows = 0, cols = 0;
-  PackedTernary weight;          // [rows][cols]
-  std::vector<NormWeight> norm;  // [cols]
-  Scale scale;                   // of weight
+  PackedTernary weight;           // [rows][cols], or where the file has SFx
+  DenseMatrix dense;              // [rows][cols], from SF9 on twice as many rows: TensorPlan::dense
+  std::vector<NormWeight> norm;   // [cols]
+  Scale scale;                    // of weight, or
+  std::vector<Scale> row_scales;  // [rows] of dense
   Scale epsilon;
 
   /// NAME.weight, stored with columns padded to whole blocks by zero weights, and its norm NAME.in_norm.weight.

@@ -11,12 +11,15 @@ void embed(Workspace& w, Buffer<Act>& h, std::span<const Token> tokens, const Em
   if (!w.turn(out)) return;
   for (size_t t = 0; t < tokens.size(); ++t) {
     const size_t first = size_t{tokens[t]} * out.cols;
-    if (embedding.codes.empty()) {
+    if (embedding.scales.empty()) {
       std::ranges::copy(std::span(embedding.rows).subspan(first, out.cols), out.row(t).begin());
       continue;
     }
     const Rescale scale(embedding.scales[tokens[t]], Act::kFractionBits);
-    for (size_t c = 0; c < out.cols; ++c) out.row(t)[c].raw = scale(embedding.codes[first + c]);
+    const bool short_codes = embedding.rows.empty();
+    for (size_t c = first; c < first + out.cols; ++c) {
+      out.row(t)[c - first].raw = scale(short_codes ? embedding.codes[c] : embedding.rows[c].raw);
+    }
   }
 }
 

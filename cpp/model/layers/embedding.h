@@ -14,8 +14,8 @@ namespace tern {
 struct Embedding {
   uint32_t width = 0;
   std::vector<Act> rows;      // [vocabulary][width], or empty where the file has
-  std::vector<int8_t> codes;  // [vocabulary][width] and
-  std::vector<Scale> scales;  // [vocabulary]: a row becomes Acts when it is read, in a quarter of the memory
+  std::vector<int8_t> codes;  // [vocabulary][width]
+  std::vector<Scale> scales;  // [vocabulary], of codes and of integers in rows: they become Acts when they are read
 
   void list(TensorPlan& plan, const std::string& name, uint32_t vocabulary, uint32_t cols) {
     width = cols;

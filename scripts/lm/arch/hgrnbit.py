@@ -36,7 +36,9 @@ class Config:
     gate_norm: str = "gate"  # which operand of the output gate is normed: "gate" (published weights) or "state"
     sigmoid: str = "table"  # "table": the true function; "piecewise_linear": clamp(0.2 x + 0.5)
     eps: float = 1e-6
-    ternary: bool = True  # False: float weights and activations, for a teacher; there is no file format for it
+    ternary: bool = (
+        True  # False: float weights and activations, for a teacher, or for SuperFloat (scripts/superfloat.py)
+    )
 
     def __post_init__(self):
         for name in ("vocab_size", "hidden", "recurrent", "intermediate", "layers"):

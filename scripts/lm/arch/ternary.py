@@ -93,19 +93,22 @@ class RMSNorm(nn.Module):
 class BitLinear(nn.Module):
     """RMSNorm -> int8 per token -> ternary matrix -> scales.  Master weights are float32 [rows, cols].
 
-    ternary=False: the masters themselves and nothing rounded, for a model that teaches another one.
+    ternary=False: the masters themselves.  Then `rounds` says whether its input becomes int8 all the same, as it does in
+    the engine; a model that is trained in float does not.
     """
 
     def __init__(self, cols: int, rows: int, eps: float, ternary: bool = True):
         super().__init__()
-        self.ternary = ternary
+        self.ternary = self.rounds = ternary
         self.weight = nn.Parameter(torch.empty(rows, cols).normal_(0, cols**-0.5))
         self.norm = RMSNorm(cols, eps)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        if self.rounds:
+            x = quantize_activation(x)
         if not self.ternary:
-            return F.linear(self.norm(x), self.weight)
-        x = quantize_activation(self.norm(x))
+            return F.linear(x, self.weight)
         return F.linear(x, straight_through(self.weight, *weight_codes(self.weight)))
 
 

@@ -225,7 +225,7 @@ def obstacle(block: Block) -> str | None:
     c = block.attn.c
     if block.attn_norm.weight.device.type != "cpu":
         return "the fused ones are for the CPU"
-    if not c.ternary:
+    if not all(part.ternary for part in block.modules() if isinstance(part, BitLinear)):
         return "the fused ones know ternary weights only"
     if c.gate_norm != "gate" or c.sigmoid != "table":
         return "the fused ones know neither gate_norm=state nor piecewise sigmoid"
@@ -261,6 +261,6 @@ def accelerate(model: nn.Module) -> str:
     for part in parts:
         if isinstance(part, RMSNorm) and part.weight.numel() % 16 == 0:
             part.forward = partial(fused_norm, part)
-        elif type(part) is BitLinear and part.weight.shape[1] % 16 == 0:  # not a TernaryLinear, which has no norm
+        elif type(part) is BitLinear and part.ternary and part.weight.shape[1] % 16 == 0:  # TernaryLinear has no norm
             part.forward = partial(fused_linear, part)
     return "fused CPU blocks"

@@ -5,7 +5,7 @@ Ternary codes are packed here, from the codes themselves, so that no weight is e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gguf
@@ -15,8 +15,8 @@ from gguf import GGUFValueType
 from torch import nn
 
 from lm import arch
-from lm.arch.ternary import embedding_codes, weight_codes
-from lm.file import checksum, gguf_layout
+from lm.arch.ternary import BitLinear, embedding_codes, weight_codes
+from lm.file import checksum, gguf_layout, superfloat
 from lm.text import codec
 
 ALIGNMENT = 32
@@ -95,19 +95,32 @@ def ternary_blocks(codes: np.ndarray, scale: float, ternary_type: str) -> np.nda
 # ---- writing
 
 
-def write(path: Path, model: nn.Module, card: Card, ternary_type: str, tokenizer: dict | None = None) -> None:
+def write(
+    path: Path,
+    model: nn.Module,
+    card: Card,
+    ternary_type: str,
+    tokenizer: dict | None = None,
+    stored: dict[str, superfloat.Numbers] | None = None,
+) -> None:
     """Writes the model with its card; TQ1_0 is the smallest on disk, TQ2_0 the simplest to decode.
 
     tokenizer: the keys of one (lm.tokenizer_keys), for a model whose tokens are not bytes.
+    stored: of the tensors of these names, what the file has in place of the model's own numbers.
     """
     if ternary_type not in TERNARY_TYPES:
         raise ValueError(f"the ternary type must be one of {', '.join(TERNARY_TYPES)}, found {ternary_type!r}")
-    if not getattr(model.config, "ternary", True):
-        raise ValueError("a model with model.ternary = false has no file format: it is there to teach (train.teacher)")
+    stored = stored or {}
+    for name, parameter, kind in gguf_layout.rows(model, bounded=False):
+        if kind == "ternary" and f"{name}.weight" not in stored and not model.get_submodule(parameter).ternary:
+            raise ValueError(
+                f"{name} is not ternary (model.ternary = false): such a model teaches (train.teacher), or becomes a file by "
+                "scripts/superfloat.py"
+            )
     with checksum.whole_file(path) as partial:
         writer = gguf.GGUFWriter(partial, model.config.architecture)
-        add_keys(writer, model.config, card, ternary_type, tokenizer)
-        for name, array, raw_type in _tensors(model, ternary_type):
+        add_keys(writer, model.config, card, ternary_type, tokenizer, file_type(model, ternary_type, stored))
+        for name, array, raw_type in with_superfloat(_tensors(model, ternary_type), stored):
             writer.add_tensor(name, array, raw_dtype=raw_type)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -115,9 +128,25 @@ def write(path: Path, model: nn.Module, card: Card, ternary_type: str, tokenizer
         writer.close()
 
 
+def file_type(model: nn.Module, ternary_type: str, stored: dict[str, superfloat.Numbers]) -> int:
+    """What most numbers are."""
+    counts = dict.fromkeys(superfloat.WIDTHS, 0)
+    for numbers in stored.values():
+        counts[numbers.bits] += numbers.codes.size
+    if 2 * sum(counts.values()) < sum(parameter.numel() for parameter in model.parameters()):
+        return int(FILE_TYPES[ternary_type])
+    return superfloat.FIRST_TYPE + max(counts, key=lambda bits: counts[bits])
+
+
 def add_keys(
-    writer: gguf.GGUFWriter, config: object, card: Card, ternary_type: str, tokenizer: dict | None = None
+    writer: gguf.GGUFWriter,
+    config: object,
+    card: Card,
+    ternary_type: str,
+    tokenizer: dict | None = None,
+    kind: int | None = None,
 ) -> None:
+    """kind: of the file, where it is not the ternary type's."""
     pieces = 256 if tokenizer is None else len(tokenizer["tokenizer.ggml.tokens"])
     if config.vocab_size != pieces:
         what = "no tokenizer, so 256 bytes" if tokenizer is None else f"a tokenizer of {pieces} pieces"
@@ -131,7 +160,7 @@ def add_keys(
         "general.training_bytes": card.training_bytes,
         "general.source": card.source,
         "general.source_sha256": card.source_sha256,
-        "general.file_type": int(FILE_TYPES[ternary_type]),
+        "general.file_type": int(FILE_TYPES[ternary_type]) if kind is None else kind,
         "general.quantization_version": gguf.GGML_QUANT_VERSION,
         **gguf_layout.keys_from_config(config),
         **(tokenizer or gguf_layout.BYTES),
@@ -177,6 +206,19 @@ def _tensors(model: nn.Module, ternary_type: str):
             yield name, _f32(parameters[parameter]), None
 
 
+def with_superfloat(tensors, stored: dict[str, superfloat.Numbers]):
+    """(name, array, raw type) as given, but SFx for NAME.weight and its scales for NAME.scale where `stored` has it."""
+    for name, array, raw_type in tensors:
+        numbers = stored.get(name)
+        if numbers is not None:
+            if numbers.scales is not None:
+                yield name.removesuffix("weight") + "scale", superfloat.as_stored(numbers.scales), None
+            packed = superfloat.pack(numbers)
+            yield name, packed[0] if np.ndim(array) == 1 else packed, superfloat.TYPES[numbers.bits]
+        elif name.removesuffix("scale") + "weight" not in stored or not name.endswith(".scale"):
+            yield name, array, raw_type
+
+
 def _f32(tensor: torch.Tensor) -> np.ndarray:
     return np.ascontiguousarray(tensor.detach().cpu().float().numpy())
 
@@ -199,13 +241,27 @@ def read(path: Path) -> tuple[dict, dict[str, np.ndarray]]:
     for tensor in reader.tensors:
         ternary = tensor.tensor_type in TERNARY_TYPES.values()
         values = gguf.quants.dequantize(tensor.data, tensor.tensor_type) if ternary else tensor.data
+        if tensor.tensor_type in superfloat.TYPES.values():
+            bits = int(tensor.tensor_type) - superfloat.FIRST_TYPE
+            values = superfloat.Numbers(superfloat.unpack(np.atleast_2d(tensor.data), bits), bits, None).values
+            values = values[0] if tensor.data.ndim == 1 else values
         tensors[tensor.name] = np.array(values, dtype=np.float32)
+    for name in superfloat_tensors(reader):
+        scale = tensors.get(name.removesuffix("weight") + "scale")
+        if scale is not None:
+            tensors[name] = tensors[name] * (scale if tensors[name].ndim == 1 else scale[:, None])
     return keys, tensors
+
+
+def superfloat_tensors(reader: gguf.GGUFReader) -> set[str]:
+    """The names of the tensors that are SFx."""
+    return {tensor.name for tensor in reader.tensors if tensor.tensor_type in superfloat.TYPES.values()}
 
 
 def load(path: Path) -> nn.Module:
     """A PyTorch model that computes with exactly the codes, scales and constants of a file that write() made."""
     keys, tensors = read(path)
+    exact = superfloat_tensors(gguf.GGUFReader(path))
     try:
         model = arch.build(gguf_layout.config_from_keys(keys, tensors))
     except ValueError as fault:
@@ -215,15 +271,19 @@ def load(path: Path) -> nn.Module:
     parameters, keep = {}, {}
     for name, parameter, kind in gguf_layout.rows(model, bounded):
         if kind == "ternary":
-            norm = found[f"{name}.in_norm.weight"]
-            parameters[f"{parameter}.norm.weight"] = norm
-            parameters[f"{parameter}.weight"] = _masters(found[f"{name}.weight"][:, : len(norm)])
+            linear = model.get_submodule(parameter)
+            cols = linear.weight.shape[1]
+            linear.ternary, linear.rounds = f"{name}.weight" not in exact, True
+            matrix = found[f"{name}.weight"][:, :cols]
+            parameters[f"{parameter}.norm.weight"] = found[f"{name}.in_norm.weight"][:cols]
+            parameters[f"{parameter}.weight"] = _masters(matrix) if linear.ternary else matrix
         elif kind == "matrix":
             parameters[parameter] = _masters(found[name][:, : model.get_parameter(parameter).shape[1]])
         elif kind in ("embedding", "dense"):
-            scale = found.get(f"{name}.scale")
-            parameters[parameter] = found[f"{name}.weight"] * (1 if scale is None else scale[:, None])
-            model.embeddings.exact |= scale is None
+            scale = None if f"{name}.weight" in exact else found.get(f"{name}.scale")
+            values = found[f"{name}.weight"] * (1 if scale is None else scale[:, None])
+            parameters[parameter] = values[:, : model.get_parameter(parameter).shape[1]]
+            model.embeddings.exact |= kind == "embedding" and scale is None
         elif kind == "conv":
             parameters[parameter] = found[name][:, None]
         elif kind == "lower_bound":
@@ -231,10 +291,12 @@ def load(path: Path) -> nn.Module:
         elif kind == "exp":
             parameters[parameter] = found[name].double().log().float()
         else:
-            parameters[parameter] = found[name]
+            parameters[parameter] = found[name][: model.get_parameter(parameter).numel()]
     empty = {name: value for name, value in model.state_dict().items() if value.numel() == 0}  # a pad of no width
     model.load_state_dict(parameters | empty)
     gguf_layout.set_keep_of_blocks(model, keep)
+    if hasattr(model.config, "ternary") and not all(m.ternary for m in model.modules() if isinstance(m, BitLinear)):
+        model.config = replace(model.config, ternary=False)
     model.codec = codec.of_keys(keys)
     return model.eval()
 
