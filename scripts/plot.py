@@ -4,6 +4,7 @@
 plot.py runs runs/small runs/base --out report.html    curves and comparison of training runs, one page
 plot.py models                       models/bits-per-byte.svg from manifest.json and baselines.json there
 plot.py sweep [runs/sweep/*]         models/hnet-sweep.svg from hnet-sweep.json there; with runs, their table first
+plot.py superfloat                   models/superfloat.svg from superfloat.json there and manifest.json
 plot.py bench [bench.json]           scaling.svg beside a result of `npm run bench`
 """
 
@@ -13,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from lm.measure import plots
+from lm.measure import plots, superfloat_plot
 from lm.text import command
 from lm.text.files import read_text, write_text
 
@@ -37,6 +38,12 @@ def sweep(arguments: argparse.Namespace) -> Path:
     return picture
 
 
+def superfloat(arguments: argparse.Namespace) -> Path:
+    picture = arguments.folder / superfloat_plot.PICTURE
+    write_text(picture, superfloat_plot.drawn(arguments.folder))
+    return picture
+
+
 def bench(arguments: argparse.Namespace) -> Path:
     picture = arguments.result.with_name(plots.BENCH_PICTURE)
     write_text(picture, plots.draw_bench(json.loads(read_text(arguments.result))))
@@ -46,13 +53,19 @@ def bench(arguments: argparse.Namespace) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(required=True, metavar="KIND")
-    for draw, what in ((runs, "training runs"), (models, "our models"), (sweep, "a sweep"), (bench, "speed")):
+    for draw, what in (
+        (runs, "training runs"),
+        (models, "our models"),
+        (sweep, "a sweep"),
+        (superfloat, "SFx"),
+        (bench, "speed"),
+    ):
         kind = kinds.add_parser(draw.__name__, help=what)
         kind.set_defaults(draw=draw)
         if draw in (runs, sweep):
             several = "+" if draw is runs else "*"
             kind.add_argument("runs", type=Path, nargs=several, help="folders that train.py --out wrote to")
-        if draw in (models, sweep):
+        if draw in (models, sweep, superfloat):
             kind.add_argument("--folder", type=Path, default=plots.MODELS, help="of table and picture (models)")
         if draw is runs:
             kind.add_argument("--out", type=Path, default=Path("report.html"), help="the page to write (report.html)")
