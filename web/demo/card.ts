@@ -13,7 +13,7 @@ export function factsOf(model: ModelInfo, published: PublishedModel | null): Fac
   return [
     ['Name', model.name],
     ['About', model.metadata['general.description'] ?? ''],
-    ['Parameters', `${compact(model.parameters)}, each −1, 0 or +1 but for norms and embedding`],
+    ['Parameters', `${compact(model.parameters)}, ${describeNumbers(model)}`],
     ['Architecture', `${model.architecture}, ${describeConfig(model)}`],
     ['File size', megabytes(model.fileBytes)],
     ['In memory', `${megabytes(model.packedBytes)}, and ${kilobytes(model.stateBytes)} per conversation, however long`],
@@ -39,6 +39,14 @@ function kilobytes(bytes: number): string {
 
 function compact(count: number): string {
   return new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 }).format(count);
+}
+
+/** By the key general.file_type of models/FORMAT.md. */
+function describeNumbers({ metadata }: ModelInfo): string {
+  const bits = Number(metadata['general.file_type'] ?? 0) - 1000;
+  return bits > 0
+    ? `most of them a sign and ${bits - 1} bits (SF${bits})`
+    : 'each −1, 0 or +1 but for norms and embedding';
 }
 
 function describeConfig({ config, architecture, stages }: ModelInfo): string {
