@@ -28,7 +28,8 @@ ROOMS_BELOW = {".": set(), "engine": {"."}}
 ROOMS_BELOW["host"] = ROOMS_BELOW["engine"] | {"engine"}
 ROOMS_BELOW["link"] = ROOMS_BELOW["host"] | {"host"}
 ROOMS_BELOW["constraints"] = {"."}  # loaded only where it is asked for
-ROOMS_BELOW["api"] = ROOMS_BELOW["link"] | {"link", "constraints"}
+ROOMS_BELOW["store"] = {"."}  # so is that
+ROOMS_BELOW["api"] = ROOMS_BELOW["link"] | {"link", "constraints", "store"}
 ROOMS_BELOW["entries"] = ROOMS_BELOW["api"] | {"api"}
 
 # A room of scripts/lm may import itself and those before it; scripts/*.py import any, and nothing imports them.

@@ -4,7 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { TernError, load, probe, type Model } from '../../web/src/index.js';
+import { TernError, load, probe, type LoadProgress, type Model } from '../../web/src/index.js';
 import { findEndlessPrompt } from './endless.js';
 import { hgrnbit, whole } from './gguf.js';
 import { anyModel, fromHex, goldens, modelOf, toHex } from './golden.js';
@@ -72,7 +72,7 @@ describe('load', () => {
   });
 
   test('reports progress up to the size of the file, which the file itself tells', async () => {
-    const seen: { received: number; total: number | null }[] = [];
+    const seen: LoadProgress[] = [];
     const pieces = Array.from({ length: Math.ceil(kFile.length / 5000) }, (_, i) =>
       kFile.slice(5000 * i, 5000 * (i + 1)),
     );
@@ -83,8 +83,8 @@ describe('load', () => {
       },
     });
     await (await load(stream, { onProgress: (progress) => seen.push(progress) })).close();
-    expect(seen[0]).toEqual({ received: 0, total: null });
-    expect(seen.at(-1)).toEqual({ received: kFile.length, total: kFile.length });
+    expect(seen[0]).toMatchObject({ phase: 'source', loaded: 0, received: 0, total: null });
+    expect(seen.at(-1)).toMatchObject({ loaded: kFile.length, received: kFile.length, total: kFile.length });
     expect(seen.length).toBe(pieces.length + 1);
   });
 

@@ -138,6 +138,7 @@ describe('the package', () => {
       'ternlm/ai-sdk': 'entries/ai-sdk.js',
       'ternlm/recipe': 'entries/recipe.js',
       'ternlm/samples': 'entries/samples.js',
+      'ternlm/storage': 'entries/storage.js',
       'ternlm/models/tinystories-3m5': 'models/tinystories-3m5.js',
       'ternlm/models/tinystories-3m5/inline': 'models/tinystories-3m5/inline.js',
       'ternlm/models/tinystories-3m5.gguf': 'models/tinystories-3m5.gguf',

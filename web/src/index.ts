@@ -1,7 +1,9 @@
 // What a program can import from the package.
 // SPDX-License-Identifier: MIT
 
-export { load, type LoadOptions, type LoadProgress, type Model, type ModelInfo } from './api/model.js';
+export { load, type LoadOptions, type Model, type ModelInfo, type StorageInfo } from './api/model.js';
+export type { LoadProgress } from './api/progress.js';
+export type { Cache } from './store/kept.js';
 export { probe, type Capabilities, type ProbeOptions } from './api/probe.js';
 export type { KernelReport, KernelsReport, Threads, ThreadsInfo } from './engine/types.js';
 export type { Chunk, GenerateResult, Generation, Timings } from './api/generation.js';

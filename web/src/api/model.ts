@@ -19,14 +19,11 @@ import {
 } from './options.js';
 import type { TokenScore } from './scores.js';
 import { Session, type Score } from './session.js';
-import { isModelFile, openSource, readNext, type Fetch, type ModelFile, type Source } from './source.js';
-
-export interface LoadProgress {
-  /** Bytes received so far. */
-  readonly received: number;
-  /** Size of the whole file; null while unknown (the file's own header tells it within the first kilobytes). */
-  readonly total: number | null;
-}
+import type { Fetch } from '../request.js';
+import type { Cache, KeptFile } from '../store/kept.js';
+import type { PlaceName } from '../store/places.js';
+import { Progress, type LoadProgress } from './progress.js';
+import { isModelFile, openSource, readNext, type ModelFile, type Source } from './source.js';
 
 export interface LoadOptions extends CallOptions {
   /** What it throws, loading fails with. */
@@ -49,12 +46,41 @@ export interface LoadOptions extends CallOptions {
   assets?: Assets;
   /** Replaces the global fetch for the model file. */
   fetch?: Fetch;
+  /**
+   * Where a model that has an address is kept, so that it is loaded from there the next time, also offline: 'auto' is the
+   * origin's private file system ('opfs') or else the Cache API ('cache-api'); 'memory' lasts as long as the page. What
+   * is not said is 'auto' for a model whose checksum is known (`integrity`, the package's own) and for 'hf:...', else
+   * 'none'. Pieces are verified when they are read, and those that are damaged downloaded again; where there is no room,
+   * the model is loaded all the same, and `info.storage` says so. Without a checksum the server is asked each time
+   * whether the file is still the same. See 'ternlm/storage' for what is kept.
+   */
+  cache?: Cache;
+  /**
+   * Whether an interrupted download goes on where it was: by itself within seconds, and with a cache also after a reload.
+   * Default: with a cache it does.
+   */
+  resume?: boolean;
+  /** Where 'hf:' files are; default 'https://huggingface.co/'. */
+  hub?: string | URL;
+}
+
+/** What became of `cache`. */
+export interface StorageInfo {
+  /** Where the model is kept; 'none': it is not. */
+  readonly place: PlaceName | 'none';
+  /** Why it is not kept, or not wholly, although it was to be: no storage in this page, no room, ...; else empty. */
+  readonly reason: string;
+  /** Bytes of the file that were kept from an earlier load. */
+  readonly fromCache: number;
+  /** Whether an interrupted download was gone on with. */
+  readonly resumed: boolean;
 }
 
 export interface ModelInfo extends FileInfo {
   readonly runtime: RuntimeInfo;
   /** Whether the file has the checksum that was asked for; `checked` tells of the one that the file carries. */
   readonly integrity: 'verified' | 'not asked for';
+  readonly storage: StorageInfo;
   /** From the call to a model ready to write. */
   readonly loadMs: number;
 }
@@ -63,10 +89,33 @@ export interface ModelInfo extends FileInfo {
 export async function load(model: Source | ModelFile, options?: LoadOptions): Promise<Model> {
   if (isModelFile(model)) return loadOwn(model, options);
   const started = performance.now();
-  const { signal, fetch, onProgress, bytes, runtime, assets, threads, integrity } = toLoadOrder(options);
+  let kept: KeptFile | null = null;
+  const attempt = async (): Promise<Model> => loadOnce(model, options, started, (file) => (kept = file));
+  try {
+    return await attempt();
+  } catch (error) {
+    if (!(await mend(kept, error))) throw error;
+    return attempt(); // without what was kept
+  }
+}
+
+async function mend(kept: KeptFile | null, error: unknown): Promise<boolean> {
+  return kept !== null && kept.mend(error);
+}
+
+async function loadOnce(
+  model: Source,
+  options: LoadOptions | undefined,
+  started: number,
+  onKept: (kept: KeptFile | null) => void,
+): Promise<Model> {
+  const { onProgress, bytes, runtime, assets, threads, ...order } = toLoadOrder(options);
+  const { signal, integrity } = order;
   return abortable(signal, async (scope) => {
-    const opening = openSource(model, { signal, fetch }).then((opened) => {
+    const progress = new Progress(bytes ?? null, onProgress);
+    const opening = openSource(model, { ...order, onPhase: (phase) => progress.turnTo(phase) }).then((opened) => {
       scope.add(() => void opened.reader.cancel().catch(() => undefined));
+      onKept(opened.kept);
       return opened;
     });
     // Both take a while and neither needs the other: the engine starts while the server answers.
@@ -74,30 +123,35 @@ export async function load(model: Source | ModelFile, options?: LoadOptions): Pr
       opening,
       start({ runtime, assets, threads, integrity: integrity?.toLowerCase() ?? null }, scope),
     ]);
-    let [received, expected, total] = [0, 0, bytes ?? opened.bytes];
+    let expected = 0;
+    progress.expect(bytes ?? opened.bytes);
     for (;;) {
       signal?.throwIfAborted();
-      onProgress?.({ received, total });
+      progress.report(opened.kept);
       const chunk = await readNext(opened);
       if (!chunk) break;
-      received += chunk.length;
+      progress.add(chunk.length);
       ({ expected } = await connection.ask({ kind: 'push', bytes: chunk }).answer);
-      if (expected > 0) total = expected;
+      if (expected === 0) continue;
+      progress.expect(expected);
+      opened.kept?.expect(expected);
     }
-    if (received < expected) {
+    if (progress.loaded < expected) {
       throw new TernError(
         'incomplete',
-        `expected ${expected} bytes, as the file begins, received ${received}: try again`,
+        `expected ${expected} bytes, as the file begins, received ${progress.loaded}: try again`,
       );
     }
     const { file, tokenizer, engine, threads: used } = await connection.ask({ kind: 'finish' }).answer;
     keepHelpers(used.count - 1);
-    const codec = await codecOf(file, tokenizer);
+    const [codec] = await Promise.all([codecOf(file, tokenizer), opened.kept?.keep()]);
     const loadMs = performance.now() - started;
+    const { place: keptIn = 'none', reason = '', fromCache = 0, resumed = false } = opened.kept ?? {};
     const info: ModelInfo = {
       ...file,
       runtime: { ...place, ...engine, threads: used },
       integrity: integrity === undefined ? 'not asked for' : 'verified',
+      storage: { place: keptIn, reason, fromCache, resumed },
       loadMs,
     };
     return Model.ready(connection, info, codec);

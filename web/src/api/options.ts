@@ -127,7 +127,7 @@ const kMostThreads = 64; // kMaxThreads in cpp/base/parallel.h
 /** The options of load() with what is meant where nothing was said. `known`: those that the call takes. */
 export function toLoadOrder(
   options: LoadOptions | undefined,
-  known = 'signal onProgress integrity bytes runtime threads assets fetch',
+  known = 'signal onProgress integrity bytes runtime threads assets fetch cache resume hub',
 ): LoadOptions & Required<Pick<LoadOptions, 'runtime' | 'assets' | 'threads'>> {
   const given = checked('', options, known);
   const { onProgress, fetch, integrity, bytes, runtime = 'auto', threads = 1 } = given;
@@ -142,11 +142,20 @@ export function toLoadOrder(
   if (threads !== 'auto' && !(Number.isInteger(threads) && threads >= 1 && threads <= kMostThreads)) {
     throw badOption('threads', `'auto' or a whole number from 1 to ${kMostThreads}`, threads);
   }
+  const { cache = 'auto', resume, hub } = given;
+  if (!['auto', 'opfs', 'cache-api', 'memory', 'none'].includes(cache)) {
+    throw badOption('cache', "'auto', 'opfs', 'cache-api', 'memory' or 'none'", cache);
+  }
+  toBoolean('resume', resume);
   const assets = checked('assets', given.assets, 'wasm worker');
-  const places: [string, unknown][] = Object.entries(assets);
+  const places: [string, unknown][] = Object.entries({
+    'assets.wasm': assets.wasm,
+    'assets.worker': assets.worker,
+    hub,
+  });
   for (const [name, value] of places) {
     if (value !== undefined && typeof value !== 'string' && !(value instanceof URL)) {
-      throw badOption(`assets.${name}`, 'an address', value);
+      throw badOption(name, 'an address', value);
     }
   }
   return { ...given, signal: toSignal(given.signal), runtime, threads, assets };

@@ -3,6 +3,7 @@
 
 import { fileSystem } from '../context.js';
 import { TernError, describe, leftBehind } from '../errors.js';
+import { looksLikeHtml } from '../html.js';
 
 const kRemedy = leftBehind(`'ternlm/standalone' has all inside, assets.wasm says where the package's folder wasm/ is`);
 
@@ -36,12 +37,4 @@ function readFile(url: URL): Uint8Array<ArrayBuffer> {
   } catch (error) {
     throw new TernError('bad-assets', `${url.href} could not be read (${describe(error)})`, { cause: error });
   }
-}
-
-/** True for bytes that begin like a web page; a model begins with "GGUF", a module with a zero byte. */
-export function looksLikeHtml(bytes: Uint8Array): boolean {
-  const start = new TextDecoder().decode(bytes.subarray(0, 256)).trimStart().toLowerCase();
-  return (
-    start.startsWith('<!doctype') || start.startsWith('<html') || start.startsWith('<head') || start.startsWith('<!--')
-  );
 }

@@ -1,7 +1,8 @@
 // One loaded model for several users: loaded when the first wants it, closed when the last has gone.
 // SPDX-License-Identifier: MIT
 
-import type { LoadOptions, LoadProgress, Model } from '../api/model.js';
+import type { LoadOptions, Model } from '../api/model.js';
+import type { LoadProgress } from '../api/progress.js';
 
 /** What loads a model: `(options) => load(stories, options)`. */
 export type ModelLoader = (options: LoadOptions) => Promise<Model>;
