@@ -366,7 +366,8 @@ async function judge(told: Take): Promise<void> {
   if (checksum === '' || known.checksum === '') note.value = `Told again from a link: ${whole}.`;
   else if (!isSame) note.value = `Different bytes: expected checksum ${known.checksum}, found ${checksum}.`;
   else if (known.from === 'link') note.value = `Told again byte for byte: ${whole}, checksum ${checksum} ✓`;
-  else note.value = `The same ${whole} as everywhere ✓`;
+  // What was said of a link stays.
+  else note.value = `${note.value} The same ${whole} as everywhere ✓`.trim();
 }
 
 export async function share(): Promise<void> {

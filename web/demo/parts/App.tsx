@@ -25,15 +25,18 @@ export function App() {
     <>
       <Beginnings />
       <div class="columns">
-        <section class="stage" aria-label="Story">
-          <Tabs />
-          <Paper />
-          <div class="desk" id="desk">
-            <Timeline />
-            {wide.value ? <Meters /> : <LensPanel />}
-            <Desk />
-          </div>
-        </section>
+        <div class="left">
+          <section class="stage" aria-label="Story">
+            <Tabs />
+            <Paper />
+            <div class="desk" id="desk">
+              <Timeline />
+              {wide.value ? <Meters /> : <LensPanel />}
+              <Desk />
+            </div>
+          </section>
+          <Branches />
+        </div>
         <div class="side">
           {wide.value && <LensPanel />}
           {kPanels.map(({ id, title, Panel, open }) => (
@@ -44,7 +47,6 @@ export function App() {
           ))}
         </div>
       </div>
-      <Branches />
       <p class="unseen" id="announce" aria-live="polite">
         {spoken.value.map(({ key, sentence }) => (
           <span key={key}>{sentence} </span>
