@@ -24,7 +24,14 @@ from lm.file import convert, gguf_file, public_gguf, published, tokenizer_keys, 
 from lm.text import command, files
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json")
-TEXTS = ("config.json", "tokenizer.json", "tokenizer_config.json", "README.md")
+TEXTS = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+    "README.md",
+)
 
 
 def local(source: str, patterns: tuple[str, ...]) -> Path:

@@ -256,3 +256,43 @@ def test_too_few_pieces_or_too_little_text_is_refused():
         make_tokenizer.train(["a"], "gpt2", 200)
     with pytest.raises(ValueError, match=r"enough for 2.. pieces, not for 1000"):
         make_tokenizer.train(["ab"], "gpt2", 1000)
+
+
+BITNET_TEMPLATE = (
+    "{% for m in messages %}{% set text = m['role'] | capitalize + ': ' + m['content'] | trim + '<|eot_id|>' %}"
+    "{{ bos_token + text if loop.first else text }}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant: ' }}{% endif %}"
+)
+
+
+def chat_keys(settings, generation=None):
+    keys = tokenizer_keys.keys_of(edited("gpt2", lambda whole: None), END, settings, generation)
+    return {key: value for key, value in keys.items() if "chat" in key or "eot" in key}
+
+
+def test_a_chat_template_is_kept_and_that_of_bitnet_becomes_turns():
+    turns = {f"tokenizer.ternlm.chat.{name}": turn for name, turn in tokenizer_keys.BITNET_TURNS.items()}
+    expected = {"tokenizer.chat_template": BITNET_TEMPLATE} | turns
+    assert chat_keys({"chat_template": BITNET_TEMPLATE}) == expected
+    named = [{"name": "tools", "template": "t"}, {"name": "default", "template": BITNET_TEMPLATE}]
+    assert chat_keys({"chat_template": named}) == expected
+    other = BITNET_TEMPLATE.replace("| capitalize", "| upper")
+    assert chat_keys({"chat_template": other}) == {"tokenizer.chat_template": other}
+    assert chat_keys({}) == chat_keys({"chat_template": 3}) == {}
+
+
+def test_of_several_tokens_that_end_a_text_the_second_ends_a_turn():
+    end = END["eos_token_id"]
+    assert chat_keys({}, {"eos_token_id": [end, 7, 9]}) == {"tokenizer.ggml.eot_token_id": 7}
+    assert chat_keys({}, {"eos_token_id": [8, end]}) == {"tokenizer.ggml.eot_token_id": 8}
+    assert chat_keys({}, {"eos_token_id": end}) == chat_keys({}, {"eos_token_id": [end, 10**6]}) == {}
+
+
+def test_the_files_of_a_folder_say_how_to_chat(tmp_path):
+    (tmp_path / "tokenizer.json").write_text(edited("gpt2", lambda whole: None), encoding="utf-8")
+    (tmp_path / "chat_template.jinja").write_text(BITNET_TEMPLATE, encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "old"}', encoding="utf-8")
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [END["eos_token_id"], 5]}))
+    keys = tokenizer_keys.read_folder(tmp_path, END)
+    assert keys["tokenizer.chat_template"] == BITNET_TEMPLATE
+    assert keys["tokenizer.ternlm.chat.reply"] == "Assistant: "
+    assert keys["tokenizer.ggml.eot_token_id"] == 5

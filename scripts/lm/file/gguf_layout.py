@@ -34,6 +34,7 @@ TOKENIZER_KEYS = {
     "tokenizer.ggml.model": "string",
     "tokenizer.ggml.bos_token_id": "u32",
     "tokenizer.ggml.eos_token_id": "u32",
+    "tokenizer.ggml.eot_token_id": "u32",
     "tokenizer.ggml.add_bos_token": "bool",
     "tokenizer.ggml.tokens": "string[]",
     "tokenizer.ggml.token_type": "i32[]",
@@ -42,6 +43,11 @@ TOKENIZER_KEYS = {
     "tokenizer.ternlm.split": "string[]",
     "tokenizer.ternlm.ignore_merges": "bool",
     "tokenizer.huggingface.json": "string",
+    "tokenizer.chat_template": "string",
+    "tokenizer.ternlm.chat.system": "string",
+    "tokenizer.ternlm.chat.user": "string",
+    "tokenizer.ternlm.chat.assistant": "string",
+    "tokenizer.ternlm.chat.reply": "string",
 }
 BYTES = {  # the tokenizer of a model that reads bytes
     "tokenizer.ggml.model": "byte",

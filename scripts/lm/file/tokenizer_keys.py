@@ -24,16 +24,24 @@ def read_folder(folder: Path, config: dict) -> dict:
     path = folder / "tokenizer.json"
     if not path.exists():
         raise ValueError(f"{folder}: expected tokenizer.json in it, found none; name another folder with --tokenizer")
+    settings = _optional_json(folder / "tokenizer_config.json")
+    generation = _optional_json(folder / "generation_config.json")
+    if (folder / "chat_template.jinja").exists():
+        settings["chat_template"] = files.read_text(folder / "chat_template.jinja")
     try:
-        settings = json.loads(files.read_text(folder / "tokenizer_config.json"))
-    except (OSError, ValueError):
-        settings = {}
-    try:
-        return keys_of(files.read_text(path), config, settings)
+        return keys_of(files.read_text(path), config, settings, generation)
     except ValueError as fault:
         raise ValueError(f"{path}: {fault}") from None
     except (KeyError, TypeError, AttributeError, IndexError) as fault:
         raise ValueError(f"{path}: not a tokenizer.json: {fault!r}") from None
+
+
+def _optional_json(path: Path) -> dict:
+    try:
+        found = json.loads(files.read_text(path))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def codec_of_training(path: Path) -> Pieces:
@@ -47,8 +55,11 @@ def codec_of_training(path: Path) -> Pieces:
     return Pieces(keys | {"tokenizer.ggml.add_bos_token": True})  # every text begins with it in training
 
 
-def keys_of(text: str, config: dict, settings: dict) -> dict:
-    """text: a tokenizer.json; config: config.json; settings: tokenizer_config.json, {} without one -> keys of the file."""
+def keys_of(text: str, config: dict, settings: dict, generation: dict | None = None) -> dict:
+    """text: a tokenizer.json -> keys of the file.
+
+    config, settings, generation: config.json, tokenizer_config.json and generation_config.json, {} without one.
+    """
     whole = json.loads(text)
     model = whole.get("model", {})
     if model.get("type", "BPE") != "BPE" or "vocab" not in model:
@@ -73,12 +84,16 @@ def keys_of(text: str, config: dict, settings: dict) -> dict:
             keys["tokenizer.ternlm.ignore_merges"] = True
     ids = {token: n for n, token in enumerate(tokens)}
     keys |= {f"tokenizer.ggml.{end}_token_id": _end(end, ids, types, config, settings) for end in ("bos", "eos")}
+    for number in [*_numbers(config.get("eos_token_id")), *_numbers((generation or {}).get("eos_token_id"))]:
+        if number != keys["tokenizer.ggml.eos_token_id"] and 0 <= number < len(types):
+            keys.setdefault("tokenizer.ggml.eot_token_id", number)
     keys["tokenizer.ggml.add_bos_token"] = bool(settings.get("add_bos_token", _begins_with_token(whole)))
     return keys | {
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": types,
         "tokenizer.ggml.merges": merges,
         "tokenizer.huggingface.json": json.dumps(whole, ensure_ascii=False, separators=(",", ":")),
+        **chat_keys(_template(settings.get("chat_template"))),
     }
 
 
@@ -169,6 +184,40 @@ def _end(end: str, ids: dict[str, int], types: list[int], config: dict, settings
             f"tokenizer_config.json no {end}_token, and there is more than one control token"
         )
     return number
+
+
+def _numbers(ends: object) -> list[int]:
+    return [n for n in (ends if isinstance(ends, list) else [ends]) if isinstance(n, int)]
+
+
+# ---- chats
+
+# BitNet b1.58 2B-4T: every message behind the name of its role, the reply behind the assistant's
+BITNET_TURNS = {
+    "system": "System: {}<|eot_id|>",
+    "user": "User: {}<|eot_id|>",
+    "assistant": "Assistant: {}<|eot_id|>",
+    "reply": "Assistant: ",
+}
+BITNET_SIGNS = ("capitalize", "trim", "': '", "<|eot_id|>", "'Assistant: '")
+
+
+def chat_keys(template: str) -> dict[str, str]:
+    """The template, and what it does where that is known: then nobody has to run it."""
+    if not template:
+        return {}
+    keys = {"tokenizer.chat_template": template}
+    if all(sign in template for sign in BITNET_SIGNS):
+        keys |= {f"tokenizer.ternlm.chat.{name}": turn for name, turn in BITNET_TURNS.items()}
+    return keys
+
+
+def _template(found: object) -> str:
+    """Of several with names the default one."""
+    if isinstance(found, list):
+        named = {each.get("name"): each.get("template") for each in found if isinstance(each, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else ""
 
 
 def _begins_with_token(whole: dict) -> bool:
