@@ -5,14 +5,17 @@ const enum Type {
   u32 = 4,
   f32 = 6,
   string = 8,
+  array = 9,
 }
-const kF32 = 0;
-const kTq2 = 35;
+export const kF32 = 0;
+export const kI8 = 24;
+export const kTq2 = 35;
 const kAlignment = 32;
+const kItemBytes: Record<number, number> = { [kF32]: 4, [kI8]: 1, [kTq2]: 66 / 256 };
 
-type Key = readonly [name: string, value: number | string];
+export type Key = readonly [name: string, value: number | string | readonly number[]];
 
-interface Tensor {
+export interface Tensor {
   readonly name: string;
   readonly shape: readonly number[];
   readonly type: number;
@@ -76,6 +79,11 @@ export function header(keys: readonly Key[], tensors: readonly Tensor[]): Beginn
     if (typeof value === 'string') {
       u32(Type.string);
       text(value);
+    } else if (typeof value === 'object') {
+      u32(Type.array);
+      u32(Type.u32);
+      u64(value.length);
+      value.forEach(u32);
     } else if (Number.isInteger(value)) {
       u32(Type.u32);
       u32(value);
@@ -92,7 +100,7 @@ export function header(keys: readonly Key[], tensors: readonly Tensor[]): Beginn
     u32(type);
     u64(dataBytes);
     const elements = shape.reduce((a, b) => a * b);
-    dataBytes += Math.ceil((type === kF32 ? 4 * elements : (elements / 256) * 66) / kAlignment) * kAlignment;
+    dataBytes += Math.ceil((elements * (kItemBytes[type] ?? 0)) / kAlignment) * kAlignment;
   }
   while (bytes.length % kAlignment !== 0) bytes.push(0);
   return { bytes: Uint8Array.from(bytes), dataBytes };

@@ -113,10 +113,10 @@ describe('the package', () => {
 
   test('fits the size budget, with everything a page could load for a model of bytes', () => {
     const budget: { package_gzip_bytes: number } = JSON.parse(readFileSync(join(kRoot, 'tests/budget.json'), 'utf8'));
-    // One engine is loaded; that with threads is the largest. The tokenizer is for other models, and what
+    // One engine is loaded; that with threads is the largest. The tokenizer and chats are for other models, and what
     // constraints and checkpoints need is loaded only for who asks for them.
     const loaded = reachable('index.js').filter(
-      (file) => !/^(tokenizer|constraints)|^chunks\/checkpoint|tern-(simd|relaxed)/.test(file),
+      (file) => !/^(tokenizer|constraints|api\/chat)|^chunks\/checkpoint|tern-(simd|relaxed)/.test(file),
     );
     for (const file of ['host/worker.js', 'host/helper.js', 'wasm/tern-threads.js', 'wasm/tern-threads.wasm']) {
       expect(loaded).toContain(file);
@@ -139,6 +139,7 @@ describe('the package', () => {
       'ternlm/recipe': 'entries/recipe.js',
       'ternlm/samples': 'entries/samples.js',
       'ternlm/storage': 'entries/storage.js',
+      'ternlm/chat': 'api/chat.js',
       'ternlm/models/tinystories-3m5': 'models/tinystories-3m5.js',
       'ternlm/models/tinystories-3m5/inline': 'models/tinystories-3m5/inline.js',
       'ternlm/models/tinystories-3m5.gguf': 'models/tinystories-3m5.gguf',

@@ -20,6 +20,8 @@ export interface Codec {
   readonly size: number;
   /** Whether encode() puts a space before a text that begins. */
   readonly beginsWithSpace: boolean;
+  /** The tokens that no text is, by their names. */
+  readonly controls?: ReadonlyMap<string, number>;
   /** `text`: UTF-8, or not quite. */
   encode(text: Uint8Array, reading: Reading): Uint32Array<ArrayBuffer>;
   /** What the tokens stand for, one after the other: it may begin and end inside a character. */

@@ -7,6 +7,7 @@ export type { Cache } from './store/kept.js';
 export { probe, type Capabilities, type ProbeOptions } from './api/probe.js';
 export type { KernelReport, KernelsReport, Threads, ThreadsInfo } from './engine/types.js';
 export type { Chunk, GenerateResult, Generation, Timings } from './api/generation.js';
+export type { ChatOptions, ChatResult, Message, Reply } from './api/chat.js';
 export type { Distribution, FeedResult, Score, Session } from './api/session.js';
 export type {
   CallOptions,

@@ -52,6 +52,8 @@ export class Tokenizer implements Codec {
   readonly #dropped: ReadonlySet<string>; // characters of bytes that have no piece
   readonly #libraries = new Map<string, Library>();
   readonly beginsWithSpace: boolean;
+  /** Control tokens by their names. */
+  readonly controls: ReadonlyMap<string, number>;
 
   private constructor(whole: Record<string, unknown>, tables: Tables) {
     this.#whole = whole;
@@ -60,6 +62,8 @@ export class Tokenizer implements Codec {
     const added = new Set(list(whole['added_tokens']).map((token) => token['content']));
     const isDropped = (character: string): boolean => !tables.ids.has(character) && !added.has(character);
     this.#dropped = new Set(this.#ofCharacters ? [] : kByteCharacters.filter(isDropped));
+    const numbered = tables.pieces.map(({ text, kind }, token) => ({ text, kind, token }));
+    this.controls = new Map(numbered.filter(({ kind }) => kind === 'control').map(({ text, token }) => [text, token]));
     this.beginsWithSpace = this.#ofCharacters && JSON.stringify(whole['normalizer'] ?? null).includes('"Prepend"');
   }
 

@@ -21,6 +21,7 @@ function insteadOfFiles(inside) {
         path: path.slice(1),
         external: true,
       }));
+      onResolve({ filter: /^\.\/chat\.js$/ }, () => ({ path: './api/chat.js', external: true }));
       onLoad({ filter: /.*/, namespace: 'inside' }, () => ({ contents: inside }));
       onLoad({ filter: /tern-threads\.js$/ }, () => ({ contents: 'export default undefined;' }));
       // Emscripten's scripts would look for the files that they are given: bundlers of the bundle must not.

@@ -46,6 +46,7 @@ export interface GenerateResult {
   readonly text: string;
   /** The whole output; see `from`. */
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The token that ends a turn is the last of them, if one did. */
   readonly tokens: Uint32Array<ArrayBuffer>;
   /**
    * How many tokens of the output came before these: 0, except of a stream of more than a million whose result nobody
@@ -216,6 +217,11 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
   /** @internal Tokens of output held in memory now. */
   get keptTokens(): number {
     return this.#tokens.end - this.#tokens.from;
+  }
+
+  /** @internal The output so far, of which the beginning may be gone (see `from` of the result). */
+  get written(): Uint32Array<ArrayBuffer> {
+    return this.#tokens.since(this.#tokens.from);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

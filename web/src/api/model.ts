@@ -1,6 +1,7 @@
 // Loading a model, and what a loaded model can do.
 // SPDX-License-Identifier: MIT
 
+import type { ChatOptions, Message, Reply } from './chat.js';
 import { kBytes, type Codec, type Input } from '../codec.js';
 import { abortable } from '../deferred.js';
 import type { FileInfo, Threads } from '../engine/types.js';
@@ -195,7 +196,8 @@ export class Model implements AsyncDisposable {
 
   private constructor(connection: Connection, info: ModelInfo, codec: Codec) {
     this.#connection = connection;
-    this.#traits = { stages: info.stages, codec };
+    const turnEnd = info.metadata['tokenizer.ggml.eot_token_id'];
+    this.#traits = { stages: info.stages, codec, turnEnd: turnEnd === undefined ? null : Number(turnEnd) };
     this.info = info;
   }
 
@@ -220,6 +222,20 @@ export class Model implements AsyncDisposable {
    */
   async resume(checkpoint: string, options?: CallOptions): Promise<Generation> {
     return Session.resume(this.#connection, this.#traits, checkpoint, options);
+  }
+
+  /**
+   * The model's reply to a conversation, whose last message is the user's. The messages are put as the model was trained
+   * on them. Of a conversation that goes on only what is new is read. What needs more room than the context has loses its
+   * oldest exchanges: `dropped` of the reply says which. Errors: see chat() of ternlm/chat.
+   */
+  async chat(messages: readonly Message[], options?: ChatOptions): Promise<Reply> {
+    return (await import('./chat.js')).chat(this, messages, options);
+  }
+
+  /** @internal */
+  get codec(): Codec {
+    return this.#traits.codec;
   }
 
   /** What the text costs the model: how well it predicts each byte or token from those before it. */

@@ -89,6 +89,8 @@ export interface Traits {
   /** A flat model (0) has no boundaries to report, and asking for them is an error. */
   readonly stages: number;
   readonly codec: Codec;
+  /** The token that ends a turn, if the model has one. */
+  readonly turnEnd: number | null;
 }
 
 export function toOrder(options: GenerateOptions | undefined, { stages, codec }: Traits): Order {

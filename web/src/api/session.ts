@@ -162,9 +162,14 @@ export class Session implements AsyncDisposable {
     return { boundaries };
   }
 
-  /** Continues the text; the output becomes part of it. After stop() exactly the tokens of its result were added. */
-  stream(options?: GenerateOptions): Generation {
-    return this.#generate(null, toOrder(options, this.#traits));
+  /**
+   * Continues the text, after appending `prompt` to it; the output becomes part of it. After stop() exactly the tokens of
+   * its result were added.
+   */
+  stream(options?: GenerateOptions, prompt: Input = ''): Generation {
+    const order = toOrder(options, this.#traits);
+    const tokens = this.#toTokens(prompt, options?.control ?? false);
+    return this.#generate(tokens.length > 0 ? tokens : null, order);
   }
 
   /** Scores the text and appends it; fails as feed() does. */
@@ -280,12 +285,12 @@ export class Session implements AsyncDisposable {
   ): Generation {
     if (this.#connection.failure) throw this.#connection.failure;
     this.#begins = false;
-    const { codec } = this.#traits;
+    const { codec, turnEnd } = this.#traits;
     const logits = (extras?.logprobs ?? false) === false ? 0 : codec.size;
     const session = this.#id;
     const drawn = past?.tokens.slice() ?? new Uint32Array(0);
     const ask: Ask = (credit, onPart) =>
-      this.#ask({ kind: 'generate', session, prompt, ...order, logits, credit, drawn }, { signal, onPart });
+      this.#ask({ kind: 'generate', session, prompt, ...order, turnEnd, logits, credit, drawn }, { signal, onPart });
     const origin: Origin = {
       prompt: asked,
       options: given,

@@ -164,7 +164,7 @@ export class Job {
           this.#started = true;
           return null;
         }
-        this.#write(seat, work, paces.write);
+        if (this.#write(seat, work, paces.write)) return { kind: work.kind, finish: 'end-of-text' };
         return session.finish && { kind: work.kind, finish: session.finish };
       default:
         return unreachable(work);
@@ -196,8 +196,9 @@ export class Job {
     history?.append(session, slice.subarray(0, done));
   }
 
-  #write({ session, history }: Seat, { traced, logits: size }: CallOf<'generate'>, pace: Pace): void {
-    const count = size > 0 ? 1 : Math.min(this.#most.write, this.#credit - this.#written);
+  /** True: that was the end of a turn. Where there are turns, tokens are written one by one. */
+  #write({ session, history }: Seat, { traced, turnEnd, logits: size }: CallOf<'generate'>, pace: Pace): boolean {
+    const count = size > 0 || turnEnd !== null ? 1 : Math.min(this.#most.write, this.#credit - this.#written);
     const start = performance.now();
     const logits = size > 0 ? session.logits(size) : null;
     const written = session.generate(count, traced, pace.budget);
@@ -205,6 +206,8 @@ export class Job {
     if (length < count && !session.finish) pace.learn(performance.now() - start);
     this.#written += length;
     history?.append(session, written.tokens);
-    if (length > 0) this.#emit({ kind: 'written', written: { ...written, logits } });
+    const isOver = length > 0 && written.tokens[0] === turnEnd;
+    if (length > 0) this.#emit({ kind: 'written', written: { ...written, logits } }); // which gives them away
+    return isOver;
   }
 }

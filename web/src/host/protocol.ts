@@ -68,6 +68,8 @@ interface Calls {
       readonly prompt: Tokens | null;
       readonly sampling: Sampling;
       readonly maxTokens: number;
+      /** A token after which it is over, too. */
+      readonly turnEnd: number | null;
       readonly traced: boolean;
       /** With the logits of each token, of a vocabulary of so many; 0: without. */
       readonly logits: number;
