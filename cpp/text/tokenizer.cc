@@ -262,7 +262,8 @@ size_t Tokenizer::whole_piece_at(std::string_view text, Control control, uint32_
   return length;
 }
 
-Result<std::vector<uint32_t>> Tokenizer::encode(std::span<const uint8_t> bytes, Control control) const {
+Result<std::vector<uint32_t>> Tokenizer::encode(std::span<const uint8_t> bytes, Control control, size_t plain_from,
+                                                size_t plain_to) const {
   Utf8Splitter splitter;
   std::string all = splitter.push(bytes);
   all += splitter.finish();
@@ -271,7 +272,8 @@ Result<std::vector<uint32_t>> Tokenizer::encode(std::span<const uint8_t> bytes, 
   size_t begin = 0;
   for (size_t at = 0; at <= text.size();) {
     uint32_t token = 0;
-    const size_t length = at < text.size() ? whole_piece_at(text.substr(at), control, token) : 0;
+    const Control here = at >= plain_from && at < plain_to ? Control::kText : control;
+    const size_t length = at < text.size() ? whole_piece_at(text.substr(at), here, token) : 0;
     if (length == 0 && at < text.size()) {
       ++at;
       continue;

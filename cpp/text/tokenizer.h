@@ -44,7 +44,9 @@ class Tokenizer {
 
   /// Each maximal ill-formed part of the bytes counts as one U+FFFD; a byte that has no piece is left out.  No token is
   /// put before or after the text. Error: a regular expression that takes more steps than PCRE2 allows.
-  Result<std::vector<uint32_t>> encode(std::span<const uint8_t> text, Control control = Control::kText) const;
+  ///   plain_from, plain_to  bytes of a well-formed text in which control tokens are text in any case
+  Result<std::vector<uint32_t>> encode(std::span<const uint8_t> text, Control control = Control::kText,
+                                       size_t plain_from = 0, size_t plain_to = 0) const;
 
   size_t size() const { return bytes_.size(); }
 

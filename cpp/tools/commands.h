@@ -17,6 +17,7 @@ struct Command {
   Result<void> (*run)(const Arguments&, Output& out);
 };
 extern const Command kGenerateCommand;
+extern const Command kChatCommand;
 extern const Command kEvalCommand;
 extern const Command kInspectCommand;
 extern const Command kTokenizeCommand;

@@ -1,4 +1,4 @@
-// tern.cc: the program tern: generate, eval, inspect and tokenize.
+// tern.cc: the program tern: generate, chat, eval, inspect and tokenize.
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -11,6 +11,7 @@ namespace {
 constexpr const char* kHelp =
     "usage: tern COMMAND [options]\n\n"
     "  generate   continue a prompt, streaming; or talk to the model with --interactive\n"
+    "  chat       talk to a model that was made for it\n"
     "  eval       bits per byte, perplexity and accuracy on a text file\n"
     "  inspect    settings, tensors, sizes, and the share of -1, 0 and +1 per matrix\n"
     "  tokenize   the tokens of a text, and back\n"
@@ -39,10 +40,11 @@ Result<void> run(std::string_view name, std::span<char* const> words, Output& ou
     out.write("tern " TERN_VERSION "\n");
     return {};
   }
-  for (const Command* command : {&kGenerateCommand, &kEvalCommand, &kInspectCommand, &kTokenizeCommand}) {
+  for (const Command* command :
+       {&kGenerateCommand, &kChatCommand, &kEvalCommand, &kInspectCommand, &kTokenizeCommand}) {
     if (name == command->name) return run_command(*command, words, out);
   }
-  return error_f(ErrorCode::kBadOption, "expected a command (generate, eval, inspect or tokenize), found \"%s\"",
+  return error_f(ErrorCode::kBadOption, "expected a command (generate, chat, eval, inspect or tokenize), found \"%s\"",
                  std::string(name).c_str());
 }
 
