@@ -105,7 +105,7 @@ describe('checkConformance()', () => {
     ]);
     expect([progress[0], progress.at(-1)]).toEqual([0, 1]);
     expect(report.text).toMatch(/^TernLM conforms to specification 1\.0\n/);
-    expect(report.text).toContain(`Node ${process.version}`);
+    expect(report.text).toContain(`Node ${process.versions.node}`);
     expect(report.text).toMatch(/streams +\d+ of \d+ equal \(simd, kernel simd128, main thread, 1 thread\)/);
     expect(report.text).toContain(report.sha256);
   });

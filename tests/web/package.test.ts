@@ -38,6 +38,8 @@ import { Tokenizer } from 'ternlm/tokenizer';
 import { checkConformance } from 'ternlm/conformance';
 import { expectBitExact, toyModel } from 'ternlm/testing';
 import { promptApi } from 'ternlm/prompt-api';
+import { useGeneration, useModel } from 'ternlm/react';
+import { defineStory, type StoryElement } from 'ternlm/element';
 
 const model: Model = await load(stories);
 const same = await loadInside(inside, { threads: 'auto' });
@@ -51,6 +53,9 @@ try {
   await expectBitExact(await load(await toyModel()));
   const LanguageModel = promptApi((options) => load(stories, options));
   for await (const text of (await LanguageModel.create()).promptStreaming('x')) document.body.append(text);
+  useGeneration(useModel((options) => load(stories, options)).model).write('x');
+  defineStory(load, { model: stories });
+  document.querySelector<StoryElement>('tern-story')?.stop();
 } catch (error) {
   if (error instanceof TernError) document.body.append(error.code);
 }
@@ -140,6 +145,8 @@ describe('the package', () => {
       'ternlm/samples': 'entries/samples.js',
       'ternlm/storage': 'entries/storage.js',
       'ternlm/chat': 'api/chat.js',
+      'ternlm/react': 'entries/react.js',
+      'ternlm/element': 'entries/element.js',
       'ternlm/models/tinystories-3m5': 'models/tinystories-3m5.js',
       'ternlm/models/tinystories-3m5/inline': 'models/tinystories-3m5/inline.js',
       'ternlm/models/tinystories-3m5.gguf': 'models/tinystories-3m5.gguf',

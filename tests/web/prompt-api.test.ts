@@ -165,7 +165,7 @@ describe('options', () => {
   });
 
   test('that cannot be had are refused by the names of the API', async () => {
-    const create = async (options: object): Promise<string> => failure(() => factory.create(options as never));
+    const create = async (options: object): Promise<string> => failure(() => factory.create(options));
     const image = [{ type: 'image' }];
     expect(await create({ expectedInputs: image })).toBe('NotSupportedError');
     expect(await create({ tools: [{}] })).toBe('NotSupportedError');
@@ -237,7 +237,7 @@ describe('the model', () => {
     const signals: (AbortSignal | undefined)[] = [];
     const own = promptApi(async ({ signal }) => {
       signals.push(signal);
-      return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+      return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(new Error('given up'))));
     });
     const controllers = [new AbortController(), new AbortController()];
     const creating = controllers.map(({ signal }) => failure(() => own.create({ signal })));

@@ -221,5 +221,5 @@ function engineOf({ variant, kernel, thread, threads }: RuntimeInfo): string {
 function browserName(): string {
   const runtime = runtimeName();
   if (!runtime) return navigator.userAgent;
-  return `${runtime} ${runtime === 'Node' ? process.version : ''}`.trimEnd();
+  return `${runtime} ${process.versions[runtime.toLowerCase()] ?? ''}`.trimEnd();
 }

@@ -1,7 +1,7 @@
 // The messages of the Prompt API, checked, and its errors by their names.
 // SPDX-License-Identifier: MIT
 
-import { TernError } from '../errors.js';
+import type { TernErrorCode } from '../errors.js';
 
 export type Role = 'system' | 'user' | 'assistant';
 
@@ -33,7 +33,7 @@ export function refusal(name: string, message: string): DOMException {
   return new DOMException(message, name);
 }
 
-const kNames: Partial<Record<TernError['code'], string>> = {
+const kNames: Partial<Record<TernErrorCode, string>> = {
   unsupported: 'NotSupportedError',
   http: 'NetworkError',
   network: 'NetworkError',
@@ -71,7 +71,7 @@ export function toMessages(prompt: unknown, begins: boolean): readonly PlainMess
 }
 
 function toMessage(message: unknown, at: number, begins: boolean, isLast: boolean): PlainMessage {
-  const { role, content, prefix = false } = Object(message) satisfies Partial<Record<keyof Message, unknown>>;
+  const { role, content, prefix = false } = fieldsOf(message);
   if (!isRole(role)) throw new TypeError(`the role of message ${at} must be system, user or assistant`);
   if (role === 'system' && !begins) {
     throw refusal(
@@ -92,12 +92,16 @@ function toText(content: unknown, at: number): string {
   const parts: readonly unknown[] = content;
   return parts
     .map((part) => {
-      const { type, value } = Object(part) satisfies Partial<MessagePart>;
+      const { type, value } = fieldsOf(part);
       if (type !== 'text') throw refusal('NotSupportedError', `content can only be text, not ${String(type)}`);
       if (typeof value !== 'string') throw new TypeError(`the value of a text in message ${at} must be a string`);
       return value;
     })
     .join('');
+}
+
+function fieldsOf(value: unknown): Partial<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
 }
 
 function isRole(role: unknown): role is Role {

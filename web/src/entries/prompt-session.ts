@@ -49,7 +49,7 @@ export class LanguageModel extends EventTarget {
   constructor(setting: Setting) {
     super();
     this.#setting = setting;
-    this.#session = setting.model.session();
+    this.#session = setting.model.session({ checkpoints: 0 }); // it never goes back further than one prompt
     setting.hold();
   }
 
@@ -112,9 +112,9 @@ export class LanguageModel extends EventTarget {
     refuseConstraint(options);
     const text = this.#setting.render(toMessages(input, false), true);
     return this.#inTurn([options.signal], async (signal) => {
-      const copy = this.#setting.model.session();
+      const copy = this.#setting.model.session({ checkpoints: 0 });
       try {
-        await copy.restore(await this.#session.save());
+        await copy.restore(await this.#session.snapshot());
         const before = copy.position;
         await copy.feed(text, { signal });
         return copy.position - before;
@@ -134,7 +134,7 @@ export class LanguageModel extends EventTarget {
     return this.#inTurn([signal], async () => {
       const copy = new LanguageModel(this.#setting);
       try {
-        await copy.#session.restore(await this.#session.save());
+        await copy.#session.restore(await this.#session.snapshot());
         return copy;
       } catch (error) {
         copy.destroy();
@@ -185,7 +185,7 @@ export class LanguageModel extends EventTarget {
 
   /** If the work fails, the conversation is as it was before. */
   async #wholly(work: () => Promise<unknown>): Promise<void> {
-    const before = this.#session.position === 0 ? null : await this.#session.save();
+    const before = this.#session.position === 0 ? null : await this.#session.snapshot();
     try {
       await work();
     } catch (error) {
