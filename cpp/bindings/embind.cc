@@ -201,7 +201,7 @@ Status restore(Conversation& conversation, uint32_t size) {
 uint32_t save(Conversation& conversation) {
   Session& session = checked(conversation);
   const ModelInfo& info = session.model().info();
-  const uint64_t needed = info.state_bytes + sizeof(int32_t) * info.vocabulary.size + (1 << 16);
+  const uint64_t needed = session.state_bytes() + sizeof(int32_t) * info.vocabulary.size + (1 << 16);
   if (!affords(2 * needed)) return 0;
   const std::vector<uint8_t> blob = session.save();
   buffer(static_cast<uint32_t>(blob.size()));
@@ -209,7 +209,12 @@ uint32_t save(Conversation& conversation) {
   return static_cast<uint32_t>(blob.size());
 }
 
-bool is_full(const Conversation& conversation) { return checked(conversation).room() == 0; }
+/// Why the last call did less than it might have: 0 no reason that lasts, 1 the context is full, 2 no memory for more.
+uint32_t fullness(const Conversation& conversation) {
+  const Session& session = checked(conversation);
+  return session.lacks_memory() ? 2 : session.room() == 0 ? 1 : 0;
+}
+bool truncate(Conversation& conversation, uint64_t position) { return checked(conversation).truncate(position); }
 bool is_inside_batch(const Conversation& conversation) { return checked(conversation).is_inside_batch(); }
 uint64_t position(const Conversation& conversation) { return checked(conversation).position(); }
 
@@ -263,6 +268,7 @@ EMSCRIPTEN_BINDINGS(tern) {
       .field("fileBytes", &ModelInfo::file_bytes)
       .field("packedBytes", &ModelInfo::packed_bytes)
       .field("stateBytes", &ModelInfo::state_bytes)
+      .field("stateBytesPerToken", &ModelInfo::state_bytes_per_token)
       .field("fingerprint", &ModelInfo::fingerprint)
       .field("checked", &ModelInfo::checked)
       .field("warnings", &ModelInfo::warnings)
@@ -289,7 +295,8 @@ EMSCRIPTEN_BINDINGS(tern) {
       .function("restore", &restore)
       .function("recent", &recent)
       .function("logits", &logits)
-      .function("isFull", &is_full)
+      .function("fullness", &fullness)
+      .function("truncate", &truncate)
       .function("isInsideBatch", &is_inside_batch)
       .function("position", &position);
 }

@@ -44,13 +44,14 @@ struct ModelInfo {
   uint32_t stages = 0;      // of chunking: 0 for a flat model
   uint64_t parameters = 0;  // weights, embedding, norms, convolution; padding and scales not counted
   uint64_t file_bytes = 0;
-  uint64_t packed_bytes = 0;       // all weights in memory
-  uint64_t state_bytes = 0;        // state of one conversation, as long as it can be
-  uint64_t fingerprint = 0;        // FNV-1a 64 over all bytes of the file
-  bool checked = false;            // the file carries a checksum, which was right
-  std::vector<KeyValue> warnings;  // a tensor, and why it may make the model worse than it was trained
-  std::vector<KeyValue> config;    // the architecture's settings, in a fixed order
-  std::vector<KeyValue> metadata;  // general.* and tokenizer.* texts and numbers, in file order
+  uint64_t packed_bytes = 0;           // all weights in memory
+  uint64_t state_bytes = 0;            // state of one conversation, as long as it can be
+  uint64_t state_bytes_per_token = 0;  // what a token adds to it; taken State::kPage tokens at a time
+  uint64_t fingerprint = 0;            // FNV-1a 64 over all bytes of the file
+  bool checked = false;                // the file carries a checksum, which was right
+  std::vector<KeyValue> warnings;      // a tensor, and why it may make the model worse than it was trained
+  std::vector<KeyValue> config;        // the architecture's settings, in a fixed order
+  std::vector<KeyValue> metadata;      // general.* and tokenizer.* texts and numbers, in file order
   std::vector<MatrixInfo> matrices;
   std::vector<TensorInfo> tensors;
 };

@@ -37,10 +37,11 @@ Error too_large(const char* what, uint64_t bytes) {
 // ---- Memory ---------------------------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<State>> Model::new_state(uint64_t most_tokens) const {
-  const uint64_t capacity = info_.context == 0 ? 0 : std::min(most_tokens, info_.context);
-  const uint64_t bytes = sizeof(int32_t) * layout_.words(capacity);
+  const uint64_t bytes = sizeof(int32_t) * layout_.fixed + State::page_bytes(layout_);
   if (!affords(bytes)) return too_large("a conversation", bytes);
-  return std::make_unique<State>(layout_, capacity);
+  auto state = std::make_unique<State>(layout_, info_.context == 0 ? 0 : std::min(most_tokens, info_.context));
+  if (!state->reserve(std::min<uint64_t>(1, state->capacity()))) return too_large("a conversation", bytes);
+  return state;
 }
 
 uint64_t Model::workspace_bytes() const {
@@ -76,7 +77,7 @@ bool Model::run(const Batch& batch, Workspace& workspace, uint64_t& budget) cons
   TERN_CHECK(T >= 1 && T <= kTile && (batch.states.size() == 1 || batch.states.size() == T));
   TERN_CHECK(batch.logits.size() == batch.wanted() * info_.vocabulary.size);
   for (const Token token : batch.tokens) TERN_CHECK(token < info_.vocabulary.size);
-  for (const State* state : batch.states) TERN_CHECK(state->room() >= T / batch.states.size());
+  for (State* state : batch.states) TERN_CHECK(state->reserve(state->length() + T / batch.states.size()));
   if (budget == 0) return false;
   workspace.enter(batch, budget);
   network_->forward(batch, workspace);
@@ -170,14 +171,16 @@ Result<void> ModelBuilder::on_header(const GgufHeader& header) {
   model_->layout_ = plan_->layout();
   if (model_->layout_.per_position == 0) info.context = 0;
   info.state_bytes = sizeof(int32_t) * model_->layout_.words(info.context);
-  const uint64_t needed = plan_->memory_bytes() + info.state_bytes + model_->workspace_bytes();
+  info.state_bytes_per_token = sizeof(int32_t) * model_->layout_.per_position;
+  const uint64_t conversation = sizeof(int32_t) * model_->layout_.fixed + State::page_bytes(model_->layout_);
+  const uint64_t needed = plan_->memory_bytes() + conversation + model_->workspace_bytes();
   if (needed > most_memory()) {
     return error_f(
         ErrorCode::kOutOfMemory,
-        "the model needs %llu bytes, here the engine can have %llu: expected a smaller model (a conversation "
+        "the model needs %llu bytes, here the engine can have %llu: expected a smaller model (a short conversation "
         "takes %llu of them)",
         static_cast<unsigned long long>(needed), static_cast<unsigned long long>(most_memory()),
-        static_cast<unsigned long long>(info.state_bytes));
+        static_cast<unsigned long long>(conversation));
   }
   return {};
 }

@@ -30,14 +30,14 @@ class Model {
   const std::string& tokenizer() const { return tokenizer_; }
 
   /// The state of a new conversation of at most `most_tokens`, the one that begins it among them, where that has a
-  /// price (see ModelInfo::context).  kOutOfMemory if it does not fit.
+  /// price (see ModelInfo::context).  kOutOfMemory if not even a short one fits; see State::reserve() for the rest.
   Result<std::unique_ptr<State>> new_state(uint64_t most_tokens) const;
   uint64_t workspace_bytes() const;
   /// Scratch memory for one thread of control.  kOutOfMemory if it does not fit.
   Result<std::unique_ptr<Workspace>> new_workspace() const;
 
-  /// Reads a batch, whose states must be different ones with room for it.  What comes out is the same bit for bit
-  /// however the tokens are divided into batches, and wherever work stops.
+  /// Reads a batch, whose states must be different ones with room and memory for it (see State::reserve()).  What comes
+  /// out is the same bit for bit however the tokens are divided into batches, and wherever work stops.
   ///   budget  about how many multiply-adds may be done; what is left is there afterwards
   /// True: done.  False: the budget is used up; the same call goes on.  Until then the states belong to the workspace,
   /// and any other batch in it puts them back to where they were.

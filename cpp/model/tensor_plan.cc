@@ -125,8 +125,9 @@ size_t TensorPlan::state(size_t words) {
 }
 
 size_t TensorPlan::state_per_position(size_t words) {
+  if (layout_.per_position == 0) layout_.per_position = 1;  // for the token, see StateLayout
   layout_.per_position += words;
-  return layout_.per_position - words;
+  return layout_.per_position - words - 1;
 }
 
 // ---- against the directory --------------------------------------------------------------------------------------
@@ -344,15 +345,18 @@ Result<void> TensorPlan::store_numbers(Item& item, uint32_t row, std::span<const
 /// Whether rounding costs predictions: SPEC.md, section 5.
 bool TensorPlan::is_small(const Item& item) {
   const bool is_other = item.kind == Kind::kVector && !item.name.ends_with("norm.weight");
-  if (is_other || !item.has_numbers) return false;
+  const bool is_dense = item.kind == Kind::kDense;
+  if (is_other || !item.has_numbers || (is_dense && item.name != "token_embd.weight")) return false;
   const size_t count = size_t{item.rows} * item.cols;
   constexpr uint64_t kLeast = uint64_t{1} << (Act::kFractionBits - 10);
   uint64_t missing = kLeast * kLeast * count;
   for (size_t n = 0; n < count; ++n) {
-    const int32_t number = item.numbers->empty() ? (*item.codes)[n] : (*item.numbers)[n].raw;
+    const size_t row = n / item.cols;
+    const int32_t number = is_dense ? item.dense->view().codes[row * padded_cols(item.cols) + n % item.cols]
+                           : item.numbers->empty() ? (*item.codes)[n]
+                                                   : (*item.numbers)[n].raw;
     const bool has_scale = item.scales != nullptr && !item.scales->empty();
-    const int64_t raw =
-        has_scale ? Rescale((*item.scales)[n / item.cols], Act::kFractionBits)(number) : int64_t{number};
+    const int64_t raw = has_scale ? Rescale((*item.scales)[row], Act::kFractionBits)(number) : int64_t{number};
     const auto square = static_cast<uint64_t>(raw * raw);
     if (square >= missing) return false;
     missing -= square;
@@ -377,6 +381,13 @@ void TensorPlan::apply_scales(Item& item) {
 void TensorPlan::finish(ModelInfo& info) {
   for (Item& item : items_) {
     apply_scales(item);
+    const bool may_be_small = item.kind == Kind::kEmbedding || item.kind == Kind::kVector || item.kind == Kind::kTaps ||
+                              item.kind == Kind::kDense;
+    if (may_be_small && is_small(item)) {
+      info.warnings.push_back({item.name,
+                               "expected numbers of 2^-10 or more in root mean square, found smaller ones, which are "
+                               "rounded coarsely"});
+    }
     switch (item.kind) {
       case Kind::kTernary:
         info.matrices.push_back({item.name, traits_of(item.type).name, item.rows, item.cols, item.counts[0],
@@ -388,12 +399,6 @@ void TensorPlan::finish(ModelInfo& info) {
         [[fallthrough]];
       case Kind::kVector:
       case Kind::kTaps:
-        if (is_small(item)) {
-          info.warnings.push_back({item.name,
-                                   "expected numbers of 2^-10 or more in root mean square, found smaller ones, which "
-                                   "are rounded coarsely"});
-        }
-        [[fallthrough]];
       case Kind::kNorm:
         info.packed_bytes += item.numbers->size() * sizeof(Act);
         break;

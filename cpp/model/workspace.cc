@@ -43,7 +43,11 @@ bool Workspace::leave(Observer* observer) {
     }
   }
   const size_t tokens_each = batch_tokens_.size() / batch_states_.size();
-  for (State* state : batch_states_) state->set_length(state->length() + tokens_each);
+  std::span<const Token> tokens = batch_tokens_;
+  for (State* state : batch_states_) {
+    state->append(tokens.first(tokens_each));
+    tokens = tokens.subspan(tokens_each);
+  }
   batch_tokens_.clear();
   return true;
 }

@@ -104,6 +104,13 @@ bool Session::begin(Work& work) {
   return true;
 }
 
+/// How many of the next tokens the text has room and memory for.
+size_t Session::reserve(uint64_t tokens) {
+  tokens = std::min(tokens, state_->room());
+  lacks_memory_ = !state_->reserve(state_->length() + tokens);
+  return static_cast<size_t>(lacks_memory_ ? state_->reserved() - state_->length() : tokens);
+}
+
 Result<void> Session::check_tokens(std::span<const Token> tokens) const {
   for (const Token token : tokens) {
     if (token >= vocabulary().size) {
@@ -123,7 +130,7 @@ size_t Session::feed_tokens(std::span<const Token> tokens, Work& work) {
   drawn_.reset();
   if (!begin(work)) return 0;
   const bool may_stop = work.budget != kNoLimit;
-  const auto most = static_cast<size_t>(std::min<uint64_t>(tokens.size(), state_->room()));
+  const size_t most = reserve(tokens.size());
   size_t fed = 0;
   while (fed < most) {
     const std::span<const Token> tile = tokens.subspan(fed, std::min(most - fed, kTile));
@@ -191,7 +198,7 @@ template <class Each>
 size_t Session::predict_each(std::span<const Token> tokens, Work& work, const Each& each) {
   drawn_.reset();
   if (!begin(work)) return 0;
-  const auto most = static_cast<size_t>(std::min<uint64_t>(tokens.size(), state_->room()));
+  const size_t most = reserve(tokens.size());
   size_t done = 0;
   while (done < most) {
     const std::span<const Token> tile = tokens.subspan(done, std::min(most - done, kTile));
@@ -265,6 +272,7 @@ Result<void> Session::start(const SampleOptions& options, uint64_t max_tokens, s
   }
   workspace_->forget(state_.get());
   drawn_.reset();
+  lacks_memory_ = false;
   sampler_.emplace(vocabulary(), options);
   for (const Token token : recent(kRecent)) sampler_->observe(token);
   sampler_->skip(drawn.size());
@@ -288,7 +296,7 @@ Utf8Position Session::utf8_position() const {
 std::optional<Token> Session::draw() {
   if (drawn_) return drawn_;
   if (finish_ == Finish::kNotFinished && room() == 0) finish_ = Finish::kContextFull;
-  if (finish_ != Finish::kNotFinished) return std::nullopt;
+  if (finish_ != Finish::kNotFinished || reserve(1) == 0) return std::nullopt;
   std::span<const uint64_t> allowed;
   const bool is_constrained = rules_ && rules_->has_constraint();
   if (is_constrained) {
@@ -373,6 +381,7 @@ void Session::stop_generation() {
   sampler_.reset();
   rules_.reset();
   drawn_.reset();
+  lacks_memory_ = false;
   tokens_left_ = 0;
   finish_ = Finish::kMaxBytes;
 }
@@ -392,7 +401,7 @@ std::vector<uint8_t> Session::save() {
   return write_snapshot({.fingerprint = model_->info().fingerprint,
                          .position = position(),
                          .vocabulary = vocabulary().size,
-                         .state = state_->words(),
+                         .state = state_->pieces(),
                          .logits = logits_,
                          .recent = recent_});
 }
@@ -404,10 +413,40 @@ Result<void> Session::restore(std::span<const uint8_t> blob) {
                                                           .layout = state_->layout(),
                                                           .capacity = state_->capacity()});
   if (!position.ok()) return position.error();
+  if (!state_->reserve(position.value() + 1)) {
+    return error_f(ErrorCode::kOutOfMemory, "a saved session of %llu tokens needs %llu bytes, which cannot be had here",
+                   static_cast<unsigned long long>(position.value()),
+                   static_cast<unsigned long long>(sizeof(int32_t) * state_->layout().words(position.value() + 1)));
+  }
   reset();
   state_->set_length(position.value() + 1);
-  read_snapshot(blob, {.state = state_->words(), .logits = logits_, .recent = recent_});
+  read_snapshot(blob, {.state = state_->pieces(), .logits = logits_, .recent = recent_});
   return {};
+}
+
+bool Session::truncate(uint64_t position) {
+  const StateLayout& layout = state_->layout();
+  if (layout.fixed > 0 || layout.per_position == 0 || position > this->position()) return false;
+  workspace_->forget(state_.get());
+  stop_generation();
+  if (position == this->position()) return true;
+  if (position == 0) {
+    reset();
+    return true;
+  }
+  // The prediction after the last token is not remembered: it is read again.
+  const auto token_before = [&](uint64_t end) {  // a state that came from elsewhere may have any
+    return std::min(state_->token_at(end), vocabulary().size - 1);
+  };
+  const Token last = token_before(position);
+  state_->set_length(position);
+  std::ranges::fill(recent_, 0);
+  for (uint64_t at = position - std::min<uint64_t>(position, kRecent); at < position; ++at) {
+    recent_[static_cast<size_t>(at % kRecent)] = token_before(at + 1);
+  }
+  Work all;
+  feed_tokens({&last, 1}, all);
+  return true;
 }
 
 }  // namespace tern

@@ -88,7 +88,7 @@ class Session {
   /// memory.
   ///   most_tokens  that it will hold, the one that begins it among them, where the model's memory grows with the text;
   ///                at most ModelInfo::context
-  /// kOutOfMemory if there is no memory for it: then nothing else has happened.
+  /// kOutOfMemory if there is no memory for a short text: then nothing else has happened.  More is taken as it grows.
   static Result<Session> open(std::shared_ptr<const Model> model, std::shared_ptr<Workspace> workspace,
                               uint64_t most_tokens = kNoLimit);
 
@@ -101,7 +101,8 @@ class Session {
   /// Back to an empty text, with no generation in progress.
   void reset();
 
-  /// Appends tokens to the text: answers how many.  Fewer: the budget is used up, or the context is full (room() is 0).
+  /// Appends tokens to the text: answers how many.  Fewer: the budget is used up, the context is full (room() is 0), or
+  /// lacks_memory().
   /// A token that the vocabulary does not have is an error, and nothing is appended.
   Result<size_t> feed(std::span<const Token> tokens, Work work = {});
   /// The same for bytes, of a model that has a token for each.
@@ -119,8 +120,8 @@ class Session {
                      std::span<const Token> drawn = {});
 
   /// Writes the next tokens to `out`, at most out.size(); fewer when the generation ended (then finish_state() says
-  /// why) or the budget is used up.  They become part of the text.  A token that ends the text is neither written nor
-  /// made part of it.
+  /// why), the budget is used up, or lacks_memory().  They become part of the text.  A token that ends the text is
+  /// neither written nor made part of it.
   size_t generate(std::span<Token> out, Work work = {});
   size_t generate(std::span<uint8_t> out, Work work = {});
 
@@ -151,8 +152,13 @@ class Session {
   std::vector<uint8_t> save();
 
   /// Back to the saved point, with no generation in progress.  A blob that is damaged, of another model or of
-  /// another version, or longer than this context, is an error and changes nothing.
+  /// another version, longer than this context or than there is memory for, is an error and changes nothing.
   Result<void> restore(std::span<const uint8_t> blob);
+
+  /// Shortens the text to its first `position` tokens, as if the others had never been read, with no generation in
+  /// progress: where a model remembers each token by itself (attention), for the price of reading one.  False, and
+  /// nothing changes, where it does not, or if the text is shorter.
+  bool truncate(uint64_t position);
 
   /// Tokens of text so far, fed and generated; the one that begins the text is not counted.
   uint64_t position() const { return state_->length() == 0 ? 0 : state_->length() - 1; }
@@ -160,6 +166,12 @@ class Session {
   std::vector<Token> recent(size_t most) const;
   /// Tokens that still fit into the text.
   uint64_t room() const { return state_->length() == 0 ? state_->capacity() - 1 : state_->room(); }
+
+  /// Whether the last call did less because there is no memory for a longer text.  What it did is done, and the next
+  /// one tries again.
+  bool lacks_memory() const { return lacks_memory_; }
+  /// Of the text's effect on the model, now.
+  uint64_t state_bytes() const { return sizeof(int32_t) * state_->layout().words(state_->length()); }
 
   /// Whether the last call stopped in the middle of a batch: work on any other session with this workspace, before the
   /// call that goes on, would throw away what is done of it.
@@ -178,6 +190,7 @@ class Session {
   Result<Score> score_tokens(std::span<const Token> tokens, Work& work);
   size_t generate_tokens(std::span<Token> out, Work& work);
   bool begin(Work& work);
+  size_t reserve(uint64_t tokens);
   Result<void> check_tokens(std::span<const Token> tokens) const;
   void remember(std::span<const Token> tokens);
   void stop_generation();
@@ -196,6 +209,7 @@ class Session {
   std::optional<Rules> rules_;      // of that generation
   bool raw_ = false;                // the same
   std::optional<Token> drawn_;      // and what the model is reading, or nothing
+  bool lacks_memory_ = false;
   uint64_t tokens_left_ = 0;
   Finish finish_ = Finish::kMaxBytes;
 };

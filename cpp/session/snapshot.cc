@@ -38,17 +38,20 @@ size_t bytes_of_token(size_t vocabulary) { return vocabulary <= kBytes.size ? 1 
 
 std::vector<uint8_t> write_snapshot(const SnapshotSource& source) {
   const size_t token_bytes = bytes_of_token(source.vocabulary);
+  size_t words = 0;
+  for (const std::span<const int32_t> piece : source.state) words += piece.size();
   std::vector<uint8_t> out;
-  out.reserve(kFixedBytes + 4 * (source.state.size() + source.logits.size()) + token_bytes * source.recent.size() +
-              kCheckBytes);
+  out.reserve(kFixedBytes + 4 * (words + source.logits.size()) + token_bytes * source.recent.size() + kCheckBytes);
   put(out, kMagic, 4);
   put(out, kVersion, 4);
   put(out, source.fingerprint, 8);
   put(out, source.position, 8);
-  put(out, source.state.size(), 4);
+  put(out, words, 4);
   put(out, source.logits.size(), 4);
   put(out, source.recent.size(), 4);
-  for (const int32_t word : source.state) put(out, static_cast<uint32_t>(word), 4);
+  for (const std::span<const int32_t> piece : source.state) {
+    for (const int32_t word : piece) put(out, static_cast<uint32_t>(word), 4);
+  }
   for (const int32_t logit : source.logits) put(out, static_cast<uint32_t>(logit), 4);
   for (const Token token : source.recent) put(out, token, token_bytes);
   put(out, fnv1a(out), 8);
@@ -79,7 +82,8 @@ Result<uint64_t> check_snapshot(std::span<const uint8_t> blob, const SnapshotUse
 }
 
 void read_snapshot(std::span<const uint8_t> blob, const SnapshotTarget& target) {
-  const uint8_t* at = get_words(blob.data() + kFixedBytes, target.state);
+  const uint8_t* at = blob.data() + kFixedBytes;
+  for (const std::span<int32_t> piece : target.state) at = get_words(at, piece);
   at = get_words(at, target.logits);
   const size_t token_bytes = bytes_of_token(target.logits.size());
   for (Token& token : target.recent) {

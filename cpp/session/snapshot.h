@@ -20,7 +20,7 @@ struct SnapshotSource {
   uint64_t fingerprint;
   uint64_t position;
   uint32_t vocabulary;
-  std::span<const int32_t> state;
+  std::span<const std::span<int32_t>> state;  // in pieces
   std::span<const int32_t> logits;
   std::span<const Token> recent;
 };
@@ -35,7 +35,7 @@ struct SnapshotUse {
 };
 
 struct SnapshotTarget {
-  std::span<int32_t> state;
+  std::span<const std::span<int32_t>> state;
   std::span<int32_t> logits;
   std::span<Token> recent;
 };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/parallel.h"
 #include "fixed/functions.h"
 
 namespace tern {
@@ -40,13 +41,21 @@ class Weight {
   uint32_t most_ = std::numeric_limits<int32_t>::max();
 };
 
+constexpr uint64_t kLeast = uint64_t{1} << 13;  // weights that are worth a thread of their own
+
 }  // namespace
 
 void softmax_weights(std::span<const int32_t> logits_q16, uint32_t temperature_q16, std::span<uint32_t> weights) {
   TERN_CHECK(!logits_q16.empty() && weights.size() == logits_q16.size() && temperature_q16 != 0);
   const int32_t largest = *std::max_element(logits_q16.begin(), logits_q16.end());
   const Weight weight(temperature_q16);
-  for (size_t i = 0; i < weights.size(); ++i) weights[i] = weight(distance(largest, logits_q16[i]));
+  const auto count = static_cast<uint32_t>(weights.size());
+  const uint32_t parts = parts_for(count, kLeast);
+  parallel(parts, [&](uint32_t part) {
+    const uint32_t end = part_begin(count, part + 1, parts);
+    for (uint32_t i = part_begin(count, part, parts); i < end; ++i)
+      weights[i] = weight(distance(largest, logits_q16[i]));
+  });
 }
 
 Bits surprisal(std::span<const int32_t> logits_q16, Token token) { return {score_token(logits_q16, token).bits_q32}; }

@@ -399,6 +399,8 @@ Outputs attend(Inputs& in) {
   const auto query = in.integers<int16_t>(width);
   const size_t stride = Attention::words(1, static_cast<uint32_t>(width));
   std::vector<int32_t> words(stride * count), weights(count);
+  std::vector<int32_t*> pages;
+  for (size_t first = 0; first < count; first += State::kPage) pages.push_back(words.data() + first * stride);
   for (size_t p = 0; p < count; ++p) {
     const auto codes = in.integers<int8_t>(2 * width);
     std::ranges::copy(codes, reinterpret_cast<int8_t*>(&words[p * stride]));
@@ -408,7 +410,7 @@ Outputs attend(Inputs& in) {
     std::ranges::copy(both, &words[p * stride + width / 2]);
   }
   std::vector<int64_t> sums(width);
-  const Scale factor = attend_to(query, scale, {words.data(), stride, count}, weights, sums);
+  const Scale factor = attend_to(query, scale, {pages, 0, stride, count}, weights, sums);
   return of<int64_t>(sums, factor);
 }
 

@@ -63,18 +63,20 @@ struct Evaluation {
   double bytes_per_second() const { return seconds > 0 ? static_cast<double>(bytes) / seconds : 0; }
 };
 
+/// Where a context is full, the text goes on in a new one.
 Result<void> score_text(Session& session, std::span<const Token> text, Evaluation& evaluation) {
   const auto start = std::chrono::steady_clock::now();
-  for (size_t at = 0; at < text.size(); at += kSlice) {
-    const size_t size = std::min(kSlice, text.size() - at);
-    const Result<Score> slice = session.score(text.subspan(at, size));
+  for (size_t at = 0; at < text.size();) {
+    if (session.room() == 0) session.reset();
+    const Result<Score> slice = session.score(text.subspan(at, std::min(kSlice, text.size() - at)));
     if (!slice.ok()) return slice.error();
-    if (slice.value().bytes < size) return context_full(at + slice.value().bytes, text.size());
+    if (slice.value().bytes == 0) return cut_short(session, at, text.size());
+    at += static_cast<size_t>(slice.value().bytes);
     evaluation.score.bytes += slice.value().bytes;
     evaluation.score.bits_q32 += slice.value().bits_q32;
     evaluation.score.top1 += slice.value().top1;
     evaluation.score.top5 += slice.value().top5;
-    draw_progress(at + size, text.size());
+    draw_progress(at, text.size());
   }
   evaluation.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return {};

@@ -98,16 +98,22 @@ Error context_full(uint64_t taken, uint64_t tokens) {
                  static_cast<unsigned long long>(taken), static_cast<unsigned long long>(tokens));
 }
 
+Error cut_short(const Session& session, uint64_t taken, uint64_t tokens) {
+  if (!session.lacks_memory()) return context_full(taken, tokens);
+  return error_f(ErrorCode::kOutOfMemory, "there is no memory for more than %llu of %llu: expected a shorter text",
+                 static_cast<unsigned long long>(taken), static_cast<unsigned long long>(tokens));
+}
+
 Result<void> feed_whole(Session& session, std::span<const uint8_t> text, Observer* observer) {
   const size_t taken = session.feed(text, {.observer = observer});
-  if (taken < text.size()) return context_full(taken, text.size());
+  if (taken < text.size()) return cut_short(session, taken, text.size());
   return {};
 }
 
 Result<void> feed_whole(Session& session, std::span<const Token> tokens) {
   const Result<size_t> taken = session.feed(tokens);
   if (!taken.ok()) return taken.error();
-  if (taken.value() < tokens.size()) return context_full(taken.value(), tokens.size());
+  if (taken.value() < tokens.size()) return cut_short(session, taken.value(), tokens.size());
   return {};
 }
 

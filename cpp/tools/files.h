@@ -31,6 +31,8 @@ Result<std::shared_ptr<const Model>> load_model(const std::string& path);
 
 /// Says how much of a text its model's context takes.
 Error context_full(uint64_t taken, uint64_t tokens);
+/// Or the memory there is, whichever ended the session's last call.
+Error cut_short(const Session& session, uint64_t taken, uint64_t tokens);
 
 /// session.feed(text), where a text of which only a part fits is an error.
 Result<void> feed_whole(Session& session, std::span<const uint8_t> text, Observer* observer = nullptr);

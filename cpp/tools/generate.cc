@@ -68,6 +68,7 @@ Result<void> stream(Session& session, const Settings& settings, Continuation con
   while (done.ok() && session.finish_state() == Finish::kNotFinished && !continuation.is_full()) {
     for (const Token token : next.first(session.generate(next))) settings.out->write_text(continuation.push(token));
     done = settings.out->flush();
+    if (session.lacks_memory()) return cut_short(session, continuation.written(), settings.max_bytes);
   }
   settings.out->write_text(continuation.finish());
   note_end(session, continuation.written(), settings.max_bytes);
@@ -97,6 +98,7 @@ Result<std::vector<std::string>> generate_together(const Settings& settings, std
     go_on = false;
     for (size_t n = 0; n < count; ++n) {
       if (tokens[n]) texts[n] += continuations[n].push(*tokens[n]);
+      if (all[n]->lacks_memory()) return cut_short(*all[n], continuations[n].written(), settings.max_bytes);
       go_on |= all[n]->finish_state() == Finish::kNotFinished && !continuations[n].is_full();
     }
   }

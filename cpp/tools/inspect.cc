@@ -33,6 +33,11 @@ void print_text(Output& out, const ModelInfo& info) {
   out.print("file %llu bytes, weights in memory %llu, state per conversation %llu, fingerprint %s\n",
             static_cast<unsigned long long>(info.file_bytes), static_cast<unsigned long long>(info.packed_bytes),
             static_cast<unsigned long long>(info.state_bytes), to_hex(info.fingerprint).c_str());
+  if (info.context > 0) {
+    out.print("of which %llu for each token, taken as a text grows to at most %llu tokens\n",
+              static_cast<unsigned long long>(info.state_bytes_per_token),
+              static_cast<unsigned long long>(info.context));
+  }
   out.print("%s\n\n",
             info.checked ? "checked: the file's own SHA-256 is right" : "unchecked: the file has no key tern.sha256");
   for (const KeyValue& item : info.config) out.print("%-24s %s\n", line(item.key).c_str(), line(item.value).c_str());
@@ -64,6 +69,8 @@ void print_json(Output& out, const ModelInfo& info) {
   json.open('{').key("name").text(info.name).key("architecture").text(info.architecture);
   json.key("parameters").unsigned_integer(info.parameters).key("file_bytes").unsigned_integer(info.file_bytes);
   json.key("packed_bytes").unsigned_integer(info.packed_bytes).key("state_bytes").unsigned_integer(info.state_bytes);
+  json.key("state_bytes_per_token").unsigned_integer(info.state_bytes_per_token);
+  json.key("context").unsigned_integer(info.context);
   json.key("fingerprint").text(to_hex(info.fingerprint)).key("checked").boolean(info.checked);
   json.key("warnings");
   write_pairs(json, info.warnings);

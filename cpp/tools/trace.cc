@@ -102,7 +102,8 @@ Result<void> run_trace(const Arguments& arguments, Output& out) {
   Trace trace;
   Session session(model.value());
   for (size_t at = 0; at < size; ++at) {
-    if (session.feed(std::span(text.value()).subspan(at, 1), {.observer = &trace}) == 0) return context_full(at, size);
+    if (session.feed(std::span(text.value()).subspan(at, 1), {.observer = &trace}) == 0)
+      return cut_short(session, at, size);
   }
   const std::span<const std::byte> words = std::as_bytes(trace.words());
   file.value().write({reinterpret_cast<const char*>(words.data()), words.size()});

@@ -176,7 +176,7 @@ TEST(BitMamba2, SurvivesExtremeStates) {
   const std::shared_ptr<const Model> model = test::load_or_fail(MambaModel().file);
   for (const int32_t extreme : {INT32_MIN, INT32_MAX, -1, 0x55555555}) {
     test::Text text(*model);
-    std::ranges::fill(text.state(), extreme);
+    text.fill_state(extreme);
     std::vector<int32_t> logits(kVocab);
     for (int t = 0; t < 20; ++t) text.step('x', logits);
   }

@@ -4,6 +4,7 @@
 
 #include <numbers>
 
+#include "base/parallel.h"
 #include "model/layers/attention.h"
 #include "model/layers/row_operations.h"
 #include "one_text.h"
@@ -36,11 +37,28 @@ TEST(Rotation, IsWithinItsErrorAtTheLastPositionOf2B4T) {
   }
 }
 
+TEST(Rotation, IsThatOfTheExactAngleAtAnyPosition) {
+  for (const uint32_t position : {1u, 4095u, 4096u, 65535u, (1u << 20) - 1, ~0u}) {
+    for (const uint32_t frequency : {683565276u, 1u, 0x80000001u, 0x12345677u}) {
+      const Turn turn = turn_of(position, frequency);
+      const auto phase = static_cast<double>(static_cast<uint32_t>(uint64_t{position} * frequency));
+      const double angle = 2 * std::numbers::pi * phase / 4294967296.0;
+      EXPECT_NEAR(turn.cos / 1073741824.0, std::cos(angle), 1e-6) << position << " x " << frequency;
+      EXPECT_NEAR(turn.sin / 1073741824.0, std::sin(angle), 1e-6) << position << " x " << frequency;
+    }
+  }
+}
+
 struct Positions {
   uint32_t width;
   std::vector<int32_t> words;
 
   size_t stride() const { return Attention::words(1, width); }
+  std::vector<int32_t*> pages() {
+    std::vector<int32_t*> all;
+    for (size_t at = 0; at < words.size(); at += State::kPage * stride()) all.push_back(&words[at]);
+    return all;
+  }
   void push(std::span<const int8_t> key, Scale key_scale, std::span<const int8_t> value, Scale value_scale) {
     const size_t first = words.size();
     words.resize(first + stride());
@@ -88,7 +106,7 @@ void expect_attention(uint32_t width, size_t count, int spread, uint64_t seed) {
   }
   std::vector<int32_t> weights(count);
   std::vector<int64_t> sums(width);
-  const Scale factor = attend_to(query, one, {positions.words.data(), positions.stride(), count}, weights, sums);
+  const Scale factor = attend_to(query, one, {positions.pages(), 0, positions.stride(), count}, weights, sums);
   for (size_t c = 0; c < width; ++c) {
     EXPECT_NEAR(static_cast<double>(sums[c]) * value_of(factor), expected[c], 3e-5 * size * std::sqrt(count));
   }
@@ -112,7 +130,7 @@ TEST(Attention, HoldsTheLargestSumsOfAnyLength) {
     std::vector<int32_t> weights(count);
     std::vector<int64_t> sums(4);
     const int16_t query[] = {0, 0, 0, 0};
-    attend_to(query, {}, {positions.words.data(), positions.stride(), count}, weights, sums);
+    attend_to(query, {}, {positions.pages(), 0, positions.stride(), count}, weights, sums);
     for (size_t c = 0; c < 4; ++c) EXPECT_EQ(sums[c], static_cast<int64_t>(count) * codes[c] * (1 << 24));
   }
 }
@@ -254,6 +272,73 @@ TEST(BitNet, TextsOfDifferentLengthsGoThroughOneBatchAsEachAloneUntilTheyAreFull
   for (size_t n = 0; n < 3; ++n) EXPECT_EQ(together[n].save(), alone[n].save());
 }
 
+// Texts that end before, at and behind the end of a page.
+constexpr size_t kLengths[] = {1, State::kPage - 2, State::kPage - 1, State::kPage, 2 * State::kPage - 1, 150, 199};
+
+TEST(BitNet, ATextGrowsOverPagesAsItIsWhateverIsReadTogether) {
+  const std::shared_ptr<const Model> model = bitnet({.context = 200});
+  const std::vector<uint8_t> text = random_bytes(199, 21);
+  Session whole(model), steps(model);
+  ASSERT_EQ(whole.feed(text), 199u);
+  EXPECT_EQ(whole.room(), 0u);
+  size_t read = 0;
+  for (const size_t length : kLengths) {
+    for (; read < length; ++read) steps.feed(std::span(text).subspan(read, 1));
+    Session at_once(model), other(model);
+    at_once.feed(std::span(text).first(length));
+    const std::vector<uint8_t> saved = at_once.save();
+    ASSERT_EQ(saved, steps.save()) << length;
+    EXPECT_EQ(steps.state_bytes(), (length + 1) * model->info().state_bytes_per_token);
+    ASSERT_TRUE(other.restore(saved).ok());
+    other.feed(std::span(text).subspan(length));
+    EXPECT_EQ(other.save(), whole.save()) << length;
+  }
+}
+
+TEST(BitNet, ATruncatedTextIsAsIfTheRestHadNeverBeenRead) {
+  const std::shared_ptr<const Model> model = bitnet({.context = 400});
+  const std::vector<uint8_t> text = random_bytes(390, 22), more = random_bytes(9, 23);
+  Session whole(model);
+  whole.feed(text);
+  const std::vector<uint8_t> saved = whole.save();
+  for (const size_t length :
+       {size_t{0}, size_t{2}, State::kPage - 1, State::kPage, size_t{258}, size_t{300}, size_t{390}}) {
+    Session cut(model), expected(model);
+    ASSERT_TRUE(cut.restore(saved).ok());
+    ASSERT_TRUE(cut.start({.seed = 1}, 5).ok());
+    ASSERT_TRUE(cut.truncate(length));
+    EXPECT_EQ(cut.finish_state(), Finish::kMaxBytes);
+    expected.feed(std::span(text).first(length));
+    ASSERT_EQ(cut.save(), expected.save()) << length;
+    for (Session* session : {&cut, &expected}) {
+      session->feed(more);
+      ASSERT_TRUE(session->start({.repetition_penalty_q16 = 1 << 17, .seed = 4}, kNoLimit).ok());
+      uint8_t byte = 0;
+      session->generate({&byte, 1});
+    }
+    EXPECT_EQ(cut.save(), expected.save()) << length;
+  }
+  EXPECT_FALSE(whole.truncate(391));
+  EXPECT_EQ(whole.save(), saved);
+  EXPECT_EQ(whole.feed(more, {.budget = 1000}), 0u);  // is inside a batch
+  ASSERT_TRUE(whole.truncate(390));
+  EXPECT_EQ(whole.save(), saved);
+}
+
+TEST(BitNet, ThreadsChangeNoBit) {
+  const std::shared_ptr<const Model> model = bitnet({.heads = 7, .kv_heads = 7, .width = 64, .context = 400});
+  const std::vector<uint8_t> text = random_bytes(399, 24);
+  Session one(model);
+  one.feed(text);
+  for (const uint32_t count : {2u, 3u, 16u}) {
+    set_threads(count);
+    Session session(model);
+    session.feed(text);
+    EXPECT_EQ(session.save(), one.save()) << count;
+  }
+  set_threads(1);
+}
+
 TEST(BitNet, ATokenChangesNoPredictionBeforeItAndAllAfterIt) {
   const std::shared_ptr<const Model> model = bitnet();
   std::vector<uint8_t> bytes = random_bytes(30, 5);
@@ -279,7 +364,7 @@ TEST(BitNet, SurvivesExtremeStates) {
     test::Text text(*model);
     std::vector<int32_t> logits(test::kVocab);
     for (int t = 0; t < 10; ++t) text.step('x', logits);
-    std::ranges::fill(text.state(), extreme);
+    text.fill_state(extreme);
     for (int t = 0; t < 10; ++t) text.step('x', logits);
   }
 }
@@ -288,9 +373,24 @@ TEST(BitNet, CountsItsStateAndItsParameters) {
   const ModelInfo info = bitnet()->info();
   EXPECT_EQ(info.architecture, "bitnet");
   EXPECT_EQ(info.context, 64u);
-  EXPECT_EQ(info.state_bytes, 64u * 2 * 3 * (2 * 8 + 16));
+  EXPECT_EQ(info.state_bytes_per_token, 2u * 3 * (2 * 8 + 16) + sizeof(Token));
+  EXPECT_EQ(info.state_bytes, 64 * info.state_bytes_per_token);
   const uint64_t matrices = uint64_t{40} * (48 + 24 + 24 + 48 + 3 * 56), norms = 40 + 48 + 40 + 56;
   EXPECT_EQ(info.parameters, 256u * 40 + 2 * (matrices + norms) + 40);
+}
+
+TEST(BitNetFile, ASmallEmbeddingIsWarnedOf) {
+  const auto warnings_with = [](double scale) {
+    BitNetModel made;
+    const auto tensor = std::ranges::find(made.writer.tensors(), "token_embd.scale", &test::GgufWriter::Tensor::name);
+    EXPECT_NE(tensor, made.writer.tensors().end());
+    tensor->bytes.clear();
+    for (uint32_t row = 0; row < test::kVocab; ++row) test::put_f32(tensor->bytes, scale);
+    return test::load_or_fail(made.writer.build())->info().warnings;
+  };
+  EXPECT_TRUE(warnings_with(0.01).empty());
+  ASSERT_EQ(warnings_with(1e-6).size(), 1u);
+  EXPECT_EQ(warnings_with(1e-6)[0].key, "token_embd.weight");
 }
 
 TEST(BitNetFile, WhatDoesNotFitIsNamed) {

@@ -107,10 +107,13 @@ TEST(Positions, EveryPathEqualsTheDefinition) {
       const PositionsView rows{codes.data(), count, width, stride};
       dots(rows, x, std::span(found).first(count));
       EXPECT_EQ(found, expected) << width << " x " << count;
-      weighted_sum(rows, weights, sums);
+      std::ranges::fill(sums, 1000);  // they are added to
+      for (int64_t& sum : expected_sums) sum += 1000;
+      add_weighted_sum(rows, weights, sums);
       EXPECT_EQ(sums, expected_sums) << width << " x " << count;
       scalar::dots(rows, x.data(), found.data());
-      scalar::weighted_sum(rows, weights.data(), sums.data());
+      std::ranges::fill(sums, 1000);
+      scalar::add_weighted_sum(rows, weights.data(), sums.data());
       EXPECT_EQ(found, expected);
       EXPECT_EQ(sums, expected_sums);
     }

@@ -112,7 +112,7 @@ TEST_P(AnyModel, PrefillEqualsStepBitForBitForEveryTileSize) {
       filled.read(std::span(bytes).subspan(at, size), std::span(fill_logits).subspan(at * kVocab, size * kVocab));
     }
     EXPECT_EQ(step_logits, fill_logits);
-    EXPECT_TRUE(std::ranges::equal(stepped.state(), filled.state()));
+    EXPECT_EQ(stepped.state(), filled.state());
   }
 }
 
@@ -128,8 +128,8 @@ TEST_P(AnyModel, PrefillCanLeaveOutPredictions) {
   last.read(bytes, last_logits);
   none.read(bytes, {});
   EXPECT_TRUE(std::ranges::equal(std::span(all_logits).last(kVocab), last_logits));
-  EXPECT_TRUE(std::ranges::equal(all.state(), last.state()));
-  EXPECT_TRUE(std::ranges::equal(all.state(), none.state()));
+  EXPECT_EQ(all.state(), last.state());
+  EXPECT_EQ(all.state(), none.state());
 }
 
 TEST_P(AnyModel, LoadsTheSameByteByByte) {
@@ -154,7 +154,7 @@ TEST(Model, SurvivesExtremeStates) {
     const std::shared_ptr<const Model> model = test::load_or_fail(TinyModel(spec).file);
     for (const int32_t extreme : {INT32_MIN, INT32_MAX, -1, 0x55555555}) {
       Text context(*model);
-      std::ranges::fill(context.state(), extreme);
+      context.fill_state(extreme);
       std::vector<int32_t> logits(kVocab);
       for (int t = 0; t < 20; ++t) context.step('x', logits);
     }

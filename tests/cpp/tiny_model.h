@@ -278,6 +278,13 @@ inline std::shared_ptr<const Model> load_or_fail(std::span<const uint8_t> file) 
   return std::move(model).value();
 }
 
+/// All words of a state, as they are saved.
+inline std::vector<int32_t> words_of(State& state) {
+  std::vector<int32_t> words;
+  for (const std::span<int32_t> piece : state.pieces()) words.insert(words.end(), piece.begin(), piece.end());
+  return words;
+}
+
 /// One text and a model, batch by batch; remembers what was seen of the last one.
 class Text : public Observer {
  public:
@@ -298,7 +305,10 @@ class Text : public Observer {
   }
   void step(uint8_t byte, std::span<int32_t> logits) { read({&byte, 1}, logits); }
 
-  std::span<int32_t> state() { return state_->words(); }
+  std::vector<int32_t> state() { return words_of(*state_); }
+  void fill_state(int32_t word) {
+    for (const std::span<int32_t> piece : state_->pieces()) std::ranges::fill(piece, word);
+  }
   const std::vector<uint8_t>& boundaries() const { return masks_; }
   /// The residual stream after each block, of the last token; zeros of blocks that did not run.
   std::vector<std::vector<int32_t>> blocks() const {

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <memory>
+#include <new>
 
 #include "tiny_toy.h"
 
@@ -194,10 +196,10 @@ TEST(SavedPoint, HasTheWordsOfThePositionsThatWereRead) {
   for (const size_t fed : {1u, 10u, 38u}) {
     const size_t before = session.save().size();
     session.feed(random_bytes(fed, fed));
-    EXPECT_EQ(session.save().size() - before, fed * 2 * 40 * sizeof(int32_t));
+    EXPECT_EQ(session.save().size() - before, fed * (2 * 40 + 1) * sizeof(int32_t));
   }
   EXPECT_EQ(session.room(), 0u);
-  EXPECT_EQ(session.save().size() - empty, 49u * 2 * 40 * sizeof(int32_t));
+  EXPECT_EQ(session.save().size() - empty, 49u * (2 * 40 + 1) * sizeof(int32_t));
 }
 
 TEST(SavedPoint, GoesOnInASessionOfAnotherCapacityUnlessItIsTooSmall) {
@@ -272,17 +274,25 @@ TEST(SavedPoint, KnowsNothingOfABatchThatWasGivenUp) {
 // ---- Memory ---------------------------------------------------------------------------------------------------------
 
 TEST(Memory, OfAWholeConversationIsInTheModelsInfo) {
-  EXPECT_EQ(toy_model()->info().state_bytes, (2u * 40 + 50 * 2 * 40) * sizeof(int32_t));
+  const ModelInfo info = toy_model()->info();
+  EXPECT_EQ(info.state_bytes_per_token, (2u * 40 + 1) * sizeof(int32_t));
+  EXPECT_EQ(info.state_bytes, 2u * 40 * sizeof(int32_t) + 50 * info.state_bytes_per_token);
 }
 
-TEST(Memory, AFileWhoseConversationsCannotFitIsRefusedByItsHeader) {
-  ToyModel toy({.width = 160, .context = ~uint32_t{0}});  // 5 TB
-  ModelLoader loader;
-  const Result<void> pushed = loader.push(std::span(toy.file).first(toy.writer.header_bytes() + 64));
-  ASSERT_FALSE(pushed.ok());
-  EXPECT_EQ(pushed.error().code, ErrorCode::kOutOfMemory);
-  EXPECT_NE(pushed.error().message.find("a conversation takes 5497558138880 of them"), std::string::npos)
-      << pushed.error().message;
+TEST(Memory, ALongContextCostsNothingBeforeATextIsLong) {
+  const std::shared_ptr<const Model> model = toy_model({.context = ~uint32_t{0}});
+  EXPECT_GT(model->info().state_bytes, uint64_t{1} << 40);
+  Session session = open(model);
+  session.feed(random_bytes(200, 18));
+  EXPECT_EQ(session.state_bytes(), 2 * 40 * sizeof(int32_t) + 201 * model->info().state_bytes_per_token);
+}
+
+TEST(Session, IsNotTruncatedWhereAStateKnowsOnlyTheWholeText) {
+  Session session = open(toy_model());
+  session.feed(random_bytes(20, 19));
+  const std::vector<uint8_t> saved = session.save();
+  EXPECT_FALSE(session.truncate(10));
+  EXPECT_EQ(session.save(), saved);
 }
 
 #ifndef __SANITIZE_ADDRESS__  // which ends a program that is refused memory
@@ -304,22 +314,43 @@ class MemoryLimit {
   rlimit before_{};
 };
 
-TEST(Memory, AConversationThatCannotHaveItFailsAloneAndAShorterOneOpens) {
-  const std::shared_ptr<const Model> model = toy_model({.blocks = 1, .width = 64, .context = 1 << 20});  // 256 MB
-  const std::shared_ptr<Workspace> workspace = std::move(model->new_workspace()).value();
-  Session before = std::move(Session::open(model, workspace, 100)).value();
-  before.feed(random_bytes(20, 16));
-  const std::vector<uint8_t> saved = before.save();
-  const MemoryLimit limit(uint64_t{64} << 20);
-  const Result<Session> refused = Session::open(model, workspace);
-  ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().code, ErrorCode::kOutOfMemory);
-  EXPECT_NE(refused.error().message.find("a conversation needs 268435712 bytes"), std::string::npos)
-      << refused.error().message;
-  EXPECT_EQ(before.save(), saved);
-  const Result<Session> shorter = Session::open(model, workspace, 1000);
-  EXPECT_TRUE(shorter.ok());
-  EXPECT_EQ(before.feed(random_bytes(20, 17)), 20u);
+TEST(Memory, ATextThatCannotGrowEndsThereAndGoesOnWhenItCan) {
+  const std::shared_ptr<const Model> model = toy_model({.blocks = 1, .width = 64, .context = 1 << 20});
+  Session before = open(model), session = open(model), expected = open(model);
+  const std::vector<uint8_t> text = random_bytes(8000, 17);  // 2.1 MB in pages of 16 KB
+  ASSERT_EQ(before.feed(std::span(text).first(20)), 20u);
+  expected.feed(text);
+  const std::vector<uint8_t> whole = expected.save();
+  uint64_t read = 0;
+  ASSERT_TRUE(session.start({}, 5).ok());
+  {
+    const MemoryLimit limit(uint64_t{4} << 20);
+    std::vector<std::unique_ptr<std::byte[]>> taken(10000);  // what there is, whatever was freed before
+    size_t count = 0;
+    while ((taken[count] = std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[96 << 10])) != nullptr) ++count;
+    ASSERT_GT(count, 16u);
+    for (size_t n = 0; n < 16; ++n) taken[n].reset();  // 1.5 MB
+    read = session.feed(text);
+    ASSERT_GT(read, 0u);
+    ASSERT_LT(read, text.size());
+    EXPECT_TRUE(session.lacks_memory());
+    EXPECT_EQ(session.position(), read);
+    EXPECT_EQ(session.feed(text), 0u);
+    EXPECT_TRUE(session.lacks_memory());
+    uint8_t byte = 0;
+    EXPECT_EQ(session.generate({&byte, 1}), 0u);
+    EXPECT_TRUE(session.lacks_memory());
+    EXPECT_EQ(session.finish_state(), Finish::kNotFinished);
+    const Result<void> refused = before.restore(whole);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code, ErrorCode::kOutOfMemory);
+    EXPECT_NE(refused.error().message.find("8000 tokens"), std::string::npos) << refused.error().message;
+    EXPECT_EQ(before.position(), 20u);
+    EXPECT_EQ(before.feed(std::span(text).subspan(20, 20)), 20u);
+  }
+  EXPECT_EQ(session.feed(std::span(text).subspan(static_cast<size_t>(read))), text.size() - read);
+  EXPECT_FALSE(session.lacks_memory());
+  EXPECT_EQ(session.save(), whole);
 }
 #endif
 

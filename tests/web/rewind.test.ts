@@ -81,6 +81,26 @@ describe('rewind', () => {
     }
   });
 
+  test('cuts a text off where the state is by tokens: nothing is read again, no state is kept', async () => {
+    const golden = goldens().find(([name]) => name === 'tiny_bitnet.json')?.[1];
+    expect(golden).toBeDefined();
+    if (!golden) return;
+    await using transformer = await load(modelOf(golden));
+    await using session = transformer.session();
+    await session.feed(kText.subarray(0, 900));
+    for (const to of [899, 600, 64, 63, 1, 0]) {
+      const read = countRead();
+      await session.rewind(to);
+      expect(read()).toBe(0);
+      vi.restoreAllMocks();
+      expect(session.position).toBe(to);
+      await using straight = transformer.session({ checkpoints: 0 });
+      await straight.feed(kText.subarray(0, to));
+      expect(toHex(await session.snapshot())).toBe(toHex(await straight.snapshot()));
+      await session.feed(kText.subarray(to, 900));
+    }
+  });
+
   test('writes again what it wrote, from there', async () => {
     await using session = model.session();
     await session.feed('Once upon');

@@ -16,7 +16,7 @@ export function factsOf(model: ModelInfo, published: PublishedModel | null): Fac
     ['Parameters', `${compact(model.parameters)}, ${describeNumbers(model)}`],
     ['Architecture', `${model.architecture}, ${describeConfig(model)}`],
     ['File size', megabytes(model.fileBytes)],
-    ['In memory', `${megabytes(model.packedBytes)}, and ${kilobytes(model.stateBytes)} per conversation, however long`],
+    ['In memory', `${megabytes(model.packedBytes)}, and ${describeState(model)}`],
     ['Trained on', published && `${published.trained_on}, ${megabytes(published.bytes_seen)} seen`],
     ['Quality', published && `${published.bits_per_byte.toFixed(3)} bits per byte on ${published.evaluated_on}`],
     ['Licence', published?.license ?? model.metadata['general.license'] ?? ''],
@@ -27,6 +27,11 @@ export function factsOf(model: ModelInfo, published: PublishedModel | null): Fac
     ['Runs in', `${thread}, with ${engine}`],
     ['Ready after', `${Math.round(model.loadMs)} ms`],
   ].filter((fact): fact is [string, string] => Boolean(fact[1]));
+}
+
+function describeState({ stateBytes, stateBytesPerToken }: ModelInfo): string {
+  if (stateBytesPerToken === 0) return `${kilobytes(stateBytes)} per conversation, however long`;
+  return `${kilobytes(stateBytesPerToken)} per token of a conversation, ${megabytes(stateBytes)} at most`;
 }
 
 export function megabytes(bytes: number): string {

@@ -22,8 +22,7 @@ void dots(const PositionsView& rows, const int16_t* x, int32_t* dots) {
   }
 }
 
-void weighted_sum(const PositionsView& rows, const int32_t* weights, int64_t* sums) {
-  std::fill_n(sums, rows.width, 0);
+void add_weighted_sum(const PositionsView& rows, const int32_t* weights, int64_t* sums) {
   for (size_t p = 0; p < rows.count; ++p) {
     const int8_t* row = rows.codes + p * rows.stride;
     for (size_t c = 0; c < rows.width; ++c) sums[c] += int64_t{weights[p]} * row[c];
@@ -88,9 +87,8 @@ void dots(const PositionsView& rows, const int16_t* x, int32_t* dots) {
   }
 }
 
-void weighted_sum(const PositionsView& rows, const int32_t* weights, int64_t* sums) {
+void add_weighted_sum(const PositionsView& rows, const int32_t* weights, int64_t* sums) {
   const size_t whole = rows.width / 8 * 8;
-  std::fill_n(sums, rows.width, 0);
   Digits digits;
   size_t p = 0;
   for (size_t held = 0; p + 4 <= rows.count; p += 4, held += 4) {
@@ -121,10 +119,10 @@ void dots(const PositionsView& rows, std::span<const int16_t> x, std::span<int32
   fastest::dots(rows, x.data(), dots.data());
 }
 
-void weighted_sum(const PositionsView& rows, std::span<const int32_t> weights, std::span<int64_t> sums) {
+void add_weighted_sum(const PositionsView& rows, std::span<const int32_t> weights, std::span<int64_t> sums) {
   TERN_CHECK(rows.width % 4 == 0 && rows.width <= kMaxPositionWidth);
   TERN_CHECK(sums.size() == rows.width && weights.size() == rows.count);
-  fastest::weighted_sum(rows, weights.data(), sums.data());
+  fastest::add_weighted_sum(rows, weights.data(), sums.data());
 }
 
 }  // namespace tern

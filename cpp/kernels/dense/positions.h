@@ -20,22 +20,22 @@ struct PositionsView {
 ///   dots  [count]
 void dots(const PositionsView& rows, std::span<const int16_t> x, std::span<int32_t> dots);
 
-/// sums[c] = sum over p of weights[p] * rows[p][c], exact for fewer than 2^31 positions.
+/// sums[c] += sum over p of weights[p] * rows[p][c], exact for fewer than 2^31 positions in all.
 ///   weights  [count]  0 to 2^24
 ///   sums     [width]
 /// In two digits of 12 bits, so that 32 bits hold the sums of 4096 positions: 2^12 * 128 * 4096 = 2^31, reached by -128
 /// only.
-void weighted_sum(const PositionsView& rows, std::span<const int32_t> weights, std::span<int64_t> sums);
+void add_weighted_sum(const PositionsView& rows, std::span<const int32_t> weights, std::span<int64_t> sums);
 
 // The same without the checks: the definition, and the one that is used wherever there is 128-bit SIMD.
 namespace scalar {
 void dots(const PositionsView& rows, const int16_t* x, int32_t* dots);
-void weighted_sum(const PositionsView& rows, const int32_t* weights, int64_t* sums);
+void add_weighted_sum(const PositionsView& rows, const int32_t* weights, int64_t* sums);
 }  // namespace scalar
 #if TERN_SIMD >= 1
 namespace simd128 {
 void dots(const PositionsView& rows, const int16_t* x, int32_t* dots);
-void weighted_sum(const PositionsView& rows, const int32_t* weights, int64_t* sums);
+void add_weighted_sum(const PositionsView& rows, const int32_t* weights, int64_t* sums);
 }  // namespace simd128
 #endif
 

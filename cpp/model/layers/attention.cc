@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "base/check.h"
+#include "base/parallel.h"
 #include "fixed/functions.h"
 #include "kernels/dense/positions.h"
 #include "kernels/rows/norm.h"
@@ -100,77 +101,114 @@ void remember(Workspace& w, const AttentionRoom& room, const ScaledRows& keys, c
 
 // ---- Attention ------------------------------------------------------------------------------------------------------
 
+namespace {
+
+/// Calls work(what is remembered of its first position, its weights) for each page.
+template <class Work>
+void for_pages(const Remembered& remembered, std::span<int32_t> weights, const Work& work) {
+  for (size_t first = 0; first < remembered.count; first += State::kPage) {
+    const size_t count = std::min(State::kPage, remembered.count - first);
+    work(remembered.pages[first / State::kPage] + remembered.memory, weights.subspan(first, count));
+  }
+}
+
+}  // namespace
+
 Scale attend_to(std::span<const int16_t> query, Scale scale, const Remembered& remembered, std::span<int32_t> weights,
                 std::span<int64_t> sums) {
-  const size_t width = query.size(), count = remembered.count;
-  const auto head_at = [&](size_t p) { return Head(remembered.words + p * remembered.stride, width); };
-  const size_t stride = remembered.stride * sizeof(int32_t);
-  const auto* keys = reinterpret_cast<const int8_t*>(remembered.words);
+  const size_t width = query.size(), stride = remembered.stride;
+  const auto rows = [&](const int32_t* words, size_t count, size_t first) {
+    return PositionsView{reinterpret_cast<const int8_t*>(words) + first, count, width, stride * sizeof(int32_t)};
+  };
   // The scores, as octaves, and the exponent of the largest scale.
   const Scale octaves = scale * kLog2E / Scale::from_integer(width).sqrt();
   int32_t largest = std::numeric_limits<int32_t>::min(), exponent = std::numeric_limits<int32_t>::min();
-  dots({keys, count, width, stride}, query, weights.first(count));
-  for (size_t p = 0; p < count; ++p) {
-    const Head head = head_at(p);
-    weights[p] = Rescale(head.key_scale * octaves, kOctaveBits)(weights[p]);
-    largest = std::max(largest, weights[p]);
-    if (!head.value_scale.is_zero()) exponent = std::max(exponent, head.value_scale.exponent);
-  }
+  for_pages(remembered, weights, [&](const int32_t* words, std::span<int32_t> scores) {
+    dots(rows(words, scores.size(), 0), query, scores);
+    for (size_t p = 0; p < scores.size(); ++p) {
+      const Head head(words + p * stride, width);
+      scores[p] = Rescale(head.key_scale * octaves, kOctaveBits)(scores[p]);
+      largest = std::max(largest, scores[p]);
+      if (!head.value_scale.is_zero()) exponent = std::max(exponent, head.value_scale.exponent);
+    }
+  });
   // A share is at most 2^31, a scale below 2^32: the product and half of what is dropped fit 64 bits.
   uint64_t total = 0;
-  for (size_t p = 0; p < count; ++p) {
-    const int64_t below = int64_t{largest} - weights[p];
-    const uint64_t share = exp2_negative(static_cast<uint32_t>(std::min<int64_t>(below, 0xFFFFFF)) << 8);
-    total += share;
-    const Scale value = head_at(p).value_scale;
-    const int64_t behind = value.is_zero() ? 32 : int64_t{exponent} - value.exponent;
-    const uint64_t aligned = behind > 31 ? 0 : value.mantissa >> behind;
-    constexpr int kDropped = 63 - kShareBits;
-    weights[p] = static_cast<int32_t>((share * aligned + (uint64_t{1} << (kDropped - 1))) >> kDropped);
-  }
-  weighted_sum({keys + width, count, width, stride}, weights.first(count), sums);
+  std::ranges::fill(sums, 0);
+  for_pages(remembered, weights, [&](const int32_t* words, std::span<int32_t> shares) {
+    for (size_t p = 0; p < shares.size(); ++p) {
+      const int64_t below = int64_t{largest} - shares[p];
+      const uint64_t share = exp2_negative(static_cast<uint32_t>(std::min<int64_t>(below, 0xFFFFFF)) << 8);
+      total += share;
+      const Scale value = Head(words + p * stride, width).value_scale;
+      const int64_t behind = value.is_zero() ? 32 : int64_t{exponent} - value.exponent;
+      const uint64_t aligned = behind > 31 ? 0 : value.mantissa >> behind;
+      constexpr int kDropped = 63 - kShareBits;
+      shares[p] = static_cast<int32_t>((share * aligned + (uint64_t{1} << (kDropped - 1))) >> kDropped);
+    }
+    add_weighted_sum(rows(words, shares.size(), width), shares, sums);
+  });
   if (exponent == std::numeric_limits<int32_t>::min()) return {};
   return Scale::from_integer(1, exponent + 63 - kShareBits) / Scale::from_integer(total);
 }
 
-void attend(Workspace& w, AttentionRoom& room, ScaledRows& y, const ScaledRows& queries, const Attention& attention,
-            uint32_t context) {
-  const MatrixView<int32_t> q = queries.integers, out = y.integers.shape(q.rows, q.cols);
-  const size_t width = attention.width, group = attention.heads / attention.kv_heads;
-  const std::span<int32_t> weights = room.weights.shape(1, context).row(0);
-  const std::span<int64_t> sums = room.sums.shape(1, width).row(0);
+namespace {
+
+/// Of one query head, out [W]; the query is turned here.
+HeadMean attend_with(std::span<const int32_t> head, Scale scale, std::span<const Turn> turns,
+                     const Remembered& remembered, std::span<int32_t> weights, std::span<int32_t> out) {
   std::array<int32_t, kMaxHeadWidth> turned;
   std::array<int16_t, kMaxHeadWidth> codes;
-  const std::span<int32_t> query(turned.data(), width);
-  const std::span<Scale> factors = room.factors.shape(1, attention.heads).row(0);
+  std::array<int64_t, kMaxHeadWidth> room;
+  const std::span<int32_t> query(turned.data(), head.size());
+  const std::span<int64_t> sums(room.data(), head.size());
+  rotate(head, turns, query);
+  const Scale one = codes_of<int16_t>(query, kQueryCodes, {codes.data(), head.size()}) * finer(scale);
+  Scale factor = attend_to({codes.data(), head.size()}, one, remembered, weights, sums);
+  const uint64_t size = largest_magnitude(sums);
+  const int drop = std::max(0, 64 - std::countl_zero(size) - 31);
+  for (size_t c = 0; c < sums.size(); ++c) {
+    const int64_t magnitude = (sums[c] < 0 ? -sums[c] : sums[c]) >> drop;
+    out[c] = static_cast<int32_t>(sums[c] < 0 ? -magnitude : magnitude);
+  }
+  if (!factor.is_zero()) factor.exponent += drop;
+  return {factor, factor * Scale::from_integer(size >> drop)};
+}
+
+}  // namespace
+
+void attend(Workspace& w, AttentionRoom& room, ScaledRows& y, const ScaledRows& queries, const Attention& attention,
+            uint32_t context) {
+  constexpr uint64_t kLeast = uint64_t{1} << 16;  // multiply-adds that are worth a thread of their own
+  const MatrixView<int32_t> q = queries.integers, out = y.integers.shape(q.rows, q.cols);
+  const size_t width = attention.width, group = attention.heads / attention.kv_heads;
+  const uint32_t most = std::clamp((uint32_t{1} << 20) / context, 1u, std::min(attention.heads, kMaxThreads));
+  const MatrixView<int32_t> weights = room.weights.shape(most, context);
+  const std::span<HeadMean> means = room.means.shape(1, attention.heads).row(0);
   const bool has_texts = w.texts.states.front() != nullptr;  // else only shapes are asked for
   for (size_t t = 0; t < q.rows; ++t) {
     const size_t count = has_texts ? static_cast<size_t>(w.position(t)) + 1 : 1;
-    if (!w.turn(uint64_t{2} * q.cols * count)) continue;
-    State& text = w.texts[t];
+    const uint64_t cost = uint64_t{2} * q.cols * count;
+    if (!w.turn(cost)) continue;
+    const State& text = w.texts[t];
     const size_t stride = text.layout().per_position;
-    Scale largest;
-    for (size_t n = 0; n < attention.heads; ++n) {
-      const size_t memory = attention.memory + n / group * Attention::words(1, attention.width);
-      rotate(q.row(t).subspan(n * width, width), room.turns.view().row(t), query);
-      const Scale one = codes_of<int16_t>(query, kQueryCodes, {codes.data(), width}) * finer(queries.scales[t]);
-      Scale factor = attend_to({codes.data(), width}, one, {text.at(0).data() + memory, stride, count}, weights, sums);
-      const uint64_t size = largest_magnitude(sums);
-      const int drop = std::max(0, 64 - std::countl_zero(size) - 31);
-      for (size_t c = 0; c < width; ++c) {
-        const int64_t magnitude = (sums[c] < 0 ? -sums[c] : sums[c]) >> drop;
-        out.row(t)[n * width + c] = static_cast<int32_t>(sums[c] < 0 ? -magnitude : magnitude);
+    const uint32_t parts = std::min(parts_for(cost, kLeast), most);
+    parallel(parts, [&](uint32_t part) {
+      for (uint32_t n = part_begin(attention.heads, part, parts); n < part_begin(attention.heads, part + 1, parts);
+           ++n) {
+        const size_t memory = attention.memory + n / group * Attention::words(1, attention.width);
+        means[n] =
+            attend_with(q.row(t).subspan(n * width, width), queries.scales[t], room.turns.view().row(t),
+                        {text.pages(), memory, stride, count}, weights.row(part), out.row(t).subspan(n * width, width));
       }
-      if (!factor.is_zero()) factor.exponent += drop;
-      const Scale peak = factor * Scale::from_integer(size >> drop);
-      if (largest < peak) largest = peak;
-      factors[n] = factor;
-    }
+    });
+    Scale largest;
+    for (const HeadMean& mean : means) largest = largest < mean.largest ? mean.largest : largest;
     // All heads in units of one power of two, in which the largest number has 31 bits.
     const int unit = largest.exponent + 1;
     y.scales[t] = largest.is_zero() ? Scale{} : Scale::from_integer(1, unit);
     for (size_t n = 0; n < attention.heads; ++n) {
-      const Rescale to_unit(factors[n], -unit);
+      const Rescale to_unit(means[n].factor, -unit);
       for (int32_t& v : out.row(t).subspan(n * width, width)) v = to_unit(v);
     }
   }

@@ -33,13 +33,17 @@ struct Attention {
   void list(TensorPlan& plan) { memory = plan.state_per_position(words(kv_heads, width)); }
 };
 
+/// A query head's mean of values, as integers that are worth `factor` each.
+struct HeadMean {
+  Scale factor, largest;  // what the largest of them is worth
+};
+
 /// What attention needs between its steps.
 struct AttentionRoom {
-  explicit AttentionRoom(Workspace& w) : turns(w), weights(w), sums(w), factors(w) {}
+  explicit AttentionRoom(Workspace& w) : turns(w), weights(w), means(w) {}
   Buffer<Turn> turns;       // [T][W/2] of each token's position
-  Buffer<int32_t> weights;  // [1][positions of a text]
-  Buffer<int64_t> sums;     // [1][W]
-  Buffer<Scale> factors;    // [1][N]
+  Buffer<int32_t> weights;  // [threads that can take part][positions of a text]
+  Buffer<HeadMean> means;   // [1][N]
 };
 
 /// The turns of the tokens' positions: position * frequency, in 2^-32 of a turn, wraps by itself.  A frequency is
@@ -51,7 +55,7 @@ void remember(Workspace& w, const AttentionRoom& room, const ScaledRows& keys, c
               const Attention& attention);
 
 /// y [T][N W]: for each query head (which is turned) of queries [T][N W] the mean of the values up to its position,
-/// with weights exp(q k / sqrt(W)).  context: most positions of a text.
+/// with weights exp(q k / sqrt(W)).  context: most positions of a text.  Heads are shared out among the threads.
 void attend(Workspace& w, AttentionRoom& room, ScaledRows& y, const ScaledRows& queries, const Attention& attention,
             uint32_t context);
 
@@ -63,10 +67,11 @@ Turn turn_of(uint32_t position, uint32_t frequency);
 /// x [W] turned, with 8 more fraction bits; |x| <= 2^21, so products and sums stay below 2^53.  turns [W/2]
 void rotate(std::span<const int32_t> x, std::span<const Turn> turns, std::span<int32_t> y);
 
-/// Where a query head finds keys and values: of position p they begin at words + p * stride.
+/// Where a query head finds keys and values: of the position p of a page (see State) they begin at its word
+/// p * stride + memory.
 struct Remembered {
-  const int32_t* words;
-  size_t stride;
+  std::span<int32_t* const> pages;
+  size_t memory, stride;
   size_t count;  // positions
 };
 

@@ -3,6 +3,7 @@
 #include "model/layers/dense_linear.h"
 
 #include "base/check.h"
+#include "base/parallel.h"
 #include "kernels/kernels.h"
 #include "model/layers/ternary_linear.h"
 
@@ -57,9 +58,14 @@ void dense_linear(Workspace& w, const char* name, MatrixView<Act> y, MatrixView<
       if (!w.turn(uint64_t{layer.cols} * count)) continue;
       const DenseView part{layer.weight.view().codes + size_t{first} * padded_cols(layer.cols), count, layer.cols};
       dense_matvec(part, wide.row(t), sums.first(count));
-      for (size_t r = 0; r < count; ++r) {  // an Act is worth 2^-16, and has as many fraction bits
-        y.row(t)[first + r].raw = Rescale(layer.scale[first + r] * w.scales[t], 0)(sums[r]);
-      }
+      constexpr uint64_t kLeast = uint64_t{1} << 12;  // rows that are worth a thread of their own
+      const uint32_t parts = parts_for(count, kLeast);
+      parallel(parts, [&](uint32_t p) {
+        for (uint32_t r = part_begin(count, p, parts); r < part_begin(count, p + 1, parts); ++r) {
+          // An Act is worth 2^-16, and has as many fraction bits.
+          y.row(t)[first + r].raw = Rescale(layer.scale[first + r] * w.scales[t], 0)(sums[r]);
+        }
+      });
       if (first + count == layer.rows) w.observe_row(name, t, y.row(t));
     }
   }

@@ -266,6 +266,7 @@ export class EngineModel {
       fileBytes: Number(info.fileBytes),
       packedBytes: Number(info.packedBytes),
       stateBytes: Number(info.stateBytes),
+      stateBytesPerToken: Number(info.stateBytesPerToken),
       fingerprint: BigInt.asUintN(64, info.fingerprint).toString(16).padStart(16, '0'),
       checked: info.checked,
       warnings: Object.entries(toRecord(info.warnings)).map(([tensor, why]) => `tensor "${tensor}": ${why}`),
@@ -375,12 +376,14 @@ export class EngineSession {
 
   /** At most `count` tokens; fewer when the generation ended, or about `budget` multiply-adds are done. */
   generate(count: number, withBoundaries: boolean, budget = kNoLimit): Written {
-    return guarded(() => {
+    const written = guarded(() => {
       shared(this.#module, count);
       const produced = this.#session.generate(count, toBudget(budget));
       const { tokens, masks } = shared(this.#module, count);
       return { tokens: tokens.slice(0, produced), boundaries: withBoundaries ? masks.slice(0, produced) : null };
     });
+    if (!this.finish) this.#refuseIfFull(written.tokens.length, count);
+    return written;
   }
 
   get finish(): Finish | null {
@@ -410,8 +413,15 @@ export class EngineSession {
 
   /** Of a text that goes on nothing was read: and nothing ever will be. */
   #refuseIfFull(read: number, given: number): void {
-    if (read > 0 || given === 0 || !this.#session.isFull()) return;
+    const why = read > 0 || given === 0 ? 0 : this.#session.fullness();
+    if (why === 2) throw new TernError('out-of-memory', `there is no memory for more than ${this.position} tokens`);
+    if (why === 0) return;
     throw new TernError('bad-state', `the context is full after ${this.position} tokens: reset the session`);
+  }
+
+  /** The text is its first tokens, at most all: true where the model remembers each by itself; else nothing changes. */
+  truncate(position: number): boolean {
+    return guarded(() => this.#session.truncate(BigInt(position)));
   }
 
   save(): Uint8Array<ArrayBuffer> {

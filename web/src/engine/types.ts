@@ -60,8 +60,10 @@ export interface FileInfo {
   readonly fileBytes: number;
   /** Weights in memory. */
   readonly packedBytes: number;
-  /** Recurrent state of one conversation, however long it gets. */
+  /** State of one conversation, as long as it can get. */
   readonly stateBytes: number;
+  /** What each token adds to it, taken some tokens at a time as a text grows; 0 where length costs nothing. */
+  readonly stateBytesPerToken: number;
   /** 64 bits over the whole file, as 16 hexadecimal digits. */
   readonly fingerprint: string;
   /** The file carries a checksum of itself, which was right. */

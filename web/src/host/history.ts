@@ -3,7 +3,8 @@
 //
 // Going back by some tokens reads at most as many again, or kStep, while the states fit into their room: of three points
 // the middle one goes as soon as the way from the first to the last is shorter than that from the last to here. So a text
-// of n tokens has about 2 log2(n / kStep) points. What does not fit is given up from the beginning.
+// of n tokens has about 2 log2(n / kStep) points. What does not fit is given up from the beginning. Where the engine's
+// state is by tokens, it is cut off itself, and no point is kept.
 
 import type { EngineSession } from '../engine/engine.js';
 import { TernError } from '../errors.js';
@@ -78,6 +79,10 @@ export class History {
       throw new TernError('bad-option', `rewind: expected a position from ${least}${restored} to ${most}, found ${to}`);
     }
     if (to === most) return new Uint32Array(0);
+    if (session.truncate(to)) {
+      this.#count = to - least;
+      return new Uint32Array(0);
+    }
     this.#points = this.#points.filter(({ position }) => position <= to);
     const { position, state } = this.#points.at(-1) ?? this.#base;
     if (state) session.restore(state);

@@ -202,8 +202,9 @@ export class Host {
   /** Where there is no memory for one more, it alone fails: with every use. */
   #open(memory: number | null): Seat | TernError {
     try {
-      const session = present(this.#model, 'the model is not loaded').open();
-      return { session, history: memory === null ? null : new History(memory) };
+      const model = present(this.#model, 'the model is not loaded');
+      const room = model.info.stateBytesPerToken > 0 ? 0 : memory;
+      return { session: model.open(), history: memory === null ? null : new History(room ?? 0) };
     } catch (error) {
       if (error instanceof TernError && error.code === 'out-of-memory') return error;
       throw error;
