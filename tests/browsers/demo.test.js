@@ -164,6 +164,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
         const link = await page.evaluate('location.href');
         await page.page.goto('about:blank');
         await page.goto(link);
+        await rest(page);
         await page.waitFor(`${text('note')}.includes('Told again byte for byte')`, 60_000);
         assert.ok((await page.evaluate(text('facts'))).includes(model.name));
         assert.ok((await page.evaluate(written)).startsWith(told));
@@ -266,6 +267,7 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
       const hash = await page.waitFor('location.hash');
       await page.page.goto('about:blank');
       await page.goto(`${server.origin}/${hash}`);
+      await rest(page);
       await page.waitFor(`${text('note')}.includes('byte for byte')`);
       const told = await page.evaluate(given);
       await page.page.click('.example >> nth=1');
