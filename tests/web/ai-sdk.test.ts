@@ -35,7 +35,7 @@ describe('the AI SDK', () => {
     expect(answer.text).toBe(alone.text);
     expect(answer.usage.outputTokens).toBe(alone.bytes.length);
     expect(answer.finishReason).toBe(alone.finish === 'max-bytes' ? 'length' : 'stop');
-    expect(answer.providerMetadata?.['ternlm']).toMatchObject({ seed: '7' });
+    expect(answer.finalStep.providerMetadata?.['ternlm']).toMatchObject({ seed: '7' });
     expect(answer.warnings ?? []).toEqual([]);
   });
 
@@ -68,7 +68,10 @@ describe('the AI SDK', () => {
       abortSignal: controller.signal,
     });
     let chunks = 0;
-    for await (const _ of textStream) if (++chunks === 3) controller.abort();
+    for await (const part of textStream) {
+      expect(part).not.toBe('');
+      if (++chunks === 3) controller.abort();
+    }
     expect(chunks).toBeGreaterThanOrEqual(3);
     await expect(
       generateText({

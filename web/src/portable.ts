@@ -21,6 +21,13 @@ export function toPortable(value: unknown): Portable {
   return entries.some(([name]) => kOurs.includes(name)) ? { $object: copy } : copy;
 }
 
+export function isPortable(value: unknown): value is Portable {
+  if (typeof value !== 'object' || value === null) {
+    return value === null || ['string', 'number', 'boolean'].includes(typeof value);
+  }
+  return Object.values(value).every(isPortable);
+}
+
 /** What it was made of. TernError 'bad-option': an object of ours that is damaged. */
 export function fromPortable(value: Portable): unknown {
   if (typeof value !== 'object' || value === null) return value;

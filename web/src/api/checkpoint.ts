@@ -4,7 +4,7 @@
 import type { Sampling } from '../engine/types.js';
 import { TernError, describe } from '../errors.js';
 import type { Extras } from '../extras.js';
-import { fromPortable, toPortable } from '../portable.js';
+import { fromPortable, isPortable, toPortable } from '../portable.js';
 
 export interface Checkpoint {
   /** The session, after `tokens`: as save() gives it. */
@@ -32,7 +32,8 @@ export function write(checkpoint: Checkpoint): string {
 export function read(text: string): Checkpoint {
   let value: unknown;
   try {
-    value = fromPortable(JSON.parse(text));
+    const json: unknown = JSON.parse(text);
+    value = isPortable(json) ? fromPortable(json) : null;
   } catch (error) {
     throw new TernError('bad-option', `the checkpoint is damaged: ${describe(error)}`, { cause: error });
   }

@@ -134,7 +134,10 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
       this.#before = past.before;
       this.#append(past);
     }
-    aided?.then((aid) => this.#begin(aid), this.#request.cancel);
+    aided?.then(
+      (aid) => this.#begin(aid),
+      () => this.#request.cancel(),
+    );
     this.ended = Promise.all([this.#request.answer, aided]).then(
       ([{ finish }]) => this.#end(finish, null),
       (error: unknown) => this.#end(null, { error }),
@@ -197,14 +200,13 @@ export class Generation implements AsyncIterable<Chunk>, AsyncDisposable {
     if (!state || this.#finish || this.#failure || this.#tokens.from > 0) {
       throw new TernError('bad-state', 'expected a generation in progress: this one has ended, or is not kept whole');
     }
-    const { signal: _, ...given } = options;
     return write({
       ...order,
       state,
       before: this.#before.slice(),
       tokens: this.#tokens.since(0),
       boundaries: this.#boundariesSince(0),
-      origin: { prompt, options: given },
+      origin: { prompt, options: { ...options, signal: undefined } },
     });
   }
 

@@ -37,16 +37,13 @@ export function meets(automaton: Automaton, value: string | Uint8Array): boolean
 function ofConstraint(constraint: Constraint): Language {
   const given = Object.entries<unknown>({ ...constraint }).filter(([, value]) => value !== undefined);
   const [kind, value] = given.length === 1 ? (given[0] ?? []) : [];
-  switch (kind) {
-    case 'regex':
-      if (typeof value !== 'string' && !(value instanceof RegExp)) break;
-      return ofRegex(value, { name: 'constraint.regex', anchors: 'whole', character: kAsIs });
-    case 'jsonSchema':
-      return ofJsonSchema(value);
-    case 'choices':
-      if (!Array.isArray(value) || !value.every((each): each is string => typeof each === 'string')) break;
-      if (value.length === 0) break;
-      return choice(...value.map(text));
+  if (kind === 'regex' && (typeof value === 'string' || value instanceof RegExp)) {
+    return ofRegex(value, { name: 'constraint.regex', anchors: 'whole', character: kAsIs });
+  }
+  if (kind === 'jsonSchema') return ofJsonSchema(value);
+  if (kind === 'choices' && Array.isArray(value) && value.length > 0) {
+    const texts: unknown[] = value;
+    if (texts.every((each) => typeof each === 'string')) return choice(...texts.map(text));
   }
   throw badOption('constraint', '{ regex }, { jsonSchema } or { choices: [texts] }', constraint);
 }

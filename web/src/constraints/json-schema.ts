@@ -82,7 +82,7 @@ class Reader {
       return choice(...list.map((each, i) => this.read(each, `${path}/${name}/${i}`, refs)));
     }
     const types = [type ?? guess(rest)].flat();
-    const all = types.map((each) => kKnown[String(each)] ?? '').join(' ');
+    const all = types.map((each) => (typeof each === 'string' ? (kKnown[each] ?? '') : '')).join(' ');
     this.#refuseOthers(schema, `type ${all}`, path);
     return choice(...types.map((each) => this.#ofType(each, rest, path, refs)));
   }
@@ -152,7 +152,7 @@ class Reader {
         additionalProperties,
       );
     }
-    const unknown: unknown = required.find((name) => !Object.hasOwn(properties, name as string));
+    const unknown: unknown = required.find((name) => typeof name !== 'string' || !Object.hasOwn(properties, name));
     if (unknown !== undefined) throw badOption(`jsonSchema${path}/required`, 'names of properties', unknown);
     const all = Object.entries(properties).map(([name, schema]) => ({
       isRequired: required.includes(name),
@@ -246,10 +246,11 @@ function ofString(keywords: Keywords, path: string): Language {
   if (has.length > 1) {
     throw badOption(`jsonSchema${path}`, 'pattern or a length, of which an expression says both ({2,5})', keywords);
   }
-  if (format !== undefined && pattern === undefined && !Object.hasOwn(kFormats, String(format))) {
+  const known = typeof format === 'string' && Object.hasOwn(kFormats, format) ? kFormats[format] : undefined;
+  if (format !== undefined && pattern === undefined && known === undefined) {
     throw badOption(`jsonSchema${path}/format`, `${Object.keys(kFormats).join(', ')}, or a pattern`, format);
   }
-  const expression = pattern ?? (format === undefined ? undefined : kFormats[String(format)]);
+  const expression = pattern ?? known;
   if (expression === undefined) return quoted(repeat(inQuotes(kLetters), least, most));
   if (typeof expression !== 'string') throw badOption(`jsonSchema${path}/pattern`, 'a text', expression);
   return quoted(ofRegex(expression, { name: `jsonSchema${path}/pattern`, anchors: 'part', character: inQuotes }));

@@ -5,7 +5,7 @@ import type { Generation } from '../api/generation.js';
 import type { Model } from '../api/model.js';
 import type { GenerateOptions } from '../api/options.js';
 import { TernError, badOption, describe } from '../errors.js';
-import { fromPortable, toPortable, type Portable } from '../portable.js';
+import { fromPortable, isPortable, toPortable, type Portable } from '../portable.js';
 
 /** Plain JSON. */
 export interface Recipe {
@@ -41,7 +41,7 @@ export async function recipeOf(model: Model, generation: Generation): Promise<Re
   if (finish === 'stopped' || from > 0) {
     throw new TernError('bad-state', 'expected an output that is whole: this one was stopped, or is not kept any more');
   }
-  const { signal: _, trace: __, logprobs: ___, ...rest } = options;
+  const rest = { ...options, signal: undefined, trace: undefined, logprobs: undefined };
   const kept: Record<string, Portable> = {};
   for (const [name, value] of Object.entries({ ...rest, seed })) {
     if (value !== undefined) kept[name] = toPortable(value);
@@ -67,12 +67,12 @@ export async function replay(
   const { model: fingerprint, prompt, options, sha256: expected } = toRecipe(recipe);
   if (fingerprint !== model.info.fingerprint)
     throw badOption('recipe.model', `${model.info.fingerprint}, this model`, fingerprint);
-  const given: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(options)) given[name] = fromPortable(value);
+  const given = Object.fromEntries(Object.entries(options).map(([name, value]) => [name, fromPortable(value)]));
+  if (!haveNames(given)) throw badOption('recipe.options', kOptions.join(', '), given);
   const input = fromPortable(prompt);
   const isInput = typeof input === 'string' || input instanceof Uint8Array || input instanceof Uint32Array;
   if (!isInput) throw badOption('recipe.prompt', 'a text, bytes or tokens', input);
-  const generation = model.stream(input, { ...(given as GenerateOptions), signal });
+  const generation = model.stream(input, { ...given, signal });
   if (onText) for await (const { text } of generation) onText(text);
   const { text, bytes } = await generation.result;
   const found = await sha256(bytes);
@@ -116,12 +116,21 @@ export function toRecipe(value: unknown): Recipe {
     throw badOption('recipe.model', 'a fingerprint', model);
   if (typeof digest !== 'string' || !/^[0-9a-f]{64}$/.test(digest))
     throw badOption('recipe.sha256', '64 hexadecimal digits', digest);
-  if (!isObject(options)) throw badOption('recipe.options', 'an object', options);
-  if (prompt === undefined) throw badOption('recipe.prompt', 'a text, bytes or tokens', prompt);
+  if (!isObject(options) || !isPortables(options)) throw badOption('recipe.options', 'an object', options);
+  if (!isPortable(prompt)) throw badOption('recipe.prompt', 'a text, bytes or tokens', prompt);
   const other = Object.keys(others)[0] ?? Object.keys(options).find((name) => !kOptions.includes(name));
   if (other !== undefined) throw badOption('recipe', `without ${other}, which it does not know`, value);
   if (!('seed' in options)) throw badOption('recipe.options.seed', 'a seed', undefined);
-  return { version, model, prompt: prompt as Portable, options: options as Recipe['options'], sha256: digest };
+  return { version, model, prompt, options, sha256: digest };
+}
+
+function isPortables(value: object): value is Record<string, Portable> {
+  return Object.values(value).every(isPortable);
+}
+
+/** What they are, stream() checks. */
+function haveNames(value: object): value is GenerateOptions {
+  return Object.keys(value).every((name) => kOptions.includes(name));
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -129,8 +138,10 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const subtle: SubtleCrypto | undefined = globalThis.crypto.subtle;
-  if (!subtle) throw new TernError('unsupported', 'SHA-256 needs a secure context: expected https:// or localhost');
-  const digest = new Uint8Array(await subtle.digest('SHA-256', bytes));
+  const { crypto } = globalThis;
+  if (!('subtle' in crypto)) {
+    throw new TernError('unsupported', 'SHA-256 needs a secure context: expected https:// or localhost');
+  }
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
