@@ -147,6 +147,7 @@ describe('the package', () => {
       'ternlm/chat': 'api/chat.js',
       'ternlm/react': 'entries/react.js',
       'ternlm/element': 'entries/element.js',
+      'ternlm/gguf': 'gguf.js',
       'ternlm/models/tinystories-3m5': 'models/tinystories-3m5.js',
       'ternlm/models/tinystories-3m5/inline': 'models/tinystories-3m5/inline.js',
       'ternlm/models/tinystories-3m5.gguf': 'models/tinystories-3m5.gguf',
