@@ -123,6 +123,8 @@ uint32_t choose_threads(const LoadedModel& model, uint32_t most) {
 /// Empty until open() fills it.
 struct Conversation {
   std::optional<Session> session;
+  Encoder encoder;
+  Decoder decoder;
 };
 
 Session& checked(Conversation& conversation) {
@@ -218,6 +220,34 @@ bool truncate(Conversation& conversation, uint64_t position) { return checked(co
 bool is_inside_batch(const Conversation& conversation) { return checked(conversation).is_inside_batch(); }
 uint64_t position(const Conversation& conversation) { return checked(conversation).position(); }
 
+/// Answers how many of the tokens in the buffer were coded within the budget.
+uint32_t encode(Conversation& conversation, uint32_t count, uint64_t budget) {
+  Session& session = checked(conversation);
+  return static_cast<uint32_t>(session.encode(tokens_in_buffer(count), conversation.encoder, {.budget = budget}));
+}
+
+/// The code is in the buffer, whose size it answers.
+uint32_t encoded(Conversation& conversation) {
+  const std::vector<uint8_t> code = conversation.encoder.finish();
+  buffer(static_cast<uint32_t>(code.size()));
+  std::ranges::copy(code, all_bytes().begin());
+  return static_cast<uint32_t>(code.size());
+}
+
+/// A code in the buffer.
+void start_decoding(Conversation& conversation, uint32_t size) {
+  const std::span<const uint8_t> code = in_buffer(size);
+  conversation.decoder = Decoder({code.begin(), code.end()});
+}
+
+/// Answers how many tokens it wrote to the front of the buffer within the budget, or 2^32 - 1 for a code that is none.
+uint32_t decode(Conversation& conversation, uint32_t count, uint64_t budget) {
+  bool damaged = false;
+  Session& session = checked(conversation);
+  const size_t done = session.decode(tokens_in_buffer(count), conversation.decoder, damaged, {.budget = budget});
+  return damaged ? ~uint32_t{0} : static_cast<uint32_t>(done);
+}
+
 /// Answers how many tokens it scored within the budget, of `count` that lie behind the room for their scores, and
 /// leaves those in front of them; behind them come the `top` likeliest of each (TokenScore, Token and Likely in
 /// text/softmax.h).
@@ -291,6 +321,10 @@ EMSCRIPTEN_BINDINGS(tern) {
       .function("generate", &generate)
       .function("finishState", &finish_state)
       .function("score", &score)
+      .function("encode", &encode)
+      .function("encoded", &encoded)
+      .function("startDecoding", &start_decoding)
+      .function("decode", &decode)
       .function("save", &save)
       .function("restore", &restore)
       .function("recent", &recent)

@@ -236,6 +236,35 @@ size_t Session::score_each(std::span<const Token> tokens, std::span<TokenScore> 
   });
 }
 
+size_t Session::encode(std::span<const Token> tokens, Encoder& encoder, Work work) {
+  TERN_CHECK(check_tokens(tokens).ok());
+  const auto code = [&](std::span<const int32_t> prediction, Token token) { encoder.push(prediction, token); };
+  size_t done = predict_each(tokens, work, code);
+  while (done < tokens.size() && room() == 0) {
+    reset();
+    done += predict_each(tokens.subspan(done), work, code);
+  }
+  return done;
+}
+
+size_t Session::decode(std::span<Token> tokens, Decoder& decoder, bool& damaged, Work work) {
+  damaged = false;
+  for (size_t done = 0; done < tokens.size(); ++done) {
+    if (room() == 0 && !drawn_) reset();
+    if (!begin(work) || reserve(1) == 0) return done;
+    if (!drawn_) drawn_ = decoder.next(logits_);
+    damaged = !drawn_;
+    if (damaged) return done;
+    const Token token = *drawn_;
+    if (!run({&token, 1}, Want::kLast, work)) return done;
+    drawn_.reset();
+    std::ranges::copy(workspace_->logits.view().row(0), logits_.begin());
+    remember({&token, 1});
+    tokens[done] = token;
+  }
+  return tokens.size();
+}
+
 /// The last tokens of the text, which has them already.
 void Session::remember(std::span<const Token> tokens) {
   uint64_t at = position() - tokens.size();

@@ -11,6 +11,7 @@
 
 #include "base/result.h"
 #include "model/model.h"
+#include "text/coder.h"
 #include "text/rules.h"
 #include "text/sampler.h"
 #include "text/softmax.h"
@@ -143,6 +144,13 @@ class Session {
   ///   scores  [tokens]
   ///   top     [tokens][most likely], or nothing
   size_t score_each(std::span<const Token> tokens, std::span<TokenScore> scores, std::span<Likely> top, Work work = {});
+
+  /// Codes tokens, each as the model predicts it, and appends them to the text; answers how many, as feed() does.  A
+  /// text whose context is full begins anew.  All must be in the vocabulary.
+  size_t encode(std::span<const Token> tokens, Encoder& encoder, Work work = {});
+  /// Finds the tokens again, in a session where encode() found the same text; answers how many.  None, and the code is
+  /// none of encode(): `damaged` says so.
+  size_t decode(std::span<Token> tokens, Decoder& decoder, bool& damaged, Work work = {});
 
   /// Prediction of the next token: one number for each, Q16.16.
   std::span<const int32_t> logits();

@@ -21,5 +21,7 @@ extern const Command kChatCommand;
 extern const Command kEvalCommand;
 extern const Command kInspectCommand;
 extern const Command kTokenizeCommand;
+extern const Command kCompressCommand;
+extern const Command kDecompressCommand;
 
 }  // namespace tern

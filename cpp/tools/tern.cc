@@ -1,4 +1,4 @@
-// tern.cc: the program tern: generate, chat, eval, inspect and tokenize.
+// tern.cc: the program tern: generate, chat, eval, inspect, tokenize, compress and decompress.
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -15,6 +15,8 @@ constexpr const char* kHelp =
     "  eval       bits per byte, perplexity and accuracy on a text file\n"
     "  inspect    settings, tensors, sizes, and the share of -1, 0 and +1 per matrix\n"
     "  tokenize   the tokens of a text, and back\n"
+    "  compress   a file as the choices of a model: text becomes small\n"
+    "  decompress what compress wrote, with the same model\n"
     "\n"
     "tern COMMAND --help says more, tern --version which one this is.  Exit status: 0; 1 for a file that cannot be\n"
     "used or written; 2 for a wrong option; by a signal as usual (130 after Ctrl-C, 141 when the reader of a pipe has\n"
@@ -40,11 +42,12 @@ Result<void> run(std::string_view name, std::span<char* const> words, Output& ou
     out.write("tern " TERN_VERSION "\n");
     return {};
   }
-  for (const Command* command :
-       {&kGenerateCommand, &kChatCommand, &kEvalCommand, &kInspectCommand, &kTokenizeCommand}) {
+  for (const Command* command : {&kGenerateCommand, &kChatCommand, &kEvalCommand, &kInspectCommand, &kTokenizeCommand,
+                                 &kCompressCommand, &kDecompressCommand}) {
     if (name == command->name) return run_command(*command, words, out);
   }
-  return error_f(ErrorCode::kBadOption, "expected a command (generate, chat, eval, inspect or tokenize), found \"%s\"",
+  return error_f(ErrorCode::kBadOption,
+                 "expected a command (generate, chat, eval, inspect, tokenize, compress or decompress), found \"%s\"",
                  std::string(name).c_str());
 }
 

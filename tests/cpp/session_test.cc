@@ -589,6 +589,32 @@ TEST(Budget, TheScoresOfTokensAddUpToThatOfTheText) {
   }
 }
 
+TEST(Budget, CodingInStepsOfAnySizeIsCodingAtOnce) {
+  test::Random random(16);
+  const std::vector<uint8_t> text = every_byte_value();
+  const std::vector<Token> tokens(text.begin(), text.end());
+  for (const auto& model : {tiny_model(), wide_hnet()}) {
+    Session whole(model), sliced(model), back(model);
+    Encoder one, other;
+    ASSERT_EQ(whole.encode(tokens, one), tokens.size());
+    for (size_t done = 0; done < tokens.size();) {
+      done += sliced.encode(std::span(tokens).subspan(done), other, {.budget = some_budget(random)});
+    }
+    std::vector<uint8_t> code = one.finish();
+    EXPECT_EQ(other.finish(), code);
+    Decoder decoder(std::move(code));
+    std::vector<Token> found(tokens.size());
+    bool damaged = false;
+    for (size_t done = 0; done < tokens.size() && !damaged;) {
+      done += back.decode(std::span(found).subspan(done), decoder, damaged, {.budget = some_budget(random)});
+    }
+    EXPECT_FALSE(damaged);
+    EXPECT_EQ(found, tokens);
+    EXPECT_EQ(back.save(), whole.save());
+    EXPECT_EQ(sliced.save(), whole.save());
+  }
+}
+
 TEST(Budget, WhatWasNotAnsweredForHasNotHappened) {
   test::Random random(15);
   const std::vector<uint8_t> text = every_byte_value();

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "text/coder.h"
 #include "text/documents.h"
 #include "text/sampler.h"
 #include "text/softmax.h"
@@ -166,6 +167,55 @@ TEST(TokenScore, OfExtremeLogitsIsCertainty) {
   EXPECT_EQ(top[0].probability_q31, 1u << 31);
   EXPECT_EQ(top[1].probability_q31, 0u);
   EXPECT_EQ(score_token(logits, 0).rank, 1u);
+}
+
+// ---- Coder ----------------------------------------------------------------------------------------------------------
+
+/// Logits of all kinds, token after token: flat, sharp, certain of the right one or of a wrong one.
+std::vector<int32_t> logits_of_kind(size_t n, Token token) {
+  auto logits = random_logits(static_cast<uint32_t>(n), n % 3 == 0 ? 0.5 : 8);
+  if (n % 7 == 1) logits[token] = std::numeric_limits<int32_t>::max();
+  if (n % 7 == 2) logits[(token + 1) % 256] = std::numeric_limits<int32_t>::max();
+  if (n % 7 == 3) logits[token] = std::numeric_limits<int32_t>::min();
+  return logits;
+}
+
+TEST(Coder, FindsWhatWasCodedHoweverUnlikely) {
+  std::mt19937 random(6);
+  std::vector<Token> tokens(3000);
+  for (Token& token : tokens) token = static_cast<Token>(random() % 256);
+  for (const size_t count : {size_t{0}, size_t{1}, size_t{2}, size_t{50}, tokens.size()}) {
+    Encoder encoder;
+    double bits = 0;
+    for (size_t n = 0; n < count; ++n) {
+      const auto logits = logits_of_kind(n, tokens[n]);
+      encoder.push(logits, tokens[n]);
+      bits += std::min(32.0, static_cast<double>(surprisal(logits, tokens[n]).raw) / 4294967296.0);
+    }
+    std::vector<uint8_t> code = encoder.finish();
+    EXPECT_LE(static_cast<double>(code.size()), bits / 8 * 1.0001 + 8);
+    EXPECT_TRUE(encoder.finish().empty()) << "it begins anew";
+    Decoder decoder(std::move(code));
+    for (size_t n = 0; n < count; ++n) {
+      const std::optional<Token> found = decoder.next(logits_of_kind(n, tokens[n]));
+      ASSERT_TRUE(found.has_value());
+      ASSERT_EQ(*found, tokens[n]) << n << " of " << count;
+    }
+  }
+}
+
+TEST(Coder, ACodeOfNobodyLeadsToTokensOrToNone) {
+  std::mt19937 random(7);
+  for (int repeat = 0; repeat < 200; ++repeat) {
+    std::vector<uint8_t> code(20);
+    for (uint8_t& byte : code) byte = static_cast<uint8_t>(repeat < 4 ? 255 : random());
+    Decoder decoder(std::move(code));
+    for (size_t n = 0; n < 100; ++n) {
+      const std::optional<Token> token = decoder.next(random_logits(static_cast<uint32_t>(n), 3));
+      if (!token) break;
+      ASSERT_LT(*token, 256u);
+    }
+  }
 }
 
 TEST(Sampler, DrawsFromTheSoftmax) {

@@ -7,6 +7,8 @@ Usage: spec_reader.py MODEL.gguf PROMPT [MAX_BYTES]   (greedy; prints the bytes 
 import math
 import struct
 import sys
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import ROUND_FLOOR, Decimal, localcontext
 from operator import mul as times
@@ -1047,6 +1049,103 @@ def expectation(logits: Row) -> tuple[int, Row]:
     moment = sum(weight * (max(logits) - logit) for weight, logit in zip(weights, logits))
     entropy = rnd(log2(total) - (31 << 32), 8) + rnd((moment << 8) // total * 3098164009, 31)
     return entropy, [((weight << 31) + total // 2) // total for weight in weights]
+
+
+# ---- 8: coding, and the container of FORMAT.md ------------------------------------------------------------------------
+
+
+def shares(logits: Row) -> Row:
+    weights = softmax_weights(logits, 65536)
+    return [1 + weight * (2**32 - len(weights)) // sum(weights) for weight in weights]
+
+
+MASK = 2**64 - 1
+
+
+class Interval:
+    def __init__(self) -> None:
+        self.low, self.range = 0, 2**64 - 1
+
+    def narrow(self, parts: Row, token: int) -> None:
+        unit = self.range >> 32
+        self.low, self.range = self.low + unit * sum(parts[:token]), unit * parts[token]
+
+    def known(self) -> Iterator[int]:
+        """Its first bytes, which go."""
+        while True:
+            if self.low >> 56 != self.low + self.range - 1 >> 56:
+                if self.range >= 2**40:
+                    return
+                self.range = -self.low % 2**40
+            yield self.low >> 56
+            self.low, self.range = self.low << 8 & MASK, self.range << 8 & MASK
+
+
+class Text:
+    """What the model has read, and expects; begun anew where its context is full."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.length = model, 0
+        self.begin()
+
+    def begin(self) -> None:
+        self.model.reset()
+        self.length, self.logits = 1, self.model.step(self.model.bos)
+
+    def expect(self) -> Row:
+        if self.length == self.model.context:
+            self.begin()
+        return shares(self.logits)
+
+    def read(self, token: int) -> None:
+        self.length, self.logits = self.length + 1, self.model.step(token)
+
+
+def decode(text: Text, code: bytes, count: int) -> bytes:
+    rest = iter(code)
+    value, found, interval = 0, bytearray(), Interval()
+    for _ in range(8):
+        value = value << 8 | next(rest, 0)
+    for _ in range(count):
+        parts = text.expect()
+        target, token, after = (value - interval.low) // (interval.range >> 32), 0, parts[0]
+        while after <= target:
+            token += 1
+            after += parts[token]
+        interval.narrow(parts, token)
+        for _ in interval.known():
+            value = (value << 8 | next(rest, 0)) & MASK
+        found.append(token)
+        text.read(token)
+    return bytes(found)
+
+
+def decompress(model: Model, file: bytes, container: bytes) -> bytes:
+    """`file`: that of the model, whose tokens are bytes."""
+    at, fingerprint = 12, 0xCBF29CE484222325
+    for byte in file:
+        fingerprint = (fingerprint ^ byte) * 0x100000001B3 & MASK
+
+    def varint() -> int:
+        nonlocal at
+        value, shift = 0, 0
+        while True:
+            byte, at = container[at], at + 1
+            value, shift = value | (byte & 127) << shift, shift + 7
+            if byte < 128:
+                return value
+
+    if container[:12] != b"TNC\x01" + fingerprint.to_bytes(8, "little"):
+        raise RefusedError("not data compressed by this model")
+    text, data = Text(model), b""
+    while count := varint():
+        size = varint()
+        data, at = data + decode(text, container[at : at + size], count), at + size
+    if (varint(), int.from_bytes(container[at:], "little")) != (len(data), zlib.crc32(data)) or at + 4 != len(
+        container
+    ):
+        raise RefusedError("damaged")
+    return data
 
 
 def start(model: Model, prompt: bytes) -> list[Row]:

@@ -39,6 +39,11 @@ export async function everyCall(): Promise<void> {
   await fork.rewind(3, { signal: AbortSignal.timeout(1000) });
   await using restored = await model.restore(await fork.snapshot(), { checkpoints: 0 });
   const position: number = restored.position;
+  const compressed: Uint8Array = await model.compress('x', { signal: AbortSignal.timeout(1000) });
+  const response = new Response(new Blob([new Uint8Array(compressed)]).stream().pipeThrough(model.decompressStream()));
+  void [await model.decompress(compressed), response];
+  // @ts-expect-error compressed data is bytes
+  await model.decompress('x');
   // @ts-expect-error positions are numbers
   await fork.rewind('3');
   void position;

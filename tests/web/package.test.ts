@@ -136,6 +136,7 @@ describe('the package', () => {
       'ternlm/standalone': 'standalone.js',
       'ternlm/worker': 'host/worker.js',
       'ternlm/tokenizer': 'tokenizer.js',
+      'ternlm/compress': 'compress.js',
       'ternlm/conformance': 'entries/conformance.js',
       'ternlm/testing': 'entries/testing.js',
       'ternlm/prompt-api': 'entries/prompt-api.js',

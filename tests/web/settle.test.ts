@@ -50,6 +50,12 @@ const kCalls: Record<string, Ask> = {
   'session.stream behind other work': async (session, signal) => waiting(session, () => unread(session, signal).result),
   'model.score': (_, signal) => model.score(kLong, { signal }),
   'model.scoreStream': async (_, signal) => readAll(model.scoreStream(kLong, { signal })),
+  'model.compress': (_, signal) => model.compress(kLong, { signal }),
+  'model.decompress': async (_, signal) => {
+    const { readable, writable } = model.decompressStream({ signal }); // waits for data
+    void writable;
+    return readAll({ [Symbol.asyncIterator]: () => ({ next: async () => readable.getReader().read() }) });
+  },
   'model.generate, reading': (_, signal) => model.generate(kLong, { signal }),
   'model.generate, writing': (_, signal) => model.generate(found(), { ...kEndless, signal }),
   'model.stream, its boundaries': (_, signal) => model.stream(kLong, { signal }).promptBoundaries,
@@ -194,6 +200,7 @@ test('a signal that lives long holds on to nothing that has ended', async () => 
     await model.generate('x', { signal, maxBytes: 2 });
     await model.score('x', { signal });
     await readAll(model.scoreStream('x', { signal }));
+    await model.decompress(await model.compress('x', { signal }), { signal });
     await (await load(anyModel(), { signal })).close();
   }
   expect(listeners()).toBe(0);

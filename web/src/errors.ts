@@ -3,7 +3,7 @@
 
 export type TernErrorCode =
   | 'bad-option' // an argument is wrong; nothing was started
-  | 'bad-file' // the model file is damaged or not a model
+  | 'bad-file' // the file is damaged, or not a model or compressed data
   | 'unsupported' // a sound file this version cannot run, or a browser that lacks something
   | 'bad-state' // the call does not fit what happened before
   | 'out-of-memory' // the page cannot get the memory that the model or one more conversation needs
@@ -12,6 +12,7 @@ export type TernErrorCode =
   | 'not-the-file' // the server answered with a web page in place of the file
   | 'incomplete' // fewer bytes arrived than the file's own header promises
   | 'integrity' // the bytes are not the ones the checksum promises
+  | 'wrong-model' // compressed data of another model
   | 'bad-assets' // the package's own files could not be fetched or compiled
   | 'engine-failed' // the engine stopped; the model must be loaded again
   | 'closed'; // the model or session was closed

@@ -146,6 +146,30 @@ async function freeAfterAbort(model: Model, prompt: string | Uint8Array): Promis
 }
 
 /** The operations of models/SPEC.md in the build of one level. */
+async function checkCompression(list: readonly Listed[]): Promise<void> {
+  interface Compressed {
+    readonly model: string;
+    readonly data: string;
+    readonly compressed: string;
+  }
+  const fromBase64 = (text: string): Uint8Array<ArrayBuffer> =>
+    Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const vectors: Compressed[] = await (await fetch('golden/compressed.json')).json();
+  for (const { model: file, ...vector } of vectors) {
+    const [data, compressed] = [fromBase64(vector.data), fromBase64(vector.compressed)];
+    await check(
+      `${data.length} bytes become those that others compress them to with ${file}, and come back`,
+      async () => {
+        const model = await load(list.find(({ golden }) => golden.model === file)?.url ?? file);
+        expectSame(toHex(await model.compress(data)), toHex(compressed), 'compressed');
+        const stream = new Blob([compressed]).stream().pipeThrough(model.decompressStream());
+        expectSame(toHex(new Uint8Array(await new Response(stream).arrayBuffer())), toHex(data), 'data');
+        await model.close();
+      },
+    );
+  }
+}
+
 async function checkOperations(level: 'scalar' | 'simd128' | 'relaxed'): Promise<void> {
   const wasm = await (await fetch(`conformance/${level}.wasm`)).arrayBuffer();
   const operations = await Operations.start(new Uint8Array(wasm));
@@ -378,6 +402,7 @@ async function run(): Promise<void> {
   await checkProbe('main', engine.info.variant);
   await checkPackage('worker', list);
   await checkPackage('main', list);
+  await checkCompression(list);
   await checkReport('worker', list);
   await checkReport('main', list);
   await checkBehaviour(first);

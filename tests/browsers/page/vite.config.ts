@@ -17,6 +17,8 @@ function golden(): Plugin {
     buildStart() {
       const index = goldens().map(([name, golden]) => ({ name, golden, url: `golden/${basename(golden.model)}` }));
       this.emitFile({ type: 'asset', fileName: 'golden/index.json', source: JSON.stringify(index) });
+      const compressed = readFileSync(path('tests/data/compressed.json'));
+      this.emitFile({ type: 'asset', fileName: 'golden/compressed.json', source: compressed });
       for (const { golden, url } of index) this.emitFile({ type: 'asset', fileName: url, source: modelOf(golden) });
     },
   };

@@ -2,15 +2,17 @@
 // SPDX-License-Identifier: MIT
 
 import type { ChatOptions, Message, Reply } from './chat.js';
-import { kBytes, type Codec, type Input } from '../codec.js';
+import { kBytes, toBytes, type Codec, type Input } from '../codec.js';
 import { abortable } from '../deferred.js';
 import type { FileInfo, Threads } from '../engine/types.js';
-import { TernError, leftBehind } from '../errors.js';
+import { TernError, badOption, leftBehind } from '../errors.js';
 import type { Connection } from '../link/connection.js';
 import { start, type Assets, type Runtime, type RuntimeInfo } from '../link/start.js';
 import type { Generation, GenerateResult } from './generation.js';
 import {
+  checked,
   toLoadOrder,
+  toSignal,
   type CallOptions,
   type GenerateOptions,
   type ScoreOptions,
@@ -25,6 +27,7 @@ import type { Cache, KeptFile } from '../store/kept.js';
 import type { PlaceName } from '../store/places.js';
 import { Progress, type LoadProgress } from './progress.js';
 import { isModelFile, openSource, readNext, type ModelFile, type Source } from './source.js';
+import { through, whole, type Process } from './through.js';
 
 export interface LoadOptions extends CallOptions {
   /** What it throws, loading fails with. */
@@ -188,6 +191,14 @@ async function codecOf({ metadata, vocabulary }: FileInfo, json: string): Promis
   }
 }
 
+type Direction = 'compressing' | 'decompressing';
+
+interface Coder {
+  readonly process: Process;
+  readonly signal: AbortSignal | undefined;
+  readonly close: () => void;
+}
+
 /** A loaded model. Any number of generations may run at once; each is a conversation of its own. */
 export class Model implements AsyncDisposable {
   readonly info: ModelInfo;
@@ -251,6 +262,65 @@ export class Model implements AsyncDisposable {
   /** The same token by token, as long as somebody reads: see Session.scoreStream(). Wrong options throw here. */
   scoreStream(text: Input, options?: ScoreOptions): AsyncGenerator<TokenScore, void, undefined> {
     return Session.scoreStream(this.#connection, this.#traits, text, options);
+  }
+
+  /**
+   * The data as what a decoder with this model needs to find it again, about an eighth of score()'s bits in bytes: by
+   * arithmetic coding, in integers, so that any device finds the same, and `tern decompress`, too. TernError 'unsupported'
+   * where the model's tokens are pieces of text, and none stands for a byte of it.
+   */
+  async compress(data: string | Uint8Array, options?: CallOptions): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#code('compressing', data, options);
+  }
+
+  /**
+   * What compress() was given. TernError: 'bad-file' for what is no compressed data, 'wrong-model', 'incomplete', or
+   * 'integrity' if it is damaged.
+   */
+  async decompress(data: Uint8Array, options?: CallOptions): Promise<Uint8Array<ArrayBuffer>> {
+    if (typeof data === 'string') throw badOption('data', 'a Uint8Array', data);
+    return this.#code('decompressing', data, options);
+  }
+
+  /** compress() for data of any length: `readable.pipeThrough(model.compressStream())`. */
+  compressStream(options?: CallOptions): TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
+    const { process, signal, close } = this.#coder('compressing', options);
+    return through(process, signal, close);
+  }
+
+  /** decompress() for data of any length. What it gives is proven only by the end of the stream. */
+  decompressStream(options?: CallOptions): TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
+    const { process, signal, close } = this.#coder('decompressing', options);
+    return through(process, signal, close);
+  }
+
+  async #code(
+    direction: Direction,
+    data: string | Uint8Array,
+    options: CallOptions | undefined,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = toBytes('data', data);
+    return whole(this.#coder(direction, options).process, bytes);
+  }
+
+  /** What does it is loaded only for those who use it. */
+  #coder(direction: Direction, options: CallOptions | undefined): Coder {
+    const signal = toSignal(checked('', options, 'signal').signal);
+    signal?.throwIfAborted();
+    const coding = Session.coding(this.#connection, this.#traits, this.info.fingerprint, signal);
+    const close = async (): Promise<void> => coding[Symbol.asyncDispose]();
+    async function* process(input: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+      try {
+        const load = import('../compress.js');
+        const ways = await load.catch((error: unknown) => {
+          throw TernError.from(error, 'bad-assets', 'ternlm/compress could not be loaded: ');
+        });
+        yield* ways[direction](coding, input);
+      } finally {
+        await close();
+      }
+    }
+    return { process, signal, close: () => void close() };
   }
 
   /** A conversation that is kept: feed, stream, feed again, fork, go back. Close it when done. */

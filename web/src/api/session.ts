@@ -3,6 +3,7 @@
 
 import { newDecoder, toBytes, toTokens, type Input } from '../codec.js';
 import { TernError, badOption } from '../errors.js';
+import type { Coding } from '../compress.js';
 import type { CallOf, Part, Work } from '../host/protocol.js';
 import type { AskOptions, Connection, Request } from '../link/connection.js';
 import { loadAid } from './aid.js';
@@ -144,6 +145,25 @@ export class Session implements AsyncDisposable {
       void session.close();
       throw error;
     }
+  }
+
+  /** Called by Model: what codes data as a text of its own. */
+  static coding(
+    connection: Connection,
+    traits: Traits,
+    fingerprint: string,
+    signal: AbortSignal | undefined,
+  ): Coding & AsyncDisposable {
+    const session = Session.open(connection, traits);
+    const id = session.#id;
+    return {
+      codec: traits.codec,
+      fingerprint,
+      encode: async (tokens) => (await session.#ask({ kind: 'encode', session: id, tokens }, { signal }).answer).bytes,
+      decode: async (bytes, count) =>
+        (await session.#ask({ kind: 'decode', session: id, bytes, count }, { signal }).answer).tokens,
+      [Symbol.asyncDispose]: async () => session.close(),
+    };
   }
 
   /** Tokens of text, of a byte model bytes, as of the last call that has ended, in whatever way. */

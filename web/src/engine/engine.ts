@@ -411,6 +411,37 @@ export class EngineSession {
     return scored;
   }
 
+  /** Codes tokens that follow the text, as score() reads them; answers how many. */
+  encode(tokens: ArrayLike<number>, budget = kNoLimit): number {
+    const done = guarded(() => {
+      shared(this.#module, tokens.length).tokens.set(tokens);
+      return this.#session.encode(tokens.length, toBudget(budget));
+    });
+    this.#refuseIfFull(done, tokens.length);
+    return done;
+  }
+
+  /** The code of all that encode() was given since the last time. */
+  encoded(): Uint8Array<ArrayBuffer> {
+    return guarded(() => view(this.#module, this.#session.encoded()).slice());
+  }
+
+  startDecoding(code: Uint8Array): void {
+    guarded(() => this.#session.startDecoding(put(this.#module, code)));
+  }
+
+  /** At most `count` tokens; fewer when about `budget` multiply-adds are done. */
+  decode(count: number, budget = kNoLimit): Uint32Array<ArrayBuffer> {
+    const tokens = guarded(() => {
+      shared(this.#module, count);
+      const done = this.#session.decode(count, toBudget(budget));
+      if (done > count) throw new TernError('integrity', 'the compressed data is damaged');
+      return shared(this.#module, count).tokens.slice(0, done);
+    });
+    this.#refuseIfFull(tokens.length, count);
+    return tokens;
+  }
+
   /** Of a text that goes on nothing was read: and nothing ever will be. */
   #refuseIfFull(read: number, given: number): void {
     const why = read > 0 || given === 0 ? 0 : this.#session.fullness();

@@ -62,6 +62,7 @@ export class Job {
   readonly #masks: Uint8Array<ArrayBuffer> | null; // of what was read, where they were asked for
   #read = 0;
   #written = 0;
+  #found: Uint32Array<ArrayBuffer> | null = null; // by decoding
   #started = false; // writing, or scoring
   #rules: Uint32Array | null = null;
   #credit: number;
@@ -155,6 +156,11 @@ export class Job {
           return length;
         });
         return this.#allRead ? { kind: work.kind } : null;
+      case 'encode':
+        this.#slice(seat, paces.read, (tokens, budget) => session.encode(tokens, budget));
+        return this.#allRead ? { kind: work.kind, bytes: session.encoded() } : null;
+      case 'decode':
+        return this.#decode(session, work, paces.write);
       case 'generate':
         if (!this.#started) {
           if (!this.#feed(seat, paces.read)) return null;
@@ -194,6 +200,19 @@ export class Job {
     if (done < slice.length) pace.learn(performance.now() - start);
     this.#read += done;
     history?.append(session, slice.subarray(0, done));
+  }
+
+  #decode(session: EngineSession, { kind, bytes, count }: CallOf<'decode'>, pace: Pace): Answer | null {
+    this.#found ??= new Uint32Array(count);
+    if (!this.#started) session.startDecoding(bytes);
+    this.#started = true;
+    const most = Math.min(this.#most.write, count - this.#written);
+    const start = performance.now();
+    const tokens = session.decode(most, pace.budget);
+    if (tokens.length < most) pace.learn(performance.now() - start);
+    this.#found.set(tokens, this.#written);
+    this.#written += tokens.length;
+    return this.#written < count ? null : { kind, tokens: this.#found };
   }
 
   /** True: that was the end of a turn. Where there are turns, tokens are written one by one. */

@@ -62,6 +62,9 @@ interface Calls {
   /** `top`: how many of the most likely tokens to name; `credit` tokens far until more is allowed. */
   score: [InSession & { readonly tokens: Tokens; readonly top: number; readonly credit: number }, object];
   feed: [InSession & { readonly tokens: Tokens; readonly traced: boolean }, { readonly boundaries: Bytes | null }];
+  /** Codes tokens that follow the text, and finds them again. The text begins anew where its context is full. */
+  encode: [InSession & { readonly tokens: Tokens }, { readonly bytes: Bytes }];
+  decode: [InSession & { readonly bytes: Bytes; readonly count: number }, { readonly tokens: Tokens }];
   /** Feeds the prompt, if there is one, and goes on from there, `credit` tokens far until more is allowed; not at all for 0. */
   generate: [
     InSession & {
@@ -92,10 +95,7 @@ export type CallOf<K extends Kind> = Call & { readonly kind: K };
 export type AnswerOf<K extends Kind> = Extract<Answer, { readonly kind: K }>;
 
 /** Work on one session. */
-export type Work = Extract<
-  Call,
-  { kind: 'reset' | 'save' | 'fork' | 'rewind' | 'restore' | 'next' | 'score' | 'feed' | 'generate' }
->;
+export type Work = Extract<Exclude<Call, { kind: 'open' | 'shut' | 'peek' }>, InSession>;
 
 /** What comes before the answer: of `start` the helpers it wants, of work that writes or scores what it has come to. */
 export type Part =
