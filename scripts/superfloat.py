@@ -27,11 +27,11 @@ from lm.file.models import load_any
 from lm.file.superfloat import Numbers
 from lm.file.superfloat_plan import Plan
 from lm.measure import superfloat as measure
-from lm.measure import superfloat_table
 from lm.text import codec, command, files
 from lm.text.data import read_text
 from lm.text.tables import markdown
 from lm.train import superfloat as training
+from lm.train import superfloat_table
 
 
 def model_of(path: Path) -> tuple[nn.Module, int]:

@@ -15,9 +15,9 @@ from lm import arch
 from lm.arch.hgrnbit import Config
 from lm.file import checkpoint, gguf_file, superfloat, superfloat_plan
 from lm.measure import superfloat as measure
-from lm.measure import superfloat_plot, superfloat_table
+from lm.measure import superfloat_plot
 from lm.text.encoding import encode
-from lm.train import loop
+from lm.train import loop, superfloat_table
 from lm.train import superfloat as training
 from tiny_run import settings
 

@@ -1,4 +1,4 @@
-"""The table and the picture of SuperFloat: bits per byte by width, method, context and file size."""
+"""The table of SuperFloat, with the training that it tells of: bits per byte by width, method, context and file size."""
 
 from __future__ import annotations
 
