@@ -1,0 +1,91 @@
+// The lines of docs/*.md are taken out of the pages and run, as a reader would who copies them.
+//
+// A block of JavaScript runs in a page with the HTML block before it. The comments behind it say what a reader does
+// (`does`: tried until it is true) and what then holds.
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { missing, open } from './drivers.js';
+import { serve } from './server.js';
+
+const docs = fileURLToPath(new URL('../../docs/', import.meta.url));
+const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
+const block = /```(html|js)\n([^]*?)```|<!-- (does|holds): ([^]*?) -->/g;
+
+/** What a page of docs/ has to run. */
+function snippetsOf(page) {
+  const snippets = [];
+  let html = '';
+  for (const [, language, content, kind, expression] of readFileSync(join(docs, page), 'utf8').matchAll(block)) {
+    if (language === 'html') html = content;
+    else if (language === 'js') snippets.push({ html, content, does: [], holds: [] });
+    else snippets.at(-1)[kind].push(expression);
+  }
+  return snippets;
+}
+
+const { exports } = JSON.parse(readFileSync(join(dist, 'package.json'), 'utf8'));
+
+/** Where the file of an import lies in the package. */
+function fileOf(name) {
+  const subpath = name.replace('ternlm', '.');
+  const found =
+    exports[subpath]?.default ?? exports['./models/*'].default.replace('*', subpath.slice('./models/'.length));
+  return found.slice(1);
+}
+
+/** The package's own files are asked for by their addresses; React, and what is for it, become a part of the script. */
+const byAddress = {
+  name: 'by-address',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^ternlm/ }, ({ path }) =>
+      path === 'ternlm/react' ? { path: join(dist, fileOf(path)) } : { path: fileOf(path), external: true },
+    ),
+};
+
+async function bundled(contents) {
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: dist, loader: 'jsx' },
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'es2022',
+    jsx: 'automatic',
+    define: { 'process.env.NODE_ENV': '"production"' },
+    plugins: [byAddress],
+  });
+  return outputFiles[0].text;
+}
+
+const pages = readdirSync(docs).filter((page) => page.endsWith('.md') && page !== 'README.md');
+
+test('every page is in the list of docs/README.md', () => {
+  const listed = [...readFileSync(join(docs, 'README.md'), 'utf8').matchAll(/\]\((\w[\w-]*\.md)\)/g)];
+  assert.deepEqual(listed.map(([, page]) => page).sort(), pages.sort());
+});
+
+for (const page of pages) {
+  describe(page, () => {
+    const snippets = snippetsOf(page);
+    test('has something to copy', () => assert.ok(snippets.length > 0));
+    for (const [at, { html, content, does, holds }] of snippets.entries()) {
+      test(`snippet ${at + 1} does what the page says`, { skip: missing('chromium') }, async () => {
+        assert.ok(holds.length > 0, 'nothing is said to hold');
+        const body = `<!doctype html><html lang="en"><head><title>Docs</title></head><body>${html}<script type="module" src="/docs.js"></script></body></html>`;
+        const server = await serve(dist, { '/docs.html': body, '/docs.js': await bundled(content) });
+        const tab = await open.chromium();
+        try {
+          await tab.goto(`${server.origin}/docs.html`);
+          for (const expression of [...does, ...holds]) await tab.waitFor(expression, 240_000);
+          assert.deepEqual([...(await tab.problems()), ...server.problems], []);
+        } finally {
+          await tab.close();
+          await server.close();
+        }
+      });
+    }
+  });
+}
