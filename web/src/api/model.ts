@@ -285,13 +285,13 @@ export class Model implements AsyncDisposable {
   /** compress() for data of any length: `readable.pipeThrough(model.compressStream())`. */
   compressStream(options?: CallOptions): TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
     const { process, signal, close } = this.#coder('compressing', options);
-    return through(process, signal, close);
+    return through(process, this.#connection, signal, close);
   }
 
   /** decompress() for data of any length. What it gives is proven only by the end of the stream. */
   decompressStream(options?: CallOptions): TransformStream<Uint8Array, Uint8Array<ArrayBuffer>> {
     const { process, signal, close } = this.#coder('decompressing', options);
-    return through(process, signal, close);
+    return through(process, this.#connection, signal, close);
   }
 
   async #code(

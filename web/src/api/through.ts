@@ -1,14 +1,20 @@
 // A generator of bytes as a pair of streams, or as all of its bytes.
 // SPDX-License-Identifier: MIT
 
+import type { Connection } from '../link/connection.js';
+
 type Bytes = Uint8Array<ArrayBuffer>;
 
 /** What makes bytes of bytes, piece by piece. */
 export type Process = (input: AsyncIterable<Uint8Array>) => AsyncGenerator<Bytes, void>;
 
-/** What is written goes in, what comes out can be read. An error of either end is one of both, and the signal's reason, too. */
+/**
+ * What is written goes in, what comes out can be read. An error of either end is one of both, and so is the signal's reason,
+ * and what ends the connection.
+ */
 export function through(
   process: Process,
+  connection: Connection,
   signal: AbortSignal | undefined,
   leave: () => void,
 ): TransformStream<Uint8Array, Bytes> {
@@ -20,11 +26,13 @@ export function through(
   };
   const onAbort = (): void => void end(signal?.reason);
   signal?.addEventListener('abort', onAbort);
+  connection.whenClosed(() => void end(connection.failure));
   const output = process({
     [Symbol.asyncIterator]: () => ({
       async next() {
         const { value, done } = await reader.read();
         signal?.throwIfAborted();
+        if (connection.failure) throw connection.failure;
         return done ? { value: undefined, done } : { value, done };
       },
     }),
