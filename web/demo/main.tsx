@@ -58,7 +58,8 @@ function followPen(): void {
     const [field, desk] = [document.getElementById('text'), document.querySelector('.desk')];
     if (phase.value !== 'writing' || !isFollowing || !settings.slowly.value || !field || !desk) return;
     const hidden = field.getBoundingClientRect().bottom - desk.getBoundingClientRect().top;
-    if (hidden > 0) scrollBy({ top: hidden + 40, behavior: 'smooth' });
+    // No further, or what is below the text would come into sight and be pushed out again.
+    if (hidden > 0) scrollBy({ top: hidden, behavior: 'smooth' });
   }, 500);
   effect(() => {
     if (phase.value === 'writing') isFollowing = true;
