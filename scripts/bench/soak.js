@@ -5,6 +5,7 @@
 //
 // A line of JSON for each measurement; the status is 1 if memory grew. Chromium on Linux, whose processes tell what they use.
 import { readFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';

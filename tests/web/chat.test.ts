@@ -115,9 +115,8 @@ describe('a chat', () => {
 
   test('goes on after a reply that came to its end', async () => {
     await fresh(async (loaded) => {
-      let said: Message[] = [];
       for (let seed = 0; ; seed++) {
-        said = [user('Hi')];
+        const said: Message[] = [user('Hi')];
         const ended = await (await loaded.chat(said, { seed, temperature: 100, maxTokens: 60 })).result;
         if (ended.tokens.at(-1) !== kControls['<|eot_id|>']) continue;
         said.push(ended.message, user('And?'));

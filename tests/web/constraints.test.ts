@@ -155,7 +155,8 @@ describe('a regular expression', () => {
     [/^a$/m, /the flag m/],
     ['(?i:a)', /modifiers of a group|no regular expression/],
     ['(', /^constraint.regex: no regular expression: /],
-    [new RegExp(['[', ']'].join('🦊')), /the flag u$/],
+    // eslint-disable-next-line no-misleading-character-class -- what a reader may give
+    [/[🦊]/, /the flag u$/],
     ['(a{1000}){1000}', /too large an automaton/],
     ['(a|b)*a(a|b){20}', /too large an automaton/],
   ])('%s is refused with what was expected', (regex, message) => {

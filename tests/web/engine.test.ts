@@ -18,7 +18,7 @@ const kBuilds = [
   ['scalar', 'build/wasm/tern-scalar'],
 ] as const;
 
-const kFlat = { stages: 0, codec: kBytes };
+const kFlat = { stages: 0, codec: kBytes, turnEnd: null };
 
 async function startBuild(path: string): Promise<Engine> {
   const script: { default: ModuleFactory } = await import(new URL(`${path}.js`, kRoot).href);
@@ -69,7 +69,7 @@ describe.each(kBuilds)('the %s build', (kernel, path) => {
     const model = loadInto(await startBuild(path), modelOf(golden));
     expect(model.info.fingerprint).toBe(golden.fingerprint ?? model.info.fingerprint);
     const flat = model.info.stages === 0;
-    const traits = golden.prompt_tokens ? { stages: 0, codec: { ...kBytes, size: model.info.vocabulary.size } } : kFlat;
+    const traits = golden.prompt_tokens ? { ...kFlat, codec: { ...kBytes, size: model.info.vocabulary.size } } : kFlat;
     for (const { options, bytes, tokens, finish, boundaries } of golden.generations) {
       const session = model.open();
       session.feed(golden.prompt_tokens ?? fromHex(golden.prompt));

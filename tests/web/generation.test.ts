@@ -42,7 +42,7 @@ class ScriptedEngine {
     this.#script = script;
     this.#source = typeof source === 'string' ? toBytes(source) : source;
     const traced = script.boundariesAt !== undefined;
-    const order = { ...toOrder({ seed: 7 }, { stages: 1, codec: kBytes }), traced };
+    const order = { ...toOrder({ seed: 7 }, { stages: 1, codec: kBytes, turnEnd: null }), traced };
     this.generation = new Generation(kBytes, (credit, onPart) => this.#begin(credit, onPart), originOf(order));
   }
 
@@ -243,7 +243,7 @@ describe('a generation', () => {
           rest: () => undefined,
           cancel: () => undefined,
         }),
-        originOf({ ...toOrder({ seed }, { stages: 0, codec: kBytes }), traced: false }),
+        originOf({ ...toOrder({ seed }, { stages: 0, codec: kBytes, turnEnd: null }), traced: false }),
       );
     expect(of(2n ** 64n - 1n).seed).toBe(2n ** 64n - 1n);
     expect(of(5n).seed).toBe(5);

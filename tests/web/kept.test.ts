@@ -293,7 +293,7 @@ describe('where nothing can be kept', () => {
 
   test('for want of room, it is not kept, and what was kept before stays', async () => {
     const there = await place();
-    const { write: really } = Entry.prototype;
+    const really = Reflect.get(Entry.prototype, 'write') as Entry['write'];
     const write = vi.spyOn(Entry.prototype, 'write').mockImplementation(async function (this: Entry, piece, bytes) {
       if (piece >= 2) throw new DOMException('too much', 'QuotaExceededError');
       return really.call(this, piece, bytes);
@@ -396,7 +396,7 @@ describe('load', () => {
   test('finds files of a hub by their names, at the address that is given for it', async () => {
     const urls: string[] = [];
     const fetch = async (address: string | URL | Request): Promise<Response> => {
-      urls.push(String(address));
+      urls.push(address instanceof Request ? address.url : String(address));
       return new Response(new Uint8Array(kModel));
     };
     for (const [source, hub] of [

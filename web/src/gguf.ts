@@ -73,10 +73,10 @@ async function* translate(input: Input, order: string): AsyncGenerator<Uint8Arra
     [...sizes.keys, ...tokenizerKeys(keys, architecture)],
     jobs.flatMap((job) => job.written),
   );
-  for (const [i, { tensor, make }] of jobs.entries()) {
-    await input.skipTo(dataStart + tensor.at);
+  for (const [i, job] of jobs.entries()) {
+    await input.skipTo(dataStart + job.tensor.at);
     let size = 0;
-    for await (const piece of make(input)) {
+    for await (const piece of job.make(input)) {
       size += piece.length;
       yield piece;
     }

@@ -86,7 +86,7 @@ async function checkVariant(variant: 'simd' | 'relaxed', list: readonly Listed[]
       for (const { options, bytes, tokens, finish, boundaries } of golden.generations) {
         const session = model.open();
         session.feed(golden.prompt_tokens ?? fromHex(golden.prompt));
-        const { sampling, maxTokens } = toOrder(options, { stages: 0, codec });
+        const { sampling, maxTokens } = toOrder(options, { stages: 0, codec, turnEnd: null });
         session.start(sampling, maxTokens);
         const written = session.generate(maxTokens, true);
         expectSame(Array.from(written.tokens), tokens ?? Array.from(fromHex(bytes)), JSON.stringify(options));
