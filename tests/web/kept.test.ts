@@ -293,7 +293,7 @@ describe('where nothing can be kept', () => {
 
   test('for want of room, it is not kept, and what was kept before stays', async () => {
     const there = await place();
-    const really = Reflect.get(Entry.prototype, 'write') as Entry['write'];
+    const really = Object.getOwnPropertyDescriptor(Entry.prototype, 'write')?.value as Entry['write'];
     const write = vi.spyOn(Entry.prototype, 'write').mockImplementation(async function (this: Entry, piece, bytes) {
       if (piece >= 2) throw new DOMException('too much', 'QuotaExceededError');
       return really.call(this, piece, bytes);

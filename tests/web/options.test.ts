@@ -6,7 +6,8 @@ import { kBytes } from '../../web/src/codec.js';
 import { TernError } from '../../web/src/errors.js';
 import { toOrder, type GenerateOptions, type Order } from '../../web/src/api/options.js';
 
-const order = (options?: GenerateOptions, stages = 0, codec = kBytes): Order => toOrder(options, { stages, codec, turnEnd: null });
+const order = (options?: GenerateOptions, stages = 0, codec = kBytes): Order =>
+  toOrder(options, { stages, codec, turnEnd: null });
 
 /** What a caller without types can pass. */
 function fromJavaScript(json: string): GenerateOptions {

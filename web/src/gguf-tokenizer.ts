@@ -126,7 +126,7 @@ function numbered(tokens: readonly string[]): Record<string, number> {
 }
 
 function list(value: Value | undefined): readonly Value[] {
-  return Array.isArray(value) ? (value as readonly Value[]) : [];
+  return typeof value === 'object' ? value : [];
 }
 
 function texts(value: Value | undefined): string[] {
