@@ -84,10 +84,12 @@ Rules piece_rules(const Machine& constraint, const Machine& stop) {
 }
 
 /// a(b|ca)*d or x
-const Machine kConstraint = {
-    {.ways = {{'a', 1}, {'x', 3}}}, {.ways = {{'b', 1}, {'c', 2}, {'d', 3}}}, {.ways = {{'a', 1}}}, {.accepts = true}};
+const Machine kConstraint = {{.ways = {{'a', 1}, {'x', 3}}},
+                             {.ways = {{'b', 1}, {'c', 2}, {'d', 3}}},
+                             {.ways = {{'a', 1}}},
+                             {.ways = {}, .accepts = true}};
 /// the first "ba" (a byte that is not named leads back to the first state)
-const Machine kStop = {{.ways = {{'b', 1}}}, {.ways = {{'b', 1}, {'a', 2}}}, {.accepts = true}};
+const Machine kStop = {{.ways = {{'b', 1}}}, {.ways = {{'b', 1}, {'a', 2}}}, {.ways = {}, .accepts = true}};
 
 bool is_of_constraint(const std::string& text) {
   uint32_t state = 0;
@@ -188,7 +190,7 @@ TEST(Rules, TheOutputIsWhatTheConstraintWantsHoweverShortItMustBe) {
 }
 
 TEST(Rules, AConstraintThatHasNoRoomIsRefusedAndNothingChanges) {
-  const Machine longer = {{.ways = {{'a', 1}}}, {.ways = {{'b', 2}}}, {.accepts = true}};
+  const Machine longer = {{.ways = {{'a', 1}}}, {.ways = {{'b', 2}}}, {.ways = {}, .accepts = true}};
   Session session(tiny_model());
   ASSERT_TRUE(session.start({.seed = 1}, 100).ok());
   const std::string begun = rest_of(session, 10);
@@ -206,7 +208,8 @@ TEST(Rules, AnOutputEndsWithTheTokenThatBringsItToTheStop) {
   for (uint64_t seed = 0; seed < 30; ++seed) {
     Session free(tiny_model()), session(tiny_model());
     ASSERT_TRUE(free.start({.seed = seed}, 400).ok());
-    ASSERT_TRUE(session.start({.seed = seed}, 400, rules_of({}, {{.ways = {{'b', 1}}}, {.accepts = true}})).ok());
+    ASSERT_TRUE(
+        session.start({.seed = seed}, 400, rules_of({}, {{.ways = {{'b', 1}}}, {.ways = {}, .accepts = true}})).ok());
     const std::string whole = rest_of(free), text = rest_of(session);
     const size_t at = whole.find('b');
     EXPECT_EQ(text, whole.substr(0, at == std::string::npos ? at : at + 1));
