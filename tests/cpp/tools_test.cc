@@ -254,15 +254,16 @@ TEST_F(Program, ATextLongerThanTheContextIsRefusedAndAGenerationThatFillsItSaysS
   const std::string long_prompt = " --prompt-file " + path("long");
   const std::string golden = kGolden + " --model " + path(model_name());
   for (const std::string& command :
-       {tern("generate --greedy" + long_prompt), tern("generate --num-samples 2" + long_prompt),
-        tern("eval --text " + path("long")), tern("eval --json --text " + path("long")), golden + long_prompt,
+       {tern("generate --greedy" + long_prompt), tern("generate --num-samples 2" + long_prompt), golden + long_prompt,
         kTrace + " --model " + path(model_name()) + " --text " + path("long") + " --out " + path("trace")}) {
     const Output refused = run(command);
     EXPECT_EQ(refused.status, 1) << command;
     EXPECT_NE(refused.out.find("context full after 49 of 60 tokens"), std::string::npos) << command << refused.out;
   }
-  const Output eval = run(tern("eval --max-bytes 49 --samples 1 --text " + path("long")));
+  // An evaluation goes on in a new context, and counts every byte.
+  const Output eval = run(tern("eval --json --samples 1 --text " + path("long")));
   EXPECT_EQ(eval.status, 0) << eval.out;
+  EXPECT_NE(eval.out.find("\"bytes\":60,"), std::string::npos) << eval.out;
 
   const std::string prompt = " --prompt " + std::string(45, 'a');
   for (const char* samples : {"1", "3"}) {
