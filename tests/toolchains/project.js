@@ -57,6 +57,7 @@ export function newProject(files, { links = [], parent = tmpdir() } = {}) {
     cpSync(join(root, 'node_modules', name), join(folder, 'node_modules', name), { recursive: true });
   }
   for (const name of links) {
+    mkdirSync(dirname(join(folder, 'node_modules', name)), { recursive: true }); // of a scope
     symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   }
   const clean = { 'package.json': '{ "name": "clean", "private": true, "type": "module" }' };

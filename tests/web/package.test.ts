@@ -23,8 +23,9 @@ beforeAll(() => {
   const files = {
     'index.html': '<!doctype html><title>Clean</title><script type="module" src="/main.ts"></script>',
     'main.ts': kMain,
+    'react.ts': kReact,
   };
-  ({ folder: project } = newProject(files, { links: ['vite'] }));
+  ({ folder: project } = newProject(files, { links: ['vite', 'react', '@types/react'] }));
   installed = join(project, 'node_modules/ternlm');
 });
 
@@ -38,7 +39,6 @@ import { Tokenizer } from 'ternlm/tokenizer';
 import { checkConformance } from 'ternlm/conformance';
 import { expectBitExact, toyModel } from 'ternlm/testing';
 import { promptApi } from 'ternlm/prompt-api';
-import { useGeneration, useModel } from 'ternlm/react';
 import { defineStory, type StoryElement } from 'ternlm/element';
 
 const model: Model = await load(stories);
@@ -52,13 +52,20 @@ try {
   document.body.append((await checkConformance(load, { model })).text);
   await expectBitExact(await load(await toyModel()));
   const LanguageModel = promptApi((options) => load(stories, options));
-  for await (const text of (await LanguageModel.create()).promptStreaming('x')) document.body.append(text);
-  useGeneration(useModel((options) => load(stories, options)).model).write('x');
+  const { value } = await (await LanguageModel.create()).promptStreaming('x').getReader().read();
+  document.body.append(value ?? '');
   defineStory(load, { model: stories });
   document.querySelector<StoryElement>('tern-story')?.stop();
 } catch (error) {
   if (error instanceof TernError) document.body.append(error.code);
 }
+`;
+
+const kReact = `import { load } from 'ternlm';
+import stories from 'ternlm/models/tinystories-3m5';
+import { useGeneration, useModel } from 'ternlm/react';
+
+useGeneration(useModel((options) => load(stories, options)).model).write('x');
 `;
 
 function write(name: string, content: string): void {
@@ -119,9 +126,9 @@ describe('the package', () => {
   test('fits the size budget, with everything a page could load for a model of bytes', () => {
     const budget: { package_gzip_bytes: number } = JSON.parse(readFileSync(join(kRoot, 'tests/budget.json'), 'utf8'));
     // One engine is loaded; that with threads is the largest. The tokenizer and chats are for other models, and what
-    // constraints and checkpoints need is loaded only for who asks for them.
+    // constraints, checkpoints and compressing need is loaded only for who asks for them.
     const loaded = reachable('index.js').filter(
-      (file) => !/^(tokenizer|constraints|api\/chat)|^chunks\/checkpoint|tern-(simd|relaxed)/.test(file),
+      (file) => !/^(tokenizer|constraints|compress|api\/chat)|^chunks\/checkpoint|tern-(simd|relaxed)/.test(file),
     );
     for (const file of ['host/worker.js', 'host/helper.js', 'wasm/tern-threads.js', 'wasm/tern-threads.wasm']) {
       expect(loaded).toContain(file);
@@ -197,7 +204,7 @@ describe('the package', () => {
     const built = filesOf(join(project, 'dist'));
     const expected = [
       /worker.*\.js$/,
-      /helper.*\.js$/,
+      /\/helper-.*\.js$/,
       /tern-simd.*\.wasm$/,
       /tern-relaxed.*\.wasm$/,
       /tern-threads.*\.wasm$/,
@@ -215,7 +222,7 @@ describe('the package', () => {
     'type checks in a clean strict project with TypeScript %s',
     (version, compiler) => {
       const tsc = join(kRoot, 'node_modules', compiler);
-      write('tsconfig.json', JSON.stringify({ compilerOptions: kStrict, include: ['main.ts'] }));
+      write('tsconfig.json', JSON.stringify({ compilerOptions: kStrict, include: ['main.ts', 'react.ts'] }));
       expect(run(process.execPath, [tsc, '--version'], project)).toContain(`Version ${version}.`);
       expect(run(process.execPath, [tsc, '-p', '.'], project)).toBe('');
     },
