@@ -433,7 +433,7 @@ describe('demo without its script', { skip: missing('chromium') }, () => {
   async function readsWhy(frame) {
     await frame.locator('#missing').waitFor({ state: 'visible' });
     assert.match(await frame.evaluate(`${sentence}.innerText`), /script did not come.*opened as a file.*sandboxed/s);
-    assert.equal(await frame.evaluate("document.getElementById('loading').hidden"), true);
+    assert.equal(await frame.evaluate("document.getElementById('loading')"), null);
     assert.equal(await frame.evaluate('getComputedStyle(document.body).maxWidth'), '1184px', 'it has its style');
   }
 

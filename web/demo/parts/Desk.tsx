@@ -1,11 +1,14 @@
 // What one wants at hand while the text grows: the buttons, and a sentence on what has just happened.
 // SPDX-License-Identifier: MIT
 
+import { useLayoutEffect } from 'preact/hooks';
 import * as sheet from '../sheet.js';
 import { note, phase, settings, type Phase } from '../state.js';
 import { act, again, isOver, share, skip, travel } from '../writer.js';
+import { keepFocus } from './focus.js';
 
 export function Desk() {
+  useLayoutEffect(keepFocus); // what was pressed may be disabled now
   const isIdle = phase.value === 'loading' || phase.value === 'broken';
   const isWriting = phase.value === 'writing';
   const isKept = settings.seed.value.trim() !== '';
