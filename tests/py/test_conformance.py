@@ -299,4 +299,4 @@ def test_the_models_are_of_every_architecture_and_switch_every_setting():
 def test_the_vectors_are_small_enough_to_ship():
     import gzip
 
-    assert sum(len(gzip.compress(path.read_bytes(), 9)) for path in FOLDER.iterdir()) < 80_000
+    assert sum(len(gzip.compress(path.read_bytes(), 9)) for path in FOLDER.iterdir()) < 100_000

@@ -250,14 +250,20 @@ def test_a_ternary_model_keeps_its_matrices(tmp_path):
     ]
     out = tmp_path / "m.gguf"
     done = subprocess.run(
-        [*command, "--text", tmp_path / "alphabet.txt", "--bytes", "600", "--out", out], capture_output=True, text=True
+        [*command, "--text", tmp_path / "alphabet.txt", "--bytes", "600", "--out", out],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert done.returncode == 0, done.stderr
     model = gguf_file.load(out)
     assert model.config.ternary and model.layers[0].mlp.down_proj.ternary
     assert model.embeddings.exact
     bad = subprocess.run(
-        [*command[:-1], "17", "--text", tmp_path / "alphabet.txt", "--out", out], capture_output=True, text=True
+        [*command[:-1], "17", "--text", tmp_path / "alphabet.txt", "--out", out],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
     )
     assert bad.returncode == 1
     assert "SF17 has no numbers" in bad.stderr

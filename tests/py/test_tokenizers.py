@@ -291,7 +291,9 @@ def test_the_files_of_a_folder_say_how_to_chat(tmp_path):
     (tmp_path / "tokenizer.json").write_text(edited("gpt2", lambda whole: None), encoding="utf-8")
     (tmp_path / "chat_template.jinja").write_text(BITNET_TEMPLATE, encoding="utf-8")
     (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "old"}', encoding="utf-8")
-    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [END["eos_token_id"], 5]}))
+    (tmp_path / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [END["eos_token_id"], 5]}), encoding="utf-8"
+    )
     keys = tokenizer_keys.read_folder(tmp_path, END)
     assert keys["tokenizer.chat_template"] == BITNET_TEMPLATE
     assert keys["tokenizer.ternlm.chat.reply"] == "Assistant: "
