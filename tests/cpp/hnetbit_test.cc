@@ -285,7 +285,8 @@ TEST(HnetFile, WrongShapesAndTypesAreNamed) {
     tensor.type = GgmlType::kF32;
     tensor.bytes.resize(size_t{4} * 32 * 24);
   }
-  expect_parts(refusal(floats.writer.build()), {"stage.0.router_q.weight", "expected type I8 or SF3 to SF8, found F32"});
+  expect_parts(refusal(floats.writer.build()),
+               {"stage.0.router_q.weight", "expected type I8 or SF3 to SF8, found F32"});
 }
 
 TEST(HnetFile, ArraysOfAnotherLengthOrTypeAreNamed) {
