@@ -208,11 +208,20 @@ function place(words: string): void {
 /** Tells a shared story again; judge() compares it with what the sender saw. */
 function replay(shared: Shared): boolean {
   const { temperature, topK, topP } = shared.options;
+  const before = [settings.temperature.value, settings.topK.value, settings.topP.value] as const;
+  const wasEmpty = sheet.text.value === '';
   settings.temperature.value = temperature ?? settings.temperature.value;
   settings.topK.value = topK ?? settings.topK.value;
   settings.topP.value = topP ?? settings.topP.value;
   place(shared.prompt);
-  if (!tell(shared.prompt.length, shared.options, { ...shared, from: 'link' })) return false;
+  if (!tell(shared.prompt.length, shared.options, { ...shared, from: 'link' })) {
+    const why = note.value;
+    [settings.temperature.value, settings.topK.value, settings.topP.value] = before;
+    if (wasEmpty) sheet.reset('');
+    else travel(true);
+    note.value = why;
+    return false;
+  }
   note.value = `Telling a story again, from a link: ${bytesOf(shared.length)}.`;
   return true;
 }
