@@ -23,7 +23,7 @@ for (const browser of ['chromium', 'firefox', 'webkit']) {
       const page = await open[browser]();
       try {
         await page.goto(`${server.origin}/`);
-        const { checks, notes } = await page.waitFor('window.__result', 180_000);
+        const { checks, notes } = await page.waitFor('window.__result', 480_000);
         for (const { name, error } of checks) await t.test(name, () => assert.equal(error, null));
         await t.test('relaxed SIMD is what it chooses where there is any', () => {
           assert.equal(notes.variant.variant, notes.hasRelaxed ? 'relaxed' : 'simd');
