@@ -9,7 +9,7 @@ from conftest import ROOT
 from lm import arch
 from lm.arch import hgrnbit, hnetbit
 from lm.arch.ternary import BitLinear, weight_codes
-from lm.file import checkpoint, gguf_file
+from lm.file import checkpoint, gguf_file, superfloat_plan
 from lm.measure.score import score
 from lm.text.encoding import encode
 from lm.train import beginnings, loop
@@ -122,6 +122,17 @@ def test_a_model_that_begins_with_a_model_file_has_its_codes_scales_and_loss(sto
     text = encode(stories[:1000])
     before, after = (score(m.eval(), text)["bits_per_byte"] for m in (shipped, model))
     assert after == pytest.approx(before, rel=2e-3)  # an activation may fall on the next code
+
+
+def test_a_float_model_that_begins_with_a_model_file_has_its_weights(tmp_path):
+    config = hgrnbit.Config(hidden=32, recurrent=48, intermediate=48, layers=2, ternary=False)
+    model, again = random_model(config, seed=5), arch.build(config)
+    stored = superfloat_plan.quantize(model, superfloat_plan.one_width(model, 8))
+    gguf_file.write(tmp_path / "m.gguf", model, gguf_file.Card("m"), "TQ1_0", None, stored)
+    beginnings.initialize(again, tmp_path / "m.gguf")
+    file = gguf_file.load(tmp_path / "m.gguf")
+    for (name, found), expected in zip(again.named_parameters(), file.parameters(), strict=True):
+        assert torch.equal(found, expected), name
 
 
 def test_a_deeper_model_grows_from_a_model_file_by_repeating_its_blocks():

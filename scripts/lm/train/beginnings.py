@@ -71,7 +71,7 @@ def read(path: str | Path, wanted: object) -> Source:
             bound = "learned bounds" if getattr(config, "lower_bounds", False) else f"decay_span = {config.decay_span}"
             raise ValueError(f"{path}: the forget gates of {name} have other bounds than model.{bound} gives them")
     generator = torch.Generator().manual_seed(0)
-    for linear in (module for module in loaded.modules() if isinstance(module, BitLinear)):
+    for linear in (module for module in loaded.modules() if isinstance(module, BitLinear) and module.ternary):
         linear.weight.data.copy_(spread(*weight_codes(linear.weight), generator))
     weights = {**model.state_dict(), **loaded.state_dict()}
     return Source(path, config, weights, int(keys.get("general.training_bytes", 0)), loaded.codec)
