@@ -77,6 +77,7 @@ class Mix(nn.Module):
         self.g_proj = BitLinear(c.hidden, c.recurrent, c.eps, c.ternary)
         self.o_proj = BitLinear(c.recurrent, c.hidden, c.eps, c.ternary)
         self.g_norm = RMSNorm(c.recurrent, c.eps)
+        self.scan = scan  # cpu_kernels.accelerate replaces it with a compiled version
 
     def silu(self, x: Tensor) -> Tensor:
         return x * gate_sigmoid(x, self.c.sigmoid)
@@ -94,7 +95,7 @@ class Mix(nn.Module):
         i, f, g = see("i", self.i_proj(a)), see("f", self.f_proj(a)), see("g", self.g_proj(a))
         k = keep * gate_sigmoid(-f, self.c.sigmoid)  # 1 - forget gate, [B,T,E]
         k = k * valid[:, :, None]  # past the end of a row its state stays
-        s = see("state", scan(k, self.silu(i), state))  # [B,T,E]
+        s = see("state", self.scan(k, self.silu(i), state))  # [B,T,E]
         state = s[:, -1]
         o = self.g_norm(g) * self.silu(s) if self.c.gate_norm == "gate" else self.g_norm(s) * self.silu(g)
         return see("mixed", self.o_proj(see("o", o))), state, tail

@@ -1,4 +1,4 @@
-"""Fused CPU versions of the HGRN-bit block, of RMSNorm (folder cpu), compiled on first use with the machine's own C++ compiler.
+"""Fused CPU versions of the HGRN-bit block, of RMSNorm and of the recurrence (folder cpu), compiled on first use with the machine's own C++ compiler.
 
 `accelerate(model)` swaps it in when the model and the machine allow, and says in one line what it did.
 """
@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lm.arch.hgrnbit import Block, Config
+from lm.arch.hgrnbit import Block, Config, Mix
+from lm.arch.scan import scan_with
 from lm.arch.ternary import BitLinear, RMSNorm, straight_through, weight_codes
 from lm.text import files
 
@@ -210,6 +211,13 @@ def fused_linear(linear: BitLinear, x: Tensor) -> Tensor:
     return F.linear(x, straight_through(linear.weight, *weight_codes(linear.weight)))
 
 
+def compiled_scan(a: Tensor, b: Tensor, state: Tensor) -> Tensor:
+    """a, b [B,T,E], state [B,E], all contiguous -> s_t = a_t s_{t-1} + b_t at every position [B,T,E]."""
+    states = torch.empty_like(b)
+    FusedBlock.library.linear_scan(*b.shape, *pointers(a, b, state, states))
+    return states
+
+
 def rng_state() -> int:
     """What the next stochastic rounding of gradients is seeded with: a checkpoint stores it to resume exactly."""
     return FusedBlock.calls
@@ -246,21 +254,28 @@ def outermost(module: nn.Module):
 def accelerate(model: nn.Module) -> str:
     """Let `model.block_forward`, by which any architecture calls its HGRN-bit blocks, be the fused version if it can.
 
-    Then its other norms and ternary layers (the head) are fused as well.  Returns which it is, and why.
+    Then its other norms and ternary layers (the head) are fused as well.  In blocks that stay with PyTorch on a CPU the
+    norms and the recurrence are.  Returns which it is, and why.
     """
     parts = list(outermost(model))
-    for block in (part for part in parts if isinstance(part, Block)):
-        reason = obstacle(block)
-        if reason:
-            return f"plain PyTorch blocks: {reason}"
+    blocks = [part for part in parts if isinstance(part, Block)]
+    reason = next(filter(None, map(obstacle, blocks)), None)
+    if reason and blocks[0].attn_norm.weight.device.type != "cpu":
+        return f"plain PyTorch blocks: {reason}"
     try:
         FusedBlock.library = load_library()
-    except (OSError, subprocess.CalledProcessError) as reason:
-        return f"plain PyTorch blocks (about 20 times slower): compiling the fused ones failed: {reason}"
-    model.block_forward = fused_forward
+    except (OSError, subprocess.CalledProcessError) as fault:
+        return f"plain PyTorch blocks (about 20 times slower): compiling the fused ones failed: {fault}"
+    if reason:
+        for module in model.modules():
+            if isinstance(module, Mix):
+                module.scan = partial(scan_with, compiled_scan)
+        parts = [module for module in model.modules() if isinstance(module, RMSNorm)]
+    else:
+        model.block_forward = fused_forward
     for part in parts:
         if isinstance(part, RMSNorm) and part.weight.numel() % 16 == 0:
             part.forward = partial(fused_norm, part)
         elif type(part) is BitLinear and part.ternary and part.weight.shape[1] % 16 == 0:  # TernaryLinear has no norm
             part.forward = partial(fused_linear, part)
-    return "fused CPU blocks"
+    return f"plain PyTorch blocks, norms and recurrence fused: {reason}" if reason else "fused CPU blocks"
