@@ -4,6 +4,9 @@ set -euo pipefail
 # shellcheck source=scripts/tools/common.sh
 source "$(dirname "$0")/common.sh"
 
+# One that is a link belongs to another checkout and names its place: a worktree uses it as it is.
+if [ -L .venv ]; then exit 0; fi
+
 has_torch() { "$1" -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' 2>/dev/null; }
 
 base=/usr/bin/python3

@@ -200,6 +200,17 @@ def test_the_python_of_a_checkout_that_was_moved_is_made_anew(tmp_path: Path) ->
     assert done.returncode == 0, says(done)
 
 
+def test_a_python_that_is_a_link_to_that_of_another_checkout_is_left_alone(tmp_path: Path) -> None:
+    checkout = copy(tmp_path / "worktree", "requirements.txt")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "stamp").write_text("another place")
+    (checkout / ".venv").symlink_to(theirs)
+    done = run(checkout, "scripts/tools/python.sh")
+    assert done.returncode == 0, says(done)
+    assert [path.name for path in theirs.iterdir()] == ["stamp"]
+
+
 def test_what_names_places_follows_a_checkout_that_was_moved(tmp_path: Path) -> None:
     checkout = copy(tmp_path / "first")
     (checkout / ".toolchain" / "debian").mkdir(parents=True)
