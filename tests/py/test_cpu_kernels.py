@@ -9,7 +9,7 @@ from torch import nn
 import tiny_run
 from lm.arch.hgrnbit import Config
 from lm.arch.ternary import BitLinear, RMSNorm
-from lm.fast.cpu_kernels import accelerate, rng_state, set_rng_state, take_spare
+from lm.fast.cpu_kernels import FusedBlock, accelerate, rng_state, set_rng_state, take_spare
 from make_golden import random_model
 
 CONFIGS = {
@@ -131,6 +131,34 @@ def test_the_gradients_of_a_ragged_batch_have_the_plain_ones_as_their_mean(pair,
     h, states = ragged(plain)
     expected = through_block(plain, h, states, LENGTHS)[2]
     compare_gradients(hold, expected, [through_block(fused, h, states, LENGTHS)[2] for _ in range(16)])
+
+
+@pytest.fixture
+def tiles(pair):
+    """A switch: whether the products run on tile registers."""
+    switch = FusedBlock.library.use_tiles
+    if not switch(1):
+        pytest.skip("no AMX here, or no permission to use it: the products run in vectors only")
+    yield switch
+    switch(1)
+
+
+@pytest.mark.parametrize("time", [1, 16, 20, 33, 64, 70, 112, 131, 256])
+def test_products_on_tiles_equal_those_in_vectors_bit_for_bit(pair, tiles, time):
+    _, fused = pair
+    h, states = ragged(fused)
+    h, states = h.repeat(1, 2, 1)[:1, :time], [x[:1] for x in states]  # one row: the sums have one order
+    results, before = [], rng_state()
+    for wanted in (1, 0):
+        assert tiles(wanted) == wanted
+        set_rng_state(before)
+        results.append(through_block(fused, h, states, None))
+    (out, after, grads), (expected, expected_after, expected_grads) = results
+    assert torch.equal(out, expected)
+    assert all(torch.equal(got, want) for got, want in zip(after, expected_after))
+    for name, want in expected_grads.items():
+        assert torch.equal(grads[name], want), name
+    assert rng_state() != before and all(x.any() for x in expected_grads.values())
 
 
 @pytest.mark.parametrize("lengths", [[3, 4], [3, 4, 9], [3, -1, 4]], ids=["too-few", "too-long", "negative"])

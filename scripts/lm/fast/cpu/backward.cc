@@ -45,7 +45,7 @@ struct Worker {
     gc = carve.floats((kTile + K) * H);
     ga = carve.floats(kTile * H);
     carry = carve.floats(E);
-    code = carve.bytes(kTile * rows);
+    code = carve.bytes(kTile * rows + 64);
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -27,6 +28,27 @@ inline void add_to(float* to, Lanes v) { store(to, load(to) + v); }
 
 inline Lanes abs(Lanes x) { return (Lanes)((Ints)x & 0x7fffffff); }
 inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
+
+/// Lanes whose number has the bit kBit: those of a for those of b without it.
+template <int kBit>
+inline void exchange(Ints& a, Ints& b) {
+  [&]<int... kLane>(std::integer_sequence<int, kLane...>) {
+    const Ints low = __builtin_shufflevector(a, b, (kLane & kBit ? kLanes + kLane - kBit : kLane)...);
+    b = __builtin_shufflevector(a, b, (kLane & kBit ? kLanes + kLane : kLane + kBit)...);
+    a = low;
+  }(std::make_integer_sequence<int, kLanes>{});
+}
+/// Lane j of v[i] becomes lane i of v[j].
+inline void transpose(Ints v[kLanes]) {
+  const auto step = [&]<int kBit>(std::integral_constant<int, kBit>) {
+    for (int i = 0; i < kLanes; ++i)
+      if (!(i & kBit)) exchange<kBit>(v[i], v[i + kBit]);
+  };
+  step(std::integral_constant<int, 8>{});
+  step(std::integral_constant<int, 4>{});
+  step(std::integral_constant<int, 2>{});
+  step(std::integral_constant<int, 1>{});
+}
 
 template <typename Combine>
 inline float reduce(Lanes x, Combine combine) {

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "product.h"
+#include "tiles.h"
 
 extern "C" void prefer_huge_pages(void* memory, int64_t bytes);
 
@@ -41,15 +41,17 @@ struct Packed {
   std::vector<uint32_t> words;
   std::vector<int32_t> offset;
 
-  Packed(int n, int k, float scale) : n(n), k(k), scale(scale), words(size_t(n) * size_t(k) / 4), offset(size_t(n)) {}
-  void finish() { offsets(words.data(), k / 4 * kLanes, n, k / 4, offset.data()); }
+  Packed(int n, int k, float scale)
+      : n(n), k(k), scale(scale), words(size_t(n) * size_t(whole_tiles(k / 4))), offset(size_t(n)) {}
+  int block() const { return whole_tiles(k / 4) * kLanes; }
+  void finish() { offsets(words.data(), block(), n, k / 4, offset.data()); }
 
   /// W x: codes [rows][cols] as they are.
   static Packed straight(const int8_t* codes, int rows, int cols, float scale) {
     Packed w(rows, cols, scale);
     for (int r = 0; r < rows; ++r)
       for (int c = 0; c < cols / 4; ++c)
-        std::memcpy(&w.words[(size_t(r / 16) * size_t(cols / 4) + size_t(c)) * 16 + size_t(r % 16)],
+        std::memcpy(&w.words[size_t(r / 16) * size_t(w.block()) + size_t(c * 16 + r % 16)],
                     codes + size_t(r) * size_t(cols) + c * 4, 4);
     w.finish();
     return w;
@@ -61,12 +63,12 @@ struct Packed {
     w.finish();
     return w;
   }
-  /// x [tokens][k] codes + 128, x_scale [tokens] -> y [tokens][n]
+  /// x [tokens][k] codes + 128, of which 64 bytes beyond the end can be read, x_scale [tokens] -> y [tokens][n]
   void times(const uint8_t* x, const float* x_scale, int tokens, float* y) const {
     float row[kTile];
     for (int t = 0; t < tokens; ++t) row[t] = x_scale[t] * scale;
-    product({reinterpret_cast<const uint32_t*>(x), 4 * k, k / 4, 1, words.data(), k / 4 * kLanes}, {y, n, row, false},
-            tokens, n, k / 4, offset.data());
+    product({reinterpret_cast<const uint32_t*>(x), k / 4, words.data(), block()}, {y, n, row, false}, tokens, n, k / 4,
+            offset.data());
   }
 };
 
@@ -78,37 +80,41 @@ inline float shrink(Lanes dot, float r, int n) { return sum(dot) * r * r * r / s
 struct WeightGradient {
   float *step, *inverse;  // [rows]
   int32_t* offset;        // [cols]
-  uint32_t *packed_g, *packed_x;
+  uint32_t* packed_g;     // [rows][whole tiles of T/4] words of four tokens
+  uint32_t* packed_x;     // [cols/16][whole tiles of T/4][16]
 
   WeightGradient(Carver& carve, size_t T, size_t rows, size_t cols)
       : step(carve.floats(rows)),
         inverse(carve.floats(rows)),
         offset(reinterpret_cast<int32_t*>(carve.words(cols))),
-        packed_g(carve.words(whole_fours(int(T)) * rows / 4)),
-        packed_x(carve.words(whole_fours(int(T)) * cols / 4)) {}
+        packed_g(carve.words(size_t(whole_tiles(int(whole_fours(int(T))) / 4)) * rows)),
+        packed_x(carve.words(size_t(whole_tiles(int(whole_fours(int(T))) / 4)) * cols)) {}
 
   /// matrix [rows][cols] += sum over t of gy[t] (code[t] - 128) scale[t].  gy [T][rows] times scale [T] is rounded by
   /// chance, in steps of 1/127 of top [rows], the largest of each column.  code [T, rounded up to fours][cols].
   void add(float* matrix, const float* gy, const float* top, const uint8_t* code, const float* scale, int T, int rows,
            int cols, Random& random) const {
-    const int padded = static_cast<int>(whole_fours(T)), k4 = padded / 4;
+    const int fours = static_cast<int>(whole_fours(T)), k4 = fours / 4, whole = whole_tiles(k4);
     for (int c = 0; c < rows; ++c) {
       inverse[c] = top[c] > 0 ? 127.0f * 65536 / top[c] : 0.0f;
       step[c] = top[c] / 127.0f;
     }
     pack(gy, scale, T, rows, random);
-    interleave(code, padded, cols, 128, packed_x);
-    offsets(packed_x, padded * 4, cols, k4, offset);
-    product({packed_g, padded * 4, 1, 16, packed_x, padded * 4}, {matrix, cols, step, true}, rows, cols, k4, offset);
+    interleave(code, fours, cols, 128, packed_x);
+    for (int block = 0; block < cols / kLanes; ++block)
+      std::fill_n(packed_x + (block * whole + k4) * kLanes, (whole - k4) * kLanes, 0u);
+    offsets(packed_x, whole * kLanes, cols, k4, offset);
+    product({packed_g, whole, packed_x, whole * kLanes}, {matrix, cols, step, true}, rows, cols, k4, offset);
   }
 
  private:
-  // [rows/16][T/4][16] words of four tokens; those that are missing get zero gradient.
+  // Tokens that are missing in the last four get zero gradient.
   void pack(const float* gy, const float* scale, int T, int rows, Random& random) const {
-    const int k4 = static_cast<int>(whole_fours(T)) / 4;
-    for (int first = 0; first < T; first += 16)
-      for (int c = 0; c < rows; c += kLanes)
-        for (int t = first; t < std::min(first + 16, T); t += 4) {
+    const int whole = whole_tiles(static_cast<int>(whole_fours(T)) / 4);
+    Ints words[kLanes]{};
+    for (int first = 0; first < T; first += 4 * kLanes)
+      for (int c = 0; c < rows; c += kLanes) {
+        for (int t = first; t < std::min(first + 4 * kLanes, T); t += 4) {
           const float* g = gy + size_t(t) * size_t(rows) + c;
           const Ints bits[2] = {random.next(), random.next()};
           const auto byte = [&](int j) {
@@ -117,11 +123,14 @@ struct WeightGradient {
                    16 << 8 * j;
           };
           const Ints zero = Ints{} + 128;
-          const Ints words = t + 4 <= T ? byte(0) | byte(1) | byte(2) | byte(3)
-                                        : byte(0) | (t + 1 < T ? byte(1) : zero << 8) |
-                                              (t + 2 < T ? byte(2) : zero << 16) | zero << 24;
-          std::memcpy(packed_g + size_t(c) * size_t(k4) + t * 4, &words, sizeof words);
+          words[(t - first) / 4] = t + 4 <= T ? byte(0) | byte(1) | byte(2) | byte(3)
+                                              : byte(0) | (t + 1 < T ? byte(1) : zero << 8) |
+                                                    (t + 2 < T ? byte(2) : zero << 16) | zero << 24;
         }
+        transpose(words);
+        for (int row = 0; row < kLanes; ++row)
+          std::memcpy(packed_g + size_t(c + row) * size_t(whole) + first / 4, &words[row], sizeof words[row]);
+      }
   }
 };
 

@@ -9,14 +9,17 @@ namespace lm {
 
 /// C[m][n] = sum_k A[m][k] * B[n][k],  A unsigned (value + 128), B signed, n a multiple of 16, k of 4.
 /// Both operands are read four k's at a time as 32-bit words:
-///   A word (m, k4) at a + m/16 * a_block + m%16 * a_m + k4 * a_k,   B words (16 n's, k4) at b + n/16 * b_block + k4 *
-///   16
+///   A word (m, k4) at a + m * a_row + k4,   B words (16 n's, k4) at b + n/16 * b_block + k4 * 16.
+/// They go on to whole tiles of 16 words in k: there B is zero, and A whatever can be read.
 struct Operands {
   const uint32_t* a;
-  long a_block, a_m, a_k;
+  long a_row;
   const uint32_t* b;
   long b_block;
 };
+
+/// Words of four k's, rounded up to whole tiles.
+constexpr int whole_tiles(int k4) { return (k4 + 15) / 16 * 16; }
 
 /// out[m][n] (+)= C[m][n] * row[m], for the values of A, without the 128.
 struct Output {
@@ -25,6 +28,13 @@ struct Output {
   const float* row;
   bool add;
 };
+
+/// Sixteen sums of row m into the columns from n on.
+inline void put(const Output& o, int m, int n, Ints sums) {
+  float* const out = o.out + m * o.stride + n;
+  const Lanes values = __builtin_convertvector(sums, Lanes) * o.row[m];
+  store(out, o.add ? load(out) + values : values);
+}
 
 /// sum + the four products of unsigned bytes of a and signed bytes of b, in each lane.
 inline Ints dot4(Ints sum, Ints a, Ints b) {
@@ -60,27 +70,18 @@ __attribute__((noinline)) void tile(const Operands& p, const Output& o, int m, i
                                     const int32_t* offset) {
   Ints sum[kRows * kBlocks];
   each<kRows * kBlocks>([&](auto i) { sum[i] = load_as<Ints>(offset + (block + i % kBlocks) * kLanes); });
-  const uint32_t* a = p.a + m / 16 * p.a_block + m % 16 * p.a_m;
-  const uint32_t* b = p.b + block * p.b_block;
-  const long a_m = p.a_m, a_k = p.a_k, b_block = p.b_block;
-  for (int k = 0; k < k4; ++k, a += a_k, b += kLanes) {
+  const uint32_t *a = p.a + m * p.a_row, *b = p.b + block * p.b_block;
+  const long a_row = p.a_row, b_block = p.b_block;
+  for (int k = 0; k < k4; ++k, ++a, b += kLanes) {
     Ints w[kBlocks];
     each<kBlocks>([&](auto j) { w[j] = load_as<Ints>(b + j * b_block); });
     each<kRows>([&](auto r) {
-      const Ints x = Ints{} + static_cast<int32_t>(a[r * a_m]);
+      const Ints x = Ints{} + static_cast<int32_t>(a[r * a_row]);
       each<kBlocks>([&](auto j) { sum[r * kBlocks + j] = dot4(sum[r * kBlocks + j], x, w[j]); });
     });
   }
-  each<kRows>([&](auto r) {
-    float* out = o.out + (m + r) * o.stride + block * kLanes;
-    const float row = o.row[m + r];
-    if (o.add)
-      each<kBlocks>(
-          [&](auto j) { add_to(out + j * kLanes, __builtin_convertvector(sum[r * kBlocks + j], Lanes) * row); });
-    else
-      each<kBlocks>(
-          [&](auto j) { store(out + j * kLanes, __builtin_convertvector(sum[r * kBlocks + j], Lanes) * row); });
-  });
+  each<kRows>(
+      [&](auto r) { each<kBlocks>([&](auto j) { put(o, m + r, (block + j) * kLanes, sum[r * kBlocks + j]); }); });
 }
 
 /// 6 x 4 accumulators, 4 operands and a broadcast fill the 32 registers of AVX-512; 16 = 6 + 6 + 4 rows.
@@ -96,14 +97,16 @@ void column_panel(const Operands& p, const Output& o, int m_count, int block, in
   for (; m < m_count; ++m) tile<1, kBlocks>(p, o, m, block, k4, offset);
 }
 
-inline void product(const Operands& p, const Output& o, int m, int n, int k4, const int32_t* offset) {
+inline void product_in_lanes(const Operands& p, const Output& o, int m, int n, int k4, const int32_t* offset) {
   int block = 0;
   for (; block + 4 <= n / kLanes; block += 4) column_panel<4>(p, o, m, block, k4, offset);
   for (; block < n / kLanes; ++block) column_panel<1>(p, o, m, block, k4, offset);
 }
 
-/// [k][n] bytes -> [n/16][k/4][16] words of four k's, each byte xor `flip`: the order in which `product` reads B.
+/// [k][n] bytes -> [n/16][whole tiles of k/4][16] words of four k's, each byte xor `flip`: as the products read B. What
+/// fills the last tile is left as it is.
 inline void interleave(const uint8_t* in, int k_count, int n, uint8_t flip, uint32_t* out) {
+  const size_t block = size_t(whole_tiles(k_count / 4)) * kLanes;
   const Ints flips = Ints{} + static_cast<int32_t>(0x01010101u * flip);
   for (int k = 0; k < k_count; k += 4) {
     const uint8_t* row = in + size_t(k) * size_t(n);
@@ -111,7 +114,7 @@ inline void interleave(const uint8_t* in, int k_count, int n, uint8_t flip, uint
       const Ints words = load_bytes(row + c) | load_bytes(row + n + c) << 8 | load_bytes(row + 2 * n + c) << 16 |
                          load_bytes(row + 3 * n + c) << 24;
       const Ints flipped = words ^ flips;
-      std::memcpy(out + size_t(c) * size_t(k_count / 4) + k * 4, &flipped, sizeof flipped);
+      std::memcpy(out + size_t(c / kLanes) * block + k * 4, &flipped, sizeof flipped);
     }
   }
 }
