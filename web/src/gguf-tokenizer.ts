@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { TernError } from './errors.js';
-import type { Keys, Value } from './gguf.js';
+import type { Keys, Value } from './gguf-header.js';
 
 type Key = readonly [name: string, type: 'u32' | 'string' | 'bool', value: number | string];
 
