@@ -4,6 +4,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { EngineModel, EngineSession } from '../../web/src/engine/engine.js';
 import { load, type Model, type Session } from '../../web/src/index.js';
+import { kSilenceMs } from '../../web/src/link/watch.js';
 import { findEndlessPrompt } from './endless.js';
 import { anyModel } from './golden.js';
 import { StandInWorker, withWorkers } from './worker.js';
@@ -23,6 +24,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await model.close();
+  vi.useRealTimers();
   vi.unstubAllGlobals();
 });
 
@@ -79,6 +81,8 @@ async function readAll(source: AsyncIterable<unknown>): Promise<void> {
   while (!(await reader.next()).done);
 }
 
+const kVanished = 'the worker stopped (no word of it in 35 s: it may have been terminated): load the model again';
+
 const underWay = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
 
 describe.each(Object.keys(kCalls))('%s', (name) => {
@@ -108,6 +112,18 @@ describe.each(Object.keys(kCalls))('%s', (name) => {
       code: 'engine-failed',
       message: 'the worker stopped (out of luck): load the model again',
     });
+    await expect(async () => ask(session)).rejects.toMatchObject({ code: 'engine-failed' });
+    await session.close();
+  });
+
+  test('fails when the worker was terminated and nobody was told, and so does everything after', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    const session = model.session();
+    const asked = ask(session);
+    await underWay();
+    StandInWorker.all.at(-1)?.vanish();
+    vi.advanceTimersByTime(kSilenceMs);
+    await expect(asked).rejects.toMatchObject({ code: 'engine-failed', message: kVanished });
     await expect(async () => ask(session)).rejects.toMatchObject({ code: 'engine-failed' });
     await session.close();
   });
@@ -224,3 +240,18 @@ function watchedSignal(): { signal: AbortSignal; abort: (reason: unknown) => voi
   };
   return { signal, abort: (reason) => controller.abort(reason), listeners: () => count };
 }
+
+test('a worker that answers is waited for, however long its work takes; one of which nothing is expected is not asked', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  const asked = model.score(kLong);
+  asked.catch(() => undefined);
+  for (let i = 0; i < 30; i++) {
+    vi.advanceTimersByTime(kSilenceMs / 7);
+    await underWay();
+    await underWay();
+  }
+  expect((await model.generate('x', { maxBytes: 1, seed: 1 })).bytes.length).toBeLessThan(2);
+  await model.close();
+  await expect(asked).rejects.toMatchObject({ code: 'closed' });
+  expect(vi.getTimerCount()).toBe(0);
+});

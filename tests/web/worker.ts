@@ -44,6 +44,11 @@ export class StandInWorker extends EventTarget {
     this.#host.close();
   }
 
+  /** As when it is terminated by somebody else: nobody is told. */
+  vanish(): void {
+    this.terminated = true;
+  }
+
   /** As when its script throws, or the browser takes its memory. */
   die(why: string): void {
     this.terminated = true;

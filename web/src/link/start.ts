@@ -9,6 +9,7 @@ import type { FromHost, ToHost } from '../host/protocol.js';
 import { Connection } from './connection.js';
 import { Helpers } from './helpers.js';
 import { newEngineWorker } from './scripts.js';
+import { Watch, kSilenceMs } from './watch.js';
 import { newWorker } from './workers.js';
 
 export type Runtime = 'auto' | 'worker' | 'main';
@@ -109,16 +110,26 @@ function whyNoWorker(): string {
 
 async function inWorker(script: URL | null, scope: Scope): Promise<Connection> {
   const worker = newWorker(newEngineWorker, script);
+  const watch = new Watch(
+    () => worker.postMessage(kAnybody),
+    () => fail(`no word of it in ${kSilenceMs / 1000} s: it may have been terminated`),
+  );
   const connection = new Connection({
     send: (message, transfer) => worker.postMessage(message, transfer),
-    keepAlive: (needed) => keepAlive(worker, needed),
+    keepAlive: (needed) => {
+      keepAlive(worker, needed);
+      watch.expect(needed);
+    },
     end: () => worker.terminate(),
   });
   scope.add(() => connection.close(kNotNeeded));
   let begun = false;
   const fail = (why: string): void =>
     connection.close(begun ? stopped('the worker', why) : new TernError('unsupported', why));
-  worker.addEventListener('message', (event: MessageEvent<FromHost>) => connection.receive(event.data));
+  worker.addEventListener('message', (event: MessageEvent<FromHost>) => {
+    watch.heard();
+    connection.receive(event.data);
+  });
   worker.addEventListener('messageerror', () => fail('a message could not be read'));
   worker.addEventListener('error', (event) => {
     event.preventDefault(); // it is reported here, not on the console
@@ -133,6 +144,9 @@ async function inWorker(script: URL | null, scope: Scope): Promise<Connection> {
     clearTimeout(timer);
   }
 }
+
+/** To a question by this number the connection knows no answer. */
+const kAnybody: ToHost = { type: 'ask', id: 0, call: { kind: 'hello' } };
 
 /** The same messages as to a worker, so that there is one way of doing things. */
 async function here(scope: Scope): Promise<Connection> {
