@@ -3,6 +3,9 @@
 //
 //   npm run build && node scripts/bench/soak.js --cycles 1000 --minutes 120
 //
+// --unpaced 0.15 writes as fast as it can in that share of each minute and at a reader's pace in the rest, which leaves
+// the machine to others.
+//
 // A line of JSON for each measurement; the status is 1 if memory grew. Chromium on Linux, whose processes tell what they use.
 import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
@@ -15,6 +18,7 @@ const { values } = parseArgs({
   options: {
     cycles: { type: 'string', default: '1000' },
     minutes: { type: 'string', default: '120' },
+    unpaced: { type: 'string', default: '1' },
     model: { type: 'string', default: 'models/tinystories-3m5.gguf' },
   },
 });
@@ -84,7 +88,7 @@ if (cycles > 0) {
   });
 }
 if (minutes > 0) {
-  await tab.evaluate('void write()');
+  await tab.evaluate(`void write(${Number(values.unpaced)})`);
   const isSo = await watch('write', async () => {
     await new Promise((resolve) => setTimeout(resolve, (minutes * 60_000) / kMeasurements));
     return { bytes: await tab.evaluate('written()') };
