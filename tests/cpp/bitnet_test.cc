@@ -1,8 +1,8 @@
 // bitnet_test.cc: the operations of attention against double, extreme numbers, texts of the architecture bitnet, and
 // files that are refused.  Whole models are held against float in tests/py/test_golden.py.
-#include <algorithm>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numbers>
 
 #include "base/parallel.h"
