@@ -249,14 +249,15 @@ describe('the package', () => {
        await unread[Symbol.asyncIterator]().next();
        console.log(bytes.length, fromPath.info.runtime.reason);
        for (const [entry, file] of [['', ''], ['/standalone', '/inline']]) {
-         const { load } = await import('ternlm' + entry);
+         const { load, TernError } = await import('ternlm' + entry);
          const { default: stories } = await import('ternlm/models/tinystories-3m5' + file);
          const model = await load(stories);
          const { text } = await model.generate('Once upon a time', { seed: 7, maxBytes: 24 });
-         console.log(model.info.integrity, text);
+         const wrong = await model.generate('x', { constraint: { regex: '(?=a)' } }).catch((error) => error);
+         console.log(model.info.integrity, text, wrong instanceof TernError, wrong.code);
        }`,
     );
-    const story = 'verified , there was a colorful f';
+    const story = 'verified , there was a colorful f true bad-option';
     const said = run(program, [...options, 'run.mjs'], project)
       .trim()
       .split('\n');

@@ -38,10 +38,15 @@ export class TernError extends Error {
 
   /** The error itself if it is one of ours; anything else becomes one with the code `fallback`. */
   static from(error: unknown, fallback: TernErrorCode, prefix = ''): TernError {
-    return error instanceof TernError
-      ? error
-      : new TernError(fallback, `${prefix}${describe(error)}`, { cause: error });
+    if (error instanceof TernError) return error;
+    if (isOurs(error)) return new TernError(error.code, error.message, { cause: error });
+    return new TernError(fallback, `${prefix}${describe(error)}`, { cause: error });
   }
+}
+
+/** Whether it is a TernError, also of a part of the package that is bundled by itself and has the class once more. */
+export function isOurs(error: unknown): error is Error & ErrorData {
+  return error instanceof Error && error.name === 'TernError' && 'code' in error;
 }
 
 /** Why one of the package's own files may be missing, and what helps. */

@@ -1,7 +1,7 @@
 // The messages of the Prompt API, checked, and its errors by their names.
 // SPDX-License-Identifier: MIT
 
-import type { TernErrorCode } from '../errors.js';
+import { isOurs, type TernErrorCode } from '../errors.js';
 
 export type Role = 'system' | 'user' | 'assistant';
 
@@ -54,7 +54,7 @@ export async function translated<T>(work: Promise<T>): Promise<T> {
 }
 
 export function translate(error: unknown): unknown {
-  if (!(error instanceof Error) || error.name !== 'TernError' || !('code' in error)) return error;
+  if (!isOurs(error)) return error;
   if (error.code === 'bad-option') return new TypeError(error.message, { cause: error });
   const found = Object.entries(kNames).find(([code]) => code === error.code);
   const exception = refusal(found?.[1] ?? 'OperationError', error.message);
