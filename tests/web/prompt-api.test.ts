@@ -194,8 +194,28 @@ describe('options', () => {
     expect(await prompt([{ role: 'system', content: 'a' }])).toBe('NotSupportedError');
     expect(await prompt([{ role: 'user', content: [{ type: 'image', value: null }] }])).toBe('NotSupportedError');
     expect(await prompt([{ role: 'user', content: 'a', prefix: true }])).toBe('SyntaxError');
-    expect(await prompt('a', { responseConstraint: {} })).toBe('NotSupportedError');
+    expect(await prompt('a', { responseConstraint: /(?=lookahead)/ })).toBe('NotSupportedError');
+    expect(await prompt('a', { responseConstraint: { type: 'nothing' } })).toBe('NotSupportedError');
+    expect(await prompt('a', { responseConstraint: 'json' })).toBe('TypeError');
     expect(session.inputUsage).toBe(0);
+    session.destroy();
+  });
+});
+
+describe('a constraint', () => {
+  test('is met by the answer, in pieces or not, and the conversation goes on after it', async () => {
+    const session = await factory.create();
+    const schema = {
+      type: 'object',
+      properties: { age: { type: 'integer', minimum: 3, maximum: 9 } },
+      required: ['age'],
+    };
+    const json = await session.prompt('How old? ', { responseConstraint: schema, omitResponseConstraintInput: true });
+    expect(json).toMatch(/^{"age":[3-9]}$/);
+    const answer = await read(session.promptStreaming(' Sure? ', { responseConstraint: /yes|no/ }));
+    expect(answer).toMatch(/^(yes|no)$/);
+    expect(session.inputUsage).toBe(`How old? ${json} Sure? ${answer}`.length);
+    expect(await session.measureInputUsage('abc', { responseConstraint: schema })).toBe(3);
     session.destroy();
   });
 });

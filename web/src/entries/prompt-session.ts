@@ -7,6 +7,8 @@ import type { SampleOptions } from '../api/options.js';
 import type { Session } from '../api/session.js';
 import type { Input } from '../codec.js';
 import { abortable, deferred } from '../deferred.js';
+import { TernError, describe } from '../errors.js';
+import type { Constraint } from '../extras.js';
 import { refusal, toMessages, translate, translated, type PlainMessage, type Prompt } from './prompt-messages.js';
 
 /** How messages become text of the model; `answers`: the model writes next. */
@@ -18,8 +20,13 @@ export interface CallOptions {
 }
 
 export interface PromptOptions extends CallOptions {
-  /** Cannot be had: NotSupportedError. */
+  /**
+   * A JSON schema, or a regular expression that the whole answer matches (see `constraint` of a generation). What cannot be
+   * met, or is not regular: NotSupportedError.
+   */
   responseConstraint?: object;
+  /** The model never reads the constraint: true or not, nothing of it becomes part of the prompt. */
+  omitResponseConstraintInput?: boolean;
 }
 
 /** What a conversation and its clones have in common. */
@@ -109,7 +116,6 @@ export class LanguageModel extends EventTarget {
 
   /** How much of the quota the messages would use. */
   async measureInputUsage(input: Prompt, options: PromptOptions = {}): Promise<number> {
-    refuseConstraint(options);
     const text = this.#setting.render(toMessages(input, false), true);
     return this.#inTurn([options.signal], async (signal) => {
       const copy = this.#setting.model.session({ checkpoints: 0 });
@@ -160,19 +166,20 @@ export class LanguageModel extends EventTarget {
 
   /** Takes its turn at once, not when the first piece is asked for. */
   #answer(input: Prompt, options: PromptOptions): { pieces: AsyncGenerator<string, void>; leave: () => void } {
-    refuseConstraint(options);
+    const constraint = toConstraint(options);
     const text = this.#setting.render(toMessages(input, false), true);
     const left = new AbortController();
     const leave = (): void => left.abort(refusal('AbortError', 'nobody reads the answer any more'));
     const started = deferred<Generation>();
-    const written = this.#inTurn([options.signal, left.signal], async (signal) =>
-      this.#wholly(async () => {
+    const written = this.#inTurn([options.signal, left.signal], async (signal) => {
+      if (constraint) await refuseOthers(constraint);
+      await this.#wholly(async () => {
         await this.#session.feed(text, { signal });
-        const generation = this.#session.stream({ ...this.#sampling, signal });
+        const generation = this.#session.stream({ ...this.#sampling, ...(constraint && { constraint }), signal });
         started.resolve(generation);
         await generation.result; // asked for, so that the next in turn never waits for a reader
-      }),
-    );
+      });
+    });
     started.promise.catch(() => undefined); // told to whoever reads
     written.catch(started.reject);
     return { pieces: read(started.promise, written, leave), leave };
@@ -239,9 +246,25 @@ function joined(signals: readonly (AbortSignal | undefined)[]): { signal: AbortS
   return { signal: controller.signal, unfollow: () => follows.forEach((unfollow) => unfollow()) };
 }
 
-function refuseConstraint({ responseConstraint }: PromptOptions): void {
-  if (responseConstraint === undefined) return;
-  throw refusal('NotSupportedError', 'responseConstraint: the answers of this model cannot be constrained here');
+function toConstraint({ responseConstraint }: PromptOptions): Constraint | null {
+  const given: unknown = responseConstraint; // a caller in plain JavaScript can pass anything
+  if (given === undefined) return null;
+  if (typeof given !== 'object' || given === null) {
+    throw new TypeError('responseConstraint must be a JSON schema or a regular expression');
+  }
+  return given instanceof RegExp ? { regex: given } : { jsonSchema: given };
+}
+
+/** Before anything is read: NotSupportedError for what cannot be compiled. */
+async function refuseOthers(constraint: Constraint): Promise<void> {
+  const { compile } = await import('../constraints/index.js').catch((error: unknown) => {
+    throw TernError.from(error, 'bad-assets', 'ternlm/constraints could not be loaded: ');
+  });
+  try {
+    compile(constraint);
+  } catch (error) {
+    throw refusal('NotSupportedError', `responseConstraint: ${describe(error)}`);
+  }
 }
 
 /** Tokens of a text at most. */
