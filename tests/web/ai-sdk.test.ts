@@ -6,6 +6,7 @@ import { Output, generateText, jsonSchema, streamText } from 'ai';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { languageModel, type CallSettings } from '../../web/src/entries/ai-sdk.js';
 import { load, type Model } from '../../web/src/index.js';
+import { bitnet } from './bitnet.js';
 import { findEndlessPrompt } from './endless.js';
 import { anyModel } from './golden.js';
 
@@ -147,7 +148,7 @@ describe('a call', () => {
     expect(content[0]?.text).toBe(
       (await model.generate('You are a fox.\n\nHello, fox!', { seed: 1, maxBytes: 20 })).text,
     );
-    expect(warnings.map(({ feature }) => feature)).toEqual([
+    expect(warnings.map((each) => each.type === 'unsupported' && each.feature)).toEqual([
       'presencePenalty',
       'frequencyPenalty',
       'tools',
@@ -171,5 +172,46 @@ describe('a call', () => {
       code: 'bad-option',
     });
     await expect(call({ temperature: -1 })).rejects.toMatchObject({ code: 'bad-option' });
+  });
+});
+
+describe('a model that was made to chat', () => {
+  const said = (text: string): { role: 'user'; content: string } => ({ role: 'user', content: text });
+  const settings = { seed: 5, maxOutputTokens: 8, temperature: 0.5 };
+
+  test('answers in the form that it was made for, and reads only what is new', async () => {
+    await using one = await load(bitnet(200));
+    await using other = await load(bitnet(200));
+    expect([one.isMadeToChat, model.isMadeToChat]).toEqual([true, false]);
+    const first = await generateText({ model: of(one), instructions: 'Be kind.', messages: [said('Hi')], ...settings });
+    const options = { seed: 5, maxTokens: 8, temperature: 0.5 };
+    const begin = [{ role: 'system', content: 'Be kind.' } as const, said('Hi')];
+    const alone = await (await other.chat(begin, options)).result;
+    expect(first.text).toBe(alone.text);
+    const messages = [said('Hi'), { role: 'assistant', content: first.text } as const, said('And?')];
+    const { textStream, usage } = streamText({ model: of(one), instructions: 'Be kind.', messages, ...settings });
+    let text = '';
+    for await (const part of textStream) text += part;
+    const more = await other.chat([...begin, alone.message, said('And?')], options);
+    expect(text).toBe((await more.result).text);
+    const { inputTokens, inputTokenDetails } = await usage;
+    expect(inputTokens).toBe(more.read + more.reused);
+    expect(inputTokenDetails).toMatchObject({ noCacheTokens: more.read, cacheReadTokens: more.reused });
+  });
+
+  test('tells what its context could not hold', async () => {
+    await using one = await load(bitnet(200));
+    const long = Array.from({ length: 8 }, () => [
+      said('Tell me more of it.'),
+      { role: 'assistant', content: 'Yes, so it was.' },
+    ]);
+    const messages = [...long.flat(), said('Hi')] as Parameters<typeof generateText>[0]['messages'] & object;
+    const { warnings } = await generateText({ model: of(one), messages, ...settings });
+    expect(warnings).toMatchObject([
+      { type: 'other', message: expect.stringMatching(/oldest \d+ messages were left out/) },
+    ]);
+    const options = { messages: [said('Hi')], maxOutputTokens: 3 };
+    const refused = generateText({ model: of(one, { defaults: { maxBytes: 9 } }), ...options, maxRetries: 0 });
+    await expect(refused).rejects.toThrow('maxBytes: expected maxTokens');
   });
 });

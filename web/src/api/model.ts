@@ -244,6 +244,12 @@ export class Model implements AsyncDisposable {
     return (await import('./chat.js')).chat(this, messages, options);
   }
 
+  /** Whether the file says how messages become a text: else chat() is refused with `unsupported`. */
+  get isMadeToChat(): boolean {
+    const { metadata } = this.info;
+    return ['tokenizer.ternlm.chat.user', 'tokenizer.chat_template'].some((key) => metadata[key] !== undefined);
+  }
+
   /** @internal */
   get codec(): Codec {
     return this.#traits.codec;

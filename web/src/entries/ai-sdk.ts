@@ -4,6 +4,7 @@
 // Written against the shape of LanguageModelV4 (@ai-sdk/provider 4), which it does not need at run time: a test holds it to
 // the types, and runs it with the package `ai`.
 
+import type { Message as ChatMessage, ChatOptions, Reply } from '../api/chat.js';
 import type { GenerateResult, Generation } from '../api/generation.js';
 import type { Model } from '../api/model.js';
 import type { GenerateOptions } from '../api/options.js';
@@ -39,20 +40,24 @@ export interface CallSettings {
   readonly providerOptions?: { readonly [provider: string]: { readonly [name: string]: unknown } } | undefined;
 }
 
-export interface Warning {
-  type: 'unsupported';
-  feature: string;
-  details?: string;
-}
+export type Warning =
+  | { type: 'unsupported'; feature: string; details?: string }
+  /** Messages that the model did not get, since its context cannot hold them all. */
+  | { type: 'other'; message: string };
 
 export interface FinishReason {
   unified: 'stop' | 'length' | 'interrupted';
   raw: string;
 }
 
-/** Tokens of the prompt are not told by the engine: a prompt that was read costs nothing. */
+/** Tokens of the prompt are told of chats: those that were read, and those that the model had from the call before. */
 export interface Usage {
-  inputTokens: { total: undefined; noCache: undefined; cacheRead: undefined; cacheWrite: undefined };
+  inputTokens: {
+    total: number | undefined;
+    noCache: number | undefined;
+    cacheRead: number | undefined;
+    cacheWrite: undefined;
+  };
   outputTokens: { total: number; text: number; reasoning: undefined };
 }
 
@@ -88,20 +93,46 @@ export interface LanguageModelOptions {
   /** What calls say nothing about; the SDK's own settings come before it. */
   readonly defaults?: Omit<GenerateOptions, 'signal' | 'trace' | 'logprobs' | 'control'>;
   /**
-   * The text that the model continues. Default: the texts of all messages, one after the other, with an empty line in
-   * between: a model that has only read stories knows no roles.
+   * The text that the model continues. Default: of a model that was made to chat its own form of the messages, as
+   * model.chat() has it, which keeps what it has read for the next call; of others the texts of all messages, one after the
+   * other, with an empty line in between: a model that has only read stories knows no roles.
    */
   readonly toPrompt?: (messages: readonly Message[]) => string;
 }
 
+/** What writes an answer: a generation, or the reply of a chat. */
+type Writer = AsyncIterable<{ readonly text: string }> & {
+  readonly result: Promise<GenerateResult>;
+  stop(): Promise<unknown>;
+};
+
+/** An answer in the making. */
+interface Begun {
+  readonly writer: Writer;
+  readonly warnings: Warning[];
+  /** A constraint is met within the limit: the SDK would take what ends there for a part. */
+  readonly isConstrained: boolean;
+  readonly inputTokens: Usage['inputTokens'];
+}
+
+const kUntold = { total: undefined, noCache: undefined, cacheRead: undefined, cacheWrite: undefined };
+
 /** Calls end with their signal's reason or a TernError; what the model cannot do is told in the answer's warnings. */
-export function languageModel(
-  model: Model,
-  { defaults = {}, toPrompt = joined }: LanguageModelOptions = {},
-): LanguageModel {
-  const begin = (settings: CallSettings): { generation: Generation; warnings: Warning[] } => {
+export function languageModel(model: Model, { defaults = {}, toPrompt }: LanguageModelOptions = {}): LanguageModel {
+  const begin = async (settings: CallSettings): Promise<Begun> => {
     const { options, warnings } = toOptions(settings, defaults);
-    return { generation: model.stream(toPrompt(settings.prompt), options), warnings };
+    const isConstrained = options.constraint !== undefined;
+    if (toPrompt === undefined && model.isMadeToChat) {
+      const writer = await model.chat(settings.prompt.flatMap(toMessage), toChatOptions(options));
+      if (settings.prompt.some(({ role }) => role === 'tool'))
+        warnings.push(unsupported('messages of tools', kLeftOut));
+      if (writer.dropped.length > 0) warnings.push({ type: 'other', message: toldOf(writer) });
+      const { read: noCache, reused: cacheRead } = writer;
+      const inputTokens = { total: noCache + cacheRead, noCache, cacheRead, cacheWrite: undefined };
+      return { writer, warnings, isConstrained, inputTokens };
+    }
+    const writer: Generation = model.stream((toPrompt ?? joined)(settings.prompt), options);
+    return { writer, warnings, isConstrained, inputTokens: kUntold };
   };
   const modelId = model.info.name;
   return {
@@ -110,20 +141,20 @@ export function languageModel(
     modelId,
     supportedUrls: {},
     async doGenerate(settings) {
-      const { generation, warnings } = begin(settings);
-      const result = await generation.result;
+      const begun = await begin(settings);
+      const result = await begun.writer.result;
       return {
         content: [{ type: 'text', text: result.text }],
-        ...endOf(generation, result),
+        ...endOf(begun, result),
         response: { modelId },
-        warnings,
+        warnings: begun.warnings,
       };
     },
     async doStream(settings) {
-      const { generation, warnings } = begin(settings);
+      const begun = await begin(settings);
       return {
-        stream: toStream(generation, [
-          { type: 'stream-start', warnings },
+        stream: toStream(begun, [
+          { type: 'stream-start', warnings: begun.warnings },
           { type: 'response-metadata', modelId },
         ]),
       };
@@ -132,15 +163,16 @@ export function languageModel(
 }
 
 /** Pulled as it is read, so that the engine rests when nobody does. */
-function toStream(generation: Generation, first: readonly StreamPart[]): ReadableStream<StreamPart> {
+function toStream(begun: Begun, first: readonly StreamPart[]): ReadableStream<StreamPart> {
+  const { writer } = begun;
   const id = 'text';
   async function* parts(): AsyncGenerator<StreamPart, void, undefined> {
     yield* first;
     try {
       yield { type: 'text-start', id };
-      for await (const { text } of generation) if (text !== '') yield { type: 'text-delta', id, delta: text };
+      for await (const { text } of writer) if (text !== '') yield { type: 'text-delta', id, delta: text };
       yield { type: 'text-end', id };
-      yield { type: 'finish', ...endOf(generation, await generation.result) };
+      yield { type: 'finish', ...endOf(begun, await writer.result) };
     } catch (error) {
       yield { type: 'error', error };
     }
@@ -154,7 +186,7 @@ function toStream(generation: Generation, first: readonly StreamPart[]): Readabl
         else controller.enqueue(value);
       },
       async cancel() {
-        await generation.stop().catch(() => undefined);
+        await writer.stop().catch(() => undefined);
         await reader.return();
       },
     },
@@ -163,20 +195,16 @@ function toStream(generation: Generation, first: readonly StreamPart[]): Readabl
 }
 
 function endOf(
-  { origin }: Generation,
+  { isConstrained, inputTokens }: Begun,
   { finish, tokens, from, seed, timings }: GenerateResult,
 ): Pick<Answer, 'finishReason' | 'usage' | 'providerMetadata'> {
-  // A constraint is met within the limit: the SDK would take what ends there for a part.
-  const isWhole = origin.options.constraint !== undefined && finish.startsWith('max-');
+  const isWhole = isConstrained && finish.startsWith('max-');
   const unified =
     isWhole || finish === 'end-of-text' || finish === 'stop' ? 'stop' : finish === 'stopped' ? 'interrupted' : 'length';
   const total = from + tokens.length;
   return {
     finishReason: { unified, raw: finish },
-    usage: {
-      inputTokens: { total: undefined, noCache: undefined, cacheRead: undefined, cacheWrite: undefined },
-      outputTokens: { total, text: total, reasoning: undefined },
-    },
+    usage: { inputTokens, outputTokens: { total, text: total, reasoning: undefined } },
     providerMetadata: { ternlm: { seed: String(seed), tokensPerSecond: timings.tokensPerSecond } },
   };
 }
@@ -203,24 +231,45 @@ function toOptions(
     signal: abortSignal,
   };
   const warnings: Warning[] = [];
-  const unsupported = (feature: string, details: string): void =>
-    void warnings.push({ type: 'unsupported', feature, details });
-  if (settings.presencePenalty) unsupported('presencePenalty', 'there is repetitionPenalty, in providerOptions.ternlm');
-  if (settings.frequencyPenalty)
-    unsupported('frequencyPenalty', 'there is repetitionPenalty, in providerOptions.ternlm');
-  if (settings.tools && settings.tools.length > 0) unsupported('tools', 'the model is never told of them');
+  const penalty = 'there is repetitionPenalty, in providerOptions.ternlm';
+  if (settings.presencePenalty) warnings.push(unsupported('presencePenalty', penalty));
+  if (settings.frequencyPenalty) warnings.push(unsupported('frequencyPenalty', penalty));
+  if (settings.tools && settings.tools.length > 0)
+    warnings.push(unsupported('tools', 'the model is never told of them'));
   if (
     settings.prompt.some(({ content }) => typeof content !== 'string' && content.some(({ type }) => type !== 'text'))
   ) {
-    unsupported('parts of messages that are not text', 'they were left out');
+    warnings.push(unsupported('parts of messages that are not text', kLeftOut));
   }
   return { options, warnings };
 }
 
+const kLeftOut = 'they were left out';
+
+function unsupported(feature: string, details: string): Warning {
+  return { type: 'unsupported', feature, details };
+}
+
+function toldOf({ dropped }: Reply): string {
+  return `the context cannot hold the whole conversation: the oldest ${dropped.length} messages were left out`;
+}
+
+/** A limit of a chat is in tokens. */
+function toChatOptions({ maxBytes, ...options }: GenerateOptions): ChatOptions {
+  if (maxBytes === undefined) return options;
+  throw new TernError('bad-option', 'maxBytes: expected maxTokens (maxOutputTokens of the SDK)');
+}
+
+function toMessage({ role, content }: Message): ChatMessage[] {
+  return role === 'tool' ? [] : [{ role, content: textOf(content) }];
+}
+
+function textOf(content: Message['content']): string {
+  return typeof content === 'string'
+    ? content
+    : content.map((part) => (part.type === 'text' ? (part.text ?? '') : '')).join('');
+}
+
 function joined(messages: readonly Message[]): string {
-  const textOf = ({ content }: Message): string =>
-    typeof content === 'string'
-      ? content
-      : content.map((part) => (part.type === 'text' ? (part.text ?? '') : '')).join('');
-  return messages.map(textOf).join('\n\n');
+  return messages.map(({ content }) => textOf(content)).join('\n\n');
 }
