@@ -9,7 +9,15 @@ from torch import nn
 import tiny_run
 from lm.arch.hgrnbit import Config
 from lm.arch.ternary import BitLinear, RMSNorm
-from lm.fast.cpu_kernels import FusedBlock, accelerate, rng_state, set_rng_state, take_spare
+from lm.fast.cpu_kernels import (
+    FusedBlock,
+    accelerate,
+    orthogonalize_all,
+    rng_state,
+    set_rng_state,
+    take_spare,
+)
+from lm.train.optim import orthogonalize
 from make_golden import random_model
 
 CONFIGS = {
@@ -159,6 +167,29 @@ def test_products_on_tiles_equal_those_in_vectors_bit_for_bit(pair, tiles, time)
     for name, want in expected_grads.items():
         assert torch.equal(grads[name], want), name
     assert rng_state() != before and all(x.any() for x in expected_grads.values())
+
+
+SHAPES = [(256, 256), (1536, 256), (256, 768), (48, 80), (80, 48), (16, 16), (160, 448)]
+
+
+@pytest.mark.parametrize("decades", [0, 3], ids=["like-noise", "of-small-rank"])
+def test_the_steps_of_muon_on_tiles_have_the_singular_values_of_the_plain_ones(tiles, decades):
+    generator = torch.Generator().manual_seed(6)
+    matrices = []
+    for m, n in SHAPES:
+        spread = 10 ** torch.linspace(0, -decades, m)  # of the singular values, which training has as well
+        matrices.append((torch.randn(m, m, generator=generator) * spread) @ torch.randn(m, n, generator=generator))
+    found = orthogonalize_all(matrices)
+    for matrix, got in zip(matrices, found):
+        want = orthogonalize(matrix)
+        assert relative_error(got, want) < 0.04  # bfloat16 has eight bits
+        assert float((torch.linalg.svdvals(got) - torch.linalg.svdvals(want)).abs().max()) < 0.02
+
+
+def test_muon_takes_the_plain_steps_where_the_tiles_cannot(tiles):
+    assert orthogonalize_all([torch.ones(16, 24)]) is None
+    tiles(0)
+    assert orthogonalize_all([torch.ones(16, 16)]) is None
 
 
 @pytest.mark.parametrize("lengths", [[3, 4], [3, 4, 9], [3, -1, 4]], ids=["too-few", "too-long", "negative"])

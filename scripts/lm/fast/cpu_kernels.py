@@ -1,4 +1,4 @@
-"""Fused CPU versions of the HGRN-bit block, of RMSNorm and of the recurrence (folder cpu), compiled on first use with the machine's own C++ compiler.
+"""Fused CPU versions of the HGRN-bit block, RMSNorm, the recurrence and Muon's steps (folder cpu), compiled on first use with the machine's own C++ compiler.
 
 `accelerate(model)` swaps it in when the model and the machine allow, and says in one line what it did.
 """
@@ -218,6 +218,20 @@ def compiled_scan(a: Tensor, b: Tensor, state: Tensor) -> Tensor:
     return states
 
 
+def orthogonalize_all(matrices: list[Tensor], steps: int = 5) -> list[Tensor] | None:
+    """Muon's Newton-Schulz steps on each of the float matrices, in bfloat16 on tile registers, on all processors.
+
+    None where there are no tiles for it, or a matrix is elsewhere or has a width that is not a multiple of 16.
+    """
+    if any(x.device.type != "cpu" or x.dtype != torch.float32 or any(n % 16 for n in x.shape) for x in matrices):
+        return None
+    count, held = len(matrices), [x.contiguous() for x in matrices]
+    results = [torch.empty_like(x) for x in held]
+    heights, widths = ((ctypes.c_int32 * count)(*(x.shape[side] for x in held)) for side in (0, 1))
+    addresses = ((ctypes.c_void_p * count)(*(x.data_ptr() for x in some)) for some in (held, results))
+    return results if FusedBlock.library.orthogonalize_all(count, heights, widths, steps, *addresses) else None
+
+
 def rng_state() -> int:
     """What the next stochastic rounding of gradients is seeded with: a checkpoint stores it to resume exactly."""
     return FusedBlock.calls
@@ -254,7 +268,7 @@ def outermost(module: nn.Module):
 def accelerate(model: nn.Module) -> str:
     """Let `model.block_forward`, by which any architecture calls its HGRN-bit blocks, be the fused version if it can.
 
-    Then its other norms and ternary layers (the head) are fused as well.  In blocks that stay with PyTorch on a CPU the
+    Then its other norms and ternary layers (the head) are fused as well, and `model.orthogonalize_all` is there for Muon.  In blocks that stay with PyTorch on a CPU the
     norms and the recurrence are.  Returns which it is, and why.
     """
     parts = list(outermost(model))
@@ -266,6 +280,7 @@ def accelerate(model: nn.Module) -> str:
         FusedBlock.library = load_library()
     except (OSError, subprocess.CalledProcessError) as fault:
         return f"plain PyTorch blocks (about 20 times slower): compiling the fused ones failed: {fault}"
+    model.orthogonalize_all = orthogonalize_all
     if reason:
         for module in model.modules():
             if isinstance(module, Mix):

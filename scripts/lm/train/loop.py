@@ -77,13 +77,13 @@ class Trainer:
         self.codec = codec_of(run)
         self.model = arch.build(run.model).to(world.device)
         self.model.codec = self.codec
+        self.how = cpu_kernels.accelerate(self.model)
         self.optimizers = make_optimizers(self.model, run.train)
         self.first, self.rows = world.share(run.train.batch)
         if self.rows % run.train.accumulate:
             raise ValueError(
                 f"train.accumulate must divide the {self.rows} rows of a process, got {run.train.accumulate}"
             )
-        self.how = cpu_kernels.accelerate(self.model)
         self.teacher = self.hire() if run.train.teacher else None
         self.loss_of = world.wrap(LossOf(self.model), getattr(self.model, "skips_parameters", False))
         self.parts: list = [None] * run.train.accumulate  # carried states of each part of this process's rows

@@ -38,19 +38,22 @@ def orthogonalize(g: Tensor, steps: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, params, lr: float, momentum: float, weight_decay: float):
+    """`orthogonalize_all` (matrices -> list of matrices, or None where it cannot) goes before `orthogonalize`."""
+
+    def __init__(self, params, lr: float, momentum: float, weight_decay: float, orthogonalize_all=lambda _: None):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.orthogonalize_all = orthogonalize_all
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                average = state.setdefault("momentum", torch.zeros_like(p))
+            learning = [p for p in group["params"] if p.grad is not None]
+            moving = []
+            for p in learning:
+                average = self.state[p].setdefault("momentum", torch.zeros_like(p))
                 average.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonalize(p.grad.lerp(average, group["momentum"]))
+                moving.append(p.grad.lerp(average, group["momentum"]))
+            for p, update in zip(learning, self.orthogonalize_all(moving) or map(orthogonalize, moving)):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update, alpha=-group["lr"] * max(1.0, p.shape[0] / p.shape[1]) ** 0.5)
 
@@ -72,7 +75,10 @@ def parameter_groups(model: nn.Module, chosen, lr: float, weight_decay: float) -
 
 
 def make_optimizers(model: nn.Module, train) -> list[torch.optim.Optimizer]:
-    """The ternary matrices go to Muon, or with their own weight decay to AdamW, which has the rest in any case."""
+    """The ternary matrices go to Muon, or with their own weight decay to AdamW, which has the rest in any case.
+
+    A model that cpu_kernels.accelerate has seen brings Muon's steps with it.
+    """
     matrices = {id(p) for p in ternary_matrices(model)}
     muon = train.matrix_optimizer == "muon"
     rest = parameter_groups(model, lambda p: id(p) not in matrices, train.lr, 0.0)
@@ -80,7 +86,8 @@ def make_optimizers(model: nn.Module, train) -> list[torch.optim.Optimizer]:
     inside = parameter_groups(model, lambda p: id(p) in matrices, rate, decay)
     optimizers = [torch.optim.AdamW(rest if muon else rest + inside, betas=(0.9, 0.98))]
     if muon:
-        optimizers.append(Muon(inside, rate, momentum=0.95, weight_decay=decay))
+        fast = {"orthogonalize_all": model.orthogonalize_all} if hasattr(model, "orthogonalize_all") else {}
+        optimizers.append(Muon(inside, rate, momentum=0.95, weight_decay=decay, **fast))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
