@@ -5,8 +5,6 @@
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import type { HtmlTagDescriptor, Plugin } from 'vite';
-import { publishedIn } from './models-plugin.js';
-import { addressOf } from './published.js';
 
 const kManifest = {
   name: 'TernLM: a storyteller inside your browser',
@@ -19,11 +17,11 @@ const kManifest = {
   icons: [{ src: './icon.svg', sizes: 'any', type: 'image/svg+xml' }],
 };
 
-/**
- * `folder`: of the models; the default one is kept at once, others when they are used. `address`: where the page will
- * be, if known, since a picture needs a whole address.
- */
-export function app(folder: string, address: string | undefined): Plugin {
+/** What few visitors need and is large: kept when it was used. */
+const kOnDemand = /threads|brotli_wasm|vectors|\.map$/;
+
+/** `address`: where the page will be, if known, since a picture needs a whole address. */
+export function app(address: string | undefined): Plugin {
   const read = (file: string): string => readFileSync(new URL(file, import.meta.url), 'utf8');
   return {
     name: 'ternlm-app',
@@ -45,11 +43,8 @@ export function app(folder: string, address: string | undefined): Plugin {
         if (!('index.html' in bundle)) this.error('the page is not in its bundle');
         const hash = createHash('sha256');
         for (const file of Object.values(bundle)) hash.update(file.type === 'chunk' ? file.code : file.source);
-        const files = Object.keys(bundle).filter((file) => /^assets\//.test(file) && !/threads|\.map$/.test(file));
-        const models = publishedIn(folder)
-          .filter((model) => model.default)
-          .map(addressOf);
-        const kept = JSON.stringify(['./', './manifest.webmanifest', './icon.svg', ...files, ...models]);
+        const files = Object.keys(bundle).filter((file) => /^assets\//.test(file) && !kOnDemand.test(file));
+        const kept = JSON.stringify(['./', './manifest.webmanifest', './icon.svg', ...files]);
         const version = hash.digest('hex').slice(0, 8);
         const worker = `const kVersion = '${version}';\nconst kFiles = ${kept};\n${read('service-worker.js')}`;
         this.emitFile({ type: 'asset', fileName: 'service-worker.js', source: worker });

@@ -4,11 +4,12 @@
 import { effect } from '@preact/signals';
 import { render } from 'preact';
 import { connectKept } from './kept.js';
+import { openPanel } from './panels/index.js';
 import { App } from './parts/App.js';
 import { watchRequests } from './requests.js';
 import * as sheet from './sheet.js';
-import { phase, requests, settings } from './state.js';
-import { act, begin, follow, openFile, stop } from './writer.js';
+import { dropped, phase, requests, settings } from './state.js';
+import { act, begin, follow, stop } from './writer.js';
 
 /** From now on the built page opens without a network; a frame in a sandbox may keep nothing. */
 async function keepOffline(): Promise<void> {
@@ -32,7 +33,7 @@ function connectKeys(): void {
   });
 }
 
-/** A model may be dropped anywhere; a text belongs into the field. */
+/** A file may be dropped anywhere; its panel opens and takes it. */
 function connectFiles(): void {
   const over = (event: DragEvent, dropping: boolean): void => {
     if (event.dataTransfer?.types.includes('Files') !== true) return;
@@ -44,7 +45,9 @@ function connectFiles(): void {
   document.addEventListener('drop', (event) => {
     over(event, false);
     const file = event.defaultPrevented ? event.dataTransfer?.files[0] : undefined;
-    if (file) void openFile(file);
+    if (!file) return;
+    dropped.value = file;
+    openPanel('your-file');
   });
 }
 

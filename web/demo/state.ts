@@ -61,6 +61,9 @@ export function options(): GenerateOptions {
   };
 }
 
+/** A file that was dropped on the page, until the panel for it takes it. */
+export const dropped = signal<File | null>(null);
+
 export type LensName = 'read' | 'surprise' | 'chunks' | 'state' | 'proof';
 
 export const lens = signal<LensName>('read');

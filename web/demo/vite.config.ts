@@ -28,10 +28,12 @@ export default defineConfig({
     alias: [
       { find: /^ternlm$/, replacement: replacement('../src/index.ts') },
       { find: /^ternlm\/conformance$/, replacement: replacement('../src/entries/conformance.ts') },
+      { find: /^ternlm\/gguf$/, replacement: replacement('../src/gguf.ts') },
+      { find: /^ternlm\/storage$/, replacement: replacement('../src/entries/storage.ts') },
       { find: /^ternlm\/worker(?=\?|$)/, replacement: replacement('../src/host/worker.ts') },
     ],
   },
-  plugins: [models(folder), contentSecurityPolicy(), app(folder, process.env['TERNLM_ADDRESS'])],
+  plugins: [models(folder), contentSecurityPolicy(), app(process.env['TERNLM_ADDRESS'])],
   build: { outDir: here('../dist'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
   worker: { format: 'es' },
   server: { headers: isolation },

@@ -4,7 +4,7 @@
 import { TernError, load, type GenerateOptions, type LoadProgress, type Model } from 'ternlm';
 import { bytesPerChunk } from './chunks.js';
 import { ofAddress, ofFile, ofName, type Choice } from './choice.js';
-import { confinedWorker } from './confined.js';
+import { assets } from './confined.js';
 import { presets, type Preset } from './presets.js';
 import { checksumOf, fromLink, toLink, type Shared } from './share.js';
 import * as sheet from './sheet.js';
@@ -36,8 +36,6 @@ interface Claim {
 }
 
 const kMetersEvery = 250; // milliseconds: the numbers can be read, and a phone has time for the text
-
-const assets = { worker: confinedWorker(() => requests.worker.value++) };
 
 let loading = new AbortController();
 let claim: Claim | null = null;
@@ -124,21 +122,29 @@ export async function choose(file: string): Promise<void> {
   await restart();
 }
 
-/** A file of the reader's own takes over when it has loaded; one that does not load changes nothing. */
-export async function openFile(file: File): Promise<void> {
+/**
+ * A file of the reader's own takes over when it has loaded; one that does not load changes nothing. Answers why it was not
+ * opened, else nothing.
+ */
+export async function openFile(file: File): Promise<string> {
   const chosen = ofFile(file);
   sheet.take.value?.pause();
   phase.value = 'loading';
   try {
     const loaded = await fetchModel(chosen);
-    if (!loaded) return;
+    if (!loaded) return '';
     await leave();
     forgetAddress(true);
     use(chosen, loaded);
+    return '';
   } catch (error) {
-    if (!model.value) return fail(explain(error));
-    rest();
-    note.value = `${file.name} was not opened: ${messageOf(error)}.`;
+    if (!model.value) {
+      fail(explain(error));
+    } else {
+      rest();
+      note.value = `${file.name} was not opened: ${messageOf(error)}.`;
+    }
+    return messageOf(error);
   }
 }
 

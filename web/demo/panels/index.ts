@@ -1,9 +1,11 @@
-// The panels beside the text, below it on a phone. A panel is a component in a file of this folder, and one entry here:
+// The panels beside the text and below it; on a phone all are below it, and closed. A panel is a component in a file of this folder, and one entry here:
 // it is drawn inside a <details> with its title, reads what it needs from ../state.ts and ../sheet.ts (signals: it is drawn
 // again when they change), and has things done by the functions of ../writer.ts. Its styles go into style.css under its id.
+// What lazily() wraps is fetched when the panel is opened.
 // SPDX-License-Identifier: MIT
 
 import type { ComponentType } from 'preact';
+import { lazily } from '../parts/Lazy.js';
 import { Developers } from './Developers.js';
 import { Models } from './Models.js';
 import { Settings } from './Settings.js';
@@ -12,12 +14,26 @@ export interface PanelEntry {
   readonly id: string;
   readonly title: string;
   readonly Panel: ComponentType;
-  /** Where there is room; on a phone all are closed. */
-  readonly open: boolean;
+  /** 'side': beside the text where there is room, and open there if `open`; 'below' the text: what needs room itself. */
+  readonly place: 'side' | 'below';
+  readonly open?: boolean;
 }
 
 export const kPanels: readonly PanelEntry[] = [
-  { id: 'settings', title: 'Settings', Panel: Settings, open: true },
-  { id: 'developers', title: 'Use it in your page', Panel: Developers, open: false },
-  { id: 'card', title: 'The model', Panel: Models, open: true },
+  { id: 'settings', title: 'Settings', Panel: Settings, place: 'side', open: true },
+  { id: 'card', title: 'The model', Panel: Models, place: 'side' },
+  {
+    id: 'your-file',
+    title: 'Your file',
+    Panel: lazily(async () => (await import('./YourFile.js')).YourFile),
+    place: 'below',
+  },
+  { id: 'developers', title: 'Use it in your page', Panel: Developers, place: 'below' },
 ];
+
+export function openPanel(id: string): void {
+  const panel = document.getElementById(id);
+  if (!(panel instanceof HTMLDetailsElement)) return;
+  panel.open = true;
+  panel.scrollIntoView({ block: 'nearest' });
+}

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { useLayoutEffect } from 'preact/hooks';
-import { kPanels } from '../panels/index.js';
+import { kPanels, type PanelEntry } from '../panels/index.js';
 import { presets } from '../presets.js';
 import { spoken } from '../speech.js';
 import { lens, phase, wide } from '../state.js';
@@ -39,12 +39,10 @@ export function App() {
         </div>
         <div class="side">
           {wide.value && <LensPanel />}
-          {kPanels.map(({ id, title, Panel, open }) => (
-            <details key={id} class="panel" id={id} open={open && wide.value}>
-              <summary>{title}</summary>
-              <Panel />
-            </details>
-          ))}
+          <Panels place="side" />
+        </div>
+        <div class="below">
+          <Panels place="below" />
         </div>
       </div>
       <p class="unseen" id="announce" aria-live="polite">
@@ -54,6 +52,17 @@ export function App() {
       </p>
     </>
   );
+}
+
+function Panels({ place }: Pick<PanelEntry, 'place'>) {
+  return kPanels
+    .filter((panel) => panel.place === place)
+    .map(({ id, title, Panel, open = false }) => (
+      <details key={id} class="panel" id={id} open={open && wide.value}>
+        <summary>{title}</summary>
+        <Panel />
+      </details>
+    ));
 }
 
 function Beginnings() {
