@@ -7,9 +7,13 @@
 namespace lm {
 namespace {
 
+// Sequences whose products are added together: what they note of a matrix should fit the second cache, and there have
+// to be enough of them for the threads.
+constexpr int kGroupTokens = 4096, kGroupRows = 16;
+
 /// One thread's share of the gradients of the parameters, and its scratch.
 struct Worker {
-  BlockGradients grads;    // sums over this thread's sequences; matrices [rows][cols]
+  BlockGradients grads;    // sums over this thread's sequences; without the matrices
   size_t grads_floats;     // all of them lie behind one another, from grads.attn_norm
   float* gy[kMatrices];    // [T][rows] output gradients over the whole sequence; kDown's are the block's own
   float* top[kMatrices];   // [rows] largest |gy * scale of the input codes| of the sequence
@@ -19,10 +23,9 @@ struct Worker {
   float *gc, *ga;          // [kTile + K - 1][H] gradients of the convolution's output, of its input
   float* carry;            // [E] gradient of the state
   uint8_t* code;           // [kTile][max rows]
-  WeightGradient weight;
+  float* inverse;          // [max rows]
 
-  Worker(const BlockParameters& p, Carver& carve)
-      : weight(carve, size_t(p.T), size_t(std::max({p.H, p.E, 2 * p.I})), size_t(std::max({p.H, p.E, p.I}))) {
+  Worker(const BlockParameters& p, Carver& carve) {
     const Shape shape(p);
     const size_t before = carve.used();
     const size_t T = whole_fours(p.T), H = size_t(p.H), E = size_t(p.E), I = size_t(p.I), K = size_t(p.K);
@@ -33,7 +36,6 @@ struct Worker {
     grads.gate_norm = carve.floats(E);
     grads.ffn_norm = carve.floats(H);
     for (int m = 0; m < kMatrices; ++m) grads.in_norm[m] = carve.floats(size_t(shape.cols[m]));
-    for (int m = 0; m < kMatrices; ++m) grads.matrix[m] = carve.floats(size_t(shape.rows[m]) * size_t(shape.cols[m]));
     grads_floats = (carve.used() - before) / sizeof(float);
     for (int m = 0; m < kMatrices; ++m) {
       gy[m] = m == kDown ? nullptr : carve.floats(T * size_t(shape.rows[m]));
@@ -45,9 +47,46 @@ struct Worker {
     gc = carve.floats((kTile + K) * H);
     ga = carve.floats(kTile * H);
     carry = carve.floats(E);
+    inverse = carve.floats(rows);
     code = carve.bytes(kTile * rows + 64);
   }
 };
+
+/// What a sequence gives to the gradients of the matrices.
+struct MatrixNotes {
+  std::vector<WeightGradient> of;
+  MatrixNotes(const BlockParameters& p, Carver& carve) {
+    const Shape shape(p);
+    for (int m = 0; m < kMatrices; ++m)
+      of.emplace_back(carve, size_t(p.T), size_t(shape.rows[m]), size_t(shape.cols[m]));
+  }
+};
+
+/// Adds to the gradients of the matrices.  Each square of each is summed over the sequences at once, in their order, so
+/// that the sums do not depend on the number of threads, and megabytes of gradients are not walked through again and
+/// again.
+void add_products(const BlockParameters& p, const std::vector<MatrixNotes>& notes, float* const matrix[kMatrices]) {
+  struct Task {
+    int m;
+    Area of;
+  };
+  const Shape shape(p);
+  std::vector<Task> tasks;  // strips across the longer side: what all of them read is the shorter one
+  std::vector<Factors> factors[kMatrices];
+  for (int m = 0; m < kMatrices; ++m) {
+    const int rows = shape.rows[m], cols = shape.cols[m], strip = 64;
+    if (rows >= cols)
+      for (int r = 0; r < rows; r += strip) tasks.push_back({m, {r, std::min(r + strip, rows), 0, cols}});
+    else
+      for (int c = 0; c < cols; c += strip) tasks.push_back({m, {0, rows, c, std::min(c + strip, cols)}});
+    for (const MatrixNotes& sequence : notes)
+      if (sequence.of[size_t(m)].fours) factors[m].push_back(sequence.of[size_t(m)].factors());
+  }
+#pragma omp parallel for schedule(dynamic)
+  for (const Task& task : tasks)
+    products(factors[task.m].data(), static_cast<int>(factors[task.m].size()),
+             {matrix[task.m], shape.cols[task.m], true}, task.of);
+}
 
 /// Receives one token's gradient at the output of a matrix, and what rounding it will need to know.
 struct GradientRow {
@@ -72,6 +111,7 @@ struct Backward {
   const std::vector<Packed>& w;  // transposed
   const Saved& s;
   Worker& k;
+  MatrixNotes& notes;
   const float *in, *g_out;  // [T][H]
   float* g_in;
   int T;
@@ -275,8 +315,8 @@ struct Backward {
       for (int t = 0; t < n; ++t) enter_mix(t0 + t, k.ga + t * H);
     }
     for (int m = 0; m < kMatrices; ++m)
-      k.weight.add(k.grads.matrix[m], m == kDown ? g_out : k.gy[m], k.top[m], s.code[m], s.scale[m], T, shape.rows[m],
-                   shape.cols[m], random);
+      notes.of[size_t(m)].note(m == kDown ? g_out : k.gy[m], k.top[m], s.code[m], s.scale[m], T, shape.rows[m],
+                               shape.cols[m], k.inverse, random);
   }
 };
 
@@ -290,43 +330,55 @@ void add(float* to, const float* from, size_t n) {
 extern "C" {
 
 /// g_in[B][T][H] from g_out, for what forward has noted of `in`; adds to the gradients of the parameters.  The gradient
-/// does not flow into the state on entry.  With more than one thread the order of the float sums, and so the last bits,
-/// may differ from run to run.
+/// does not flow into the state on entry.  With more than one thread the order of the float sums of the vectors'
+/// gradients, and so the last bits, may differ from run to run.
 void block_backward(const BlockParameters* p, int B, const int32_t* lengths, const float* in, const float* g_out,
                     float* g_in, const uint8_t* saved, const BlockGradients* grads, uint32_t seed) {
   using namespace lm;
   const std::vector<Packed> w = pack_all(*p, Packed::transposed);
   const size_t stride = Saved::bytes(*p), H = size_t(p->H), area = size_t(p->T) * H;
+  Carver count_notes(nullptr);
+  MatrixNotes(*p, count_notes);
+  const int group = std::min(B, std::max(kGroupTokens / p->T, kGroupRows));
+  Carver carve_notes(scratch(size_t(group) * count_notes.used(), 1));
+  std::vector<MatrixNotes> notes;
+  for (int b = 0; b < group; ++b) notes.emplace_back(*p, carve_notes);
+  for (int first = 0; first < B; first += group) {
+    const int end = std::min(first + group, B);
+    for (MatrixNotes& n : notes)
+      for (WeightGradient& gradient : n.of) gradient.fours = 0;
 #pragma omp parallel
-  {
-    Carver count(nullptr);
-    Worker(*p, count);
-    Carver carve(scratch(count.used()));
-    Worker worker(*p, carve);
-    std::fill_n(worker.grads.attn_norm, worker.grads_floats, 0.0f);
-#pragma omp for schedule(dynamic)
-    for (int b = 0; b < B; ++b) {
-      const size_t at = size_t(b);
-      Carver notes(const_cast<uint8_t*>(saved) + at * stride);
-      const Saved s(*p, notes);
-      const int T = lengths ? lengths[b] : p->T;
-      const Random random(seed * 2654435761u + static_cast<uint32_t>(b) * 40503u);
-      if (T > 0) Backward{*p, w, s, worker, in + at * area, g_out + at * area, g_in + at * area, T, random}.run();
-      std::fill(g_in + at * area + size_t(T) * H, g_in + (at + 1) * area, 0.0f);
-    }
-#pragma omp critical
     {
-      const Shape shape(*p);
-      add(grads->attn_norm, worker.grads.attn_norm, H);
-      if (p->K) add(grads->conv, worker.grads.conv, size_t(p->K) * H);
-      add(grads->keep, worker.grads.keep, size_t(p->E));
-      add(grads->gate_norm, worker.grads.gate_norm, size_t(p->E));
-      add(grads->ffn_norm, worker.grads.ffn_norm, H);
-      for (int m = 0; m < kMatrices; ++m) {
-        add(grads->in_norm[m], worker.grads.in_norm[m], size_t(shape.cols[m]));
-        add(grads->matrix[m], worker.grads.matrix[m], size_t(shape.rows[m]) * size_t(shape.cols[m]));
+      Carver count(nullptr);
+      Worker(*p, count);
+      Carver carve(scratch(count.used()));
+      Worker worker(*p, carve);
+      std::fill_n(worker.grads.attn_norm, worker.grads_floats, 0.0f);
+#pragma omp for schedule(dynamic)
+      for (int b = first; b < end; ++b) {
+        const size_t at = size_t(b);
+        Carver carve_saved(const_cast<uint8_t*>(saved) + at * stride);
+        const Saved s(*p, carve_saved);
+        const int T = lengths ? lengths[b] : p->T;
+        const Random random(seed * 2654435761u + static_cast<uint32_t>(b) * 40503u);
+        if (T > 0)
+          Backward{*p, w,     s, worker, notes[size_t(b - first)], in + at * area, g_out + at * area, g_in + at * area,
+                   T,  random}
+              .run();
+        std::fill(g_in + at * area + size_t(T) * H, g_in + (at + 1) * area, 0.0f);
+      }
+#pragma omp critical
+      {
+        const Shape shape(*p);
+        add(grads->attn_norm, worker.grads.attn_norm, H);
+        if (p->K) add(grads->conv, worker.grads.conv, size_t(p->K) * H);
+        add(grads->keep, worker.grads.keep, size_t(p->E));
+        add(grads->gate_norm, worker.grads.gate_norm, size_t(p->E));
+        add(grads->ffn_norm, worker.grads.ffn_norm, H);
+        for (int m = 0; m < kMatrices; ++m) add(grads->in_norm[m], worker.grads.in_norm[m], size_t(shape.cols[m]));
       }
     }
+    add_products(*p, notes, grads->matrix);
   }
 }
 }

@@ -67,8 +67,9 @@ struct Packed {
   void times(const uint8_t* x, const float* x_scale, int tokens, float* y) const {
     float row[kTile];
     for (int t = 0; t < tokens; ++t) row[t] = x_scale[t] * scale;
-    product({reinterpret_cast<const uint32_t*>(x), k / 4, words.data(), block()}, {y, n, row, false}, tokens, n, k / 4,
-            offset.data());
+    const Factors factors{
+        reinterpret_cast<const uint32_t*>(x), k / 4, words.data(), block(), k / 4, offset.data(), row};
+    products(&factors, 1, {y, n, false}, {0, tokens, 0, n});
   }
 };
 
@@ -76,40 +77,45 @@ struct Packed {
 /// `dot` holds that sum in parts; this is the factor of x.
 inline float shrink(Lanes dot, float r, int n) { return sum(dot) * r * r * r / static_cast<float>(n); }
 
-/// The weight gradient of at most T tokens, with its scratch.
+/// What a sequence of at most T tokens gives to the gradient of a matrix [rows][cols], as factors of a product.
 struct WeightGradient {
-  float *step, *inverse;  // [rows]
-  int32_t* offset;        // [cols]
-  uint32_t* packed_g;     // [rows][whole tiles of T/4] words of four tokens
-  uint32_t* packed_x;     // [cols/16][whole tiles of T/4][16]
+  float* step;         // [rows]
+  int32_t* offset;     // [cols]
+  uint32_t* packed_g;  // [rows][whole tiles of T/4] words of four tokens
+  uint32_t* packed_x;  // [cols/16][whole tiles of T/4][16]
+  int fours = 0;       // of tokens
 
   WeightGradient(Carver& carve, size_t T, size_t rows, size_t cols)
       : step(carve.floats(rows)),
-        inverse(carve.floats(rows)),
         offset(reinterpret_cast<int32_t*>(carve.words(cols))),
         packed_g(carve.words(size_t(whole_tiles(int(whole_fours(int(T))) / 4)) * rows)),
         packed_x(carve.words(size_t(whole_tiles(int(whole_fours(int(T))) / 4)) * cols)) {}
 
-  /// matrix [rows][cols] += sum over t of gy[t] (code[t] - 128) scale[t].  gy [T][rows] times scale [T] is rounded by
-  /// chance, in steps of 1/127 of top [rows], the largest of each column.  code [T, rounded up to fours][cols].
-  void add(float* matrix, const float* gy, const float* top, const uint8_t* code, const float* scale, int T, int rows,
-           int cols, Random& random) const {
-    const int fours = static_cast<int>(whole_fours(T)), k4 = fours / 4, whole = whole_tiles(k4);
+  /// The gradient is the sum over t of gy[t] (code[t] - 128) scale[t].  gy [T][rows] times scale [T] is rounded by
+  /// chance, in steps of 1/127 of top [rows], the largest of each column.  code [T, rounded up to fours][cols];
+  /// inverse [rows] is scratch.
+  void note(const float* gy, const float* top, const uint8_t* code, const float* scale, int T, int rows, int cols,
+            float* inverse, Random& random) {
+    fours = static_cast<int>(whole_fours(T)) / 4;
+    const int whole = whole_tiles(fours);
     for (int c = 0; c < rows; ++c) {
       inverse[c] = top[c] > 0 ? 127.0f * 65536 / top[c] : 0.0f;
       step[c] = top[c] / 127.0f;
     }
-    pack(gy, scale, T, rows, random);
-    interleave(code, fours, cols, 128, packed_x);
+    pack(gy, scale, T, rows, inverse, random);
+    interleave(code, 4 * fours, cols, 128, packed_x);
     for (int block = 0; block < cols / kLanes; ++block)
-      std::fill_n(packed_x + (block * whole + k4) * kLanes, (whole - k4) * kLanes, 0u);
-    offsets(packed_x, whole * kLanes, cols, k4, offset);
-    product({packed_g, whole, packed_x, whole * kLanes}, {matrix, cols, step, true}, rows, cols, k4, offset);
+      std::fill_n(packed_x + (block * whole + fours) * kLanes, (whole - fours) * kLanes, 0u);
+    offsets(packed_x, whole * kLanes, cols, fours, offset);
+  }
+  Factors factors() const {
+    const int whole = whole_tiles(fours);
+    return {packed_g, whole, packed_x, whole * kLanes, fours, offset, step};
   }
 
  private:
   // Tokens that are missing in the last four get zero gradient.
-  void pack(const float* gy, const float* scale, int T, int rows, Random& random) const {
+  void pack(const float* gy, const float* scale, int T, int rows, const float* inverse, Random& random) const {
     const int whole = whole_tiles(static_cast<int>(whole_fours(T)) / 4);
     Ints words[kLanes]{};
     for (int first = 0; first < T; first += 4 * kLanes)
@@ -134,7 +140,7 @@ struct WeightGradient {
   }
 };
 
-/// Memory of one thread that stays from call to call, so that it is neither cleared nor asked for again.
-uint8_t* scratch(size_t bytes);
+/// Memory of one thread that stays from call to call, so that it is neither cleared nor asked for again; two of them.
+uint8_t* scratch(size_t bytes, int which = 0);
 
 }  // namespace lm

@@ -29,9 +29,11 @@ void norm_token(const float* x, const float* w, const float* g, float r, int n, 
 
 }  // namespace
 
-uint8_t* scratch(size_t bytes) {
-  thread_local std::unique_ptr<uint8_t, Free> memory;
-  thread_local size_t size = 0;
+uint8_t* scratch(size_t bytes, int which) {
+  thread_local std::unique_ptr<uint8_t, Free> memories[2];
+  thread_local size_t sizes[2] = {};
+  std::unique_ptr<uint8_t, Free>& memory = memories[which];
+  size_t& size = sizes[which];
   constexpr size_t kPage = size_t{2} << 20;
   if (size < bytes) {
     size = (bytes + kPage - 1) / kPage * kPage;

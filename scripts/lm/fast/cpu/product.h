@@ -7,32 +7,39 @@
 
 namespace lm {
 
-/// C[m][n] = sum_k A[m][k] * B[n][k],  A unsigned (value + 128), B signed, n a multiple of 16, k of 4.
-/// Both operands are read four k's at a time as 32-bit words:
+/// Words of four k's, rounded up to whole tiles.
+constexpr int whole_tiles(int k4) { return (k4 + 15) / 16 * 16; }
+
+/// C[m][n] = row[m] * sum over k of A[m][k] * B[n][k],  A unsigned (value + 128), B signed, k a multiple of 4.
+/// Both are read four k's at a time as 32-bit words:
 ///   A word (m, k4) at a + m * a_row + k4,   B words (16 n's, k4) at b + n/16 * b_block + k4 * 16.
 /// They go on to whole tiles of 16 words in k: there B is zero, and A whatever can be read.
-struct Operands {
+struct Factors {
   const uint32_t* a;
   long a_row;
   const uint32_t* b;
   long b_block;
+  int k4;
+  const int32_t* offset;  // [n] see `offsets`
+  const float* row;
 };
 
-/// Words of four k's, rounded up to whole tiles.
-constexpr int whole_tiles(int k4) { return (k4 + 15) / 16 * 16; }
-
-/// out[m][n] (+)= C[m][n] * row[m], for the values of A, without the 128.
+/// out[m][n] = C[m][n], or added to it.
 struct Output {
   float* out;
   long stride;
-  const float* row;
   bool add;
 };
 
+/// Rows and columns of C; the columns in whole blocks of 16.
+struct Area {
+  int top, bottom, left, right;
+};
+
 /// Sixteen sums of row m into the columns from n on.
-inline void put(const Output& o, int m, int n, Ints sums) {
+inline void put(const Factors& p, const Output& o, int m, int n, Ints sums) {
   float* const out = o.out + m * o.stride + n;
-  const Lanes values = __builtin_convertvector(sums, Lanes) * o.row[m];
+  const Lanes values = __builtin_convertvector(sums, Lanes) * p.row[m];
   store(out, o.add ? load(out) + values : values);
 }
 
@@ -66,13 +73,12 @@ inline void offsets(const uint32_t* b, long b_block, int n, int k4, int32_t* out
 }
 
 template <int kRows, int kBlocks>
-__attribute__((noinline)) void tile(const Operands& p, const Output& o, int m, int block, int k4,
-                                    const int32_t* offset) {
+__attribute__((noinline)) void tile(const Factors& p, const Output& o, int m, int block) {
   Ints sum[kRows * kBlocks];
-  each<kRows * kBlocks>([&](auto i) { sum[i] = load_as<Ints>(offset + (block + i % kBlocks) * kLanes); });
+  each<kRows * kBlocks>([&](auto i) { sum[i] = load_as<Ints>(p.offset + (block + i % kBlocks) * kLanes); });
   const uint32_t *a = p.a + m * p.a_row, *b = p.b + block * p.b_block;
   const long a_row = p.a_row, b_block = p.b_block;
-  for (int k = 0; k < k4; ++k, ++a, b += kLanes) {
+  for (int k = 0, k4 = p.k4; k < k4; ++k, ++a, b += kLanes) {
     Ints w[kBlocks];
     each<kBlocks>([&](auto j) { w[j] = load_as<Ints>(b + j * b_block); });
     each<kRows>([&](auto r) {
@@ -81,26 +87,25 @@ __attribute__((noinline)) void tile(const Operands& p, const Output& o, int m, i
     });
   }
   each<kRows>(
-      [&](auto r) { each<kBlocks>([&](auto j) { put(o, m + r, (block + j) * kLanes, sum[r * kBlocks + j]); }); });
+      [&](auto r) { each<kBlocks>([&](auto j) { put(p, o, m + r, (block + j) * kLanes, sum[r * kBlocks + j]); }); });
 }
 
 /// 6 x 4 accumulators, 4 operands and a broadcast fill the 32 registers of AVX-512; 16 = 6 + 6 + 4 rows.
 template <int kBlocks>
-void column_panel(const Operands& p, const Output& o, int m_count, int block, int k4, const int32_t* offset) {
-  int m = 0;
-  for (; m + 16 <= m_count; m += 16) {
-    tile<6, kBlocks>(p, o, m, block, k4, offset);
-    tile<6, kBlocks>(p, o, m + 6, block, k4, offset);
-    tile<4, kBlocks>(p, o, m + 12, block, k4, offset);
+void column_panel(const Factors& p, const Output& o, int m, int end, int block) {
+  for (; m + 16 <= end; m += 16) {
+    tile<6, kBlocks>(p, o, m, block);
+    tile<6, kBlocks>(p, o, m + 6, block);
+    tile<4, kBlocks>(p, o, m + 12, block);
   }
-  for (; m + 4 <= m_count; m += 4) tile<4, kBlocks>(p, o, m, block, k4, offset);
-  for (; m < m_count; ++m) tile<1, kBlocks>(p, o, m, block, k4, offset);
+  for (; m + 4 <= end; m += 4) tile<4, kBlocks>(p, o, m, block);
+  for (; m < end; ++m) tile<1, kBlocks>(p, o, m, block);
 }
 
-inline void product_in_lanes(const Operands& p, const Output& o, int m, int n, int k4, const int32_t* offset) {
-  int block = 0;
-  for (; block + 4 <= n / kLanes; block += 4) column_panel<4>(p, o, m, block, k4, offset);
-  for (; block < n / kLanes; ++block) column_panel<1>(p, o, m, block, k4, offset);
+inline void product_in_lanes(const Factors& p, const Output& o, const Area& of) {
+  int block = of.left / kLanes;
+  for (; block + 4 <= of.right / kLanes; block += 4) column_panel<4>(p, o, of.top, of.bottom, block);
+  for (; block < of.right / kLanes; ++block) column_panel<1>(p, o, of.top, of.bottom, block);
 }
 
 /// [k][n] bytes -> [n/16][whole tiles of k/4][16] words of four k's, each byte xor `flip`: as the products read B. What

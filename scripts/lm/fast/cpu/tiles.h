@@ -1,6 +1,8 @@
 // The products on the tile registers of processors with AMX: eight times the multiply-adds of a vector instruction.
 #pragma once
 
+#include <algorithm>
+
 #include "product.h"
 
 namespace lm {
@@ -37,17 +39,17 @@ class TileShapes {
 /// The compiler does not know that the tile instructions read memory.
 inline void memory_is_written() { asm volatile("" ::: "memory"); }
 
-/// Rows m and on by the columns of one or two blocks.
+/// The next rows from m on, at most 32, by the columns of one block or two.
 template <bool kTwoA, bool kTwoB>
-void tile_square(const Operands& p, const Output& o, int m, int rows, int block, int k4, const int32_t* offset) {
+void tile_square(const Factors& p, const Output& o, int m, int rows, int block) {
   const uint32_t *a = p.a + m * p.a_row, *b = p.b + block * p.b_block;
   const long a_row = 4 * p.a_row, a_next = 16 * p.a_row, b_next = p.b_block;
-  const int32_t* begin = offset + block * kLanes;
+  const int32_t* begin = p.offset + block * kLanes;
   _tile_loadd(0, begin, 0);  // the same row for all
   if constexpr (kTwoB) _tile_loadd(1, begin + kLanes, 0);
   if constexpr (kTwoA) _tile_loadd(2, begin, 0);
   if constexpr (kTwoA && kTwoB) _tile_loadd(3, begin + kLanes, 0);
-  for (int k = 0; k < k4; k += 16, a += 16, b += 16 * kLanes) {
+  for (int k = 0; k < p.k4; k += 16, a += 16, b += 16 * kLanes) {
     _tile_loadd(4, a, a_row);
     _tile_loadd(6, b, 64);
     _tile_dpbusd(0, 4, 6);
@@ -67,47 +69,49 @@ void tile_square(const Operands& p, const Output& o, int m, int rows, int block,
   if constexpr (kTwoA) _tile_stored(2, sums[1][0], 64);
   if constexpr (kTwoA && kTwoB) _tile_stored(3, sums[1][1], 64);
   for (int r = 0; r < rows; ++r) {
-    put(o, m + r, block * kLanes, load_as<Ints>(sums[r / 16][0][r % 16]));
-    if constexpr (kTwoB) put(o, m + r, (block + 1) * kLanes, load_as<Ints>(sums[r / 16][1][r % 16]));
+    put(p, o, m + r, block * kLanes, load_as<Ints>(sums[r / 16][0][r % 16]));
+    if constexpr (kTwoB) put(p, o, m + r, (block + 1) * kLanes, load_as<Ints>(sums[r / 16][1][r % 16]));
   }
 }
 
-/// `rows` rows from m on, at most 32 at a time, by all columns.
+/// Square by square all the products, so that what they are added to stays in the cache.
 template <bool kTwoA>
-void tile_rows(const Operands& p, const Output& o, int m, int end, int n, int k4, const int32_t* offset) {
-  const int blocks = n / kLanes, step = kTwoA ? 32 : 16;
-  for (int block = 0; block < blocks; block += 2)
-    for (int from = m; from < end; from += step)
-      if (block + 1 < blocks)
-        tile_square<kTwoA, true>(p, o, from, std::min(step, end - from), block, k4, offset);
-      else
-        tile_square<kTwoA, false>(p, o, from, std::min(step, end - from), block, k4, offset);
+void squares(const Factors* p, int count, const Output& o, const Area& of) {
+  const int end = of.right / kLanes, step = kTwoA ? 32 : 16;
+  for (int block = of.left / kLanes; block < end; block += 2)
+    for (int m = of.top; m < of.bottom; m += step)
+      for (int i = 0; i < count; ++i)
+        if (block + 1 < end)
+          tile_square<kTwoA, true>(p[i], o, m, std::min(step, of.bottom - m), block);
+        else
+          tile_square<kTwoA, false>(p[i], o, m, std::min(step, of.bottom - m), block);
 }
 
-inline void product_in_tiles(const Operands& p, const Output& o, int m, int n, int k4, const int32_t* offset) {
+inline void products_in_tiles(const Factors* p, int count, const Output& o, const Area& of) {
   memory_is_written();
-  const int whole = m / 32 * 32, rest = m - whole;
-  if (whole) {
+  const int rest = (of.bottom - of.top) % 32, whole = of.bottom - rest;
+  if (whole > of.top) {
     const TileShapes shapes(16, 16);
-    tile_rows<true>(p, o, 0, whole, n, k4, offset);
+    squares<true>(p, count, o, {of.top, whole, of.left, of.right});
   }
   if (rest > 16) {
     const TileShapes shapes(16, rest - 16);
-    tile_rows<true>(p, o, whole, m, n, k4, offset);
+    squares<true>(p, count, o, {whole, of.bottom, of.left, of.right});
   } else if (rest) {
     const TileShapes shapes(rest, 0);
-    tile_rows<false>(p, o, whole, m, n, k4, offset);
+    squares<false>(p, count, o, {whole, of.bottom, of.left, of.right});
   }
 }
 
 #endif
 
-/// On tiles or in vectors: the same sums.
-inline void product(const Operands& p, const Output& o, int m, int n, int k4, const int32_t* offset) {
+/// The area `of` of one product, or of several that are added to one output; on tiles or in vectors, with the same
+/// sums.
+inline void products(const Factors* p, int count, const Output& o, const Area& of) {
 #if defined(__AMX_INT8__)
-  if (tiles_in_use()) return product_in_tiles(p, o, m, n, k4, offset);
+  if (tiles_in_use()) return products_in_tiles(p, count, o, of);
 #endif
-  product_in_lanes(p, o, m, n, k4, offset);
+  for (int i = 0; i < count; ++i) product_in_lanes(p[i], o, of);
 }
 
 }  // namespace lm
