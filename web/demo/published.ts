@@ -11,6 +11,8 @@ export interface PublishedModel {
   readonly license: string;
   readonly trained_on: string;
   readonly bytes_seen: number;
+  /** Multiply-adds with each byte of text. */
+  readonly products_per_byte: number;
   readonly bits_per_byte: number;
   readonly evaluated_on: string;
   readonly default: boolean;

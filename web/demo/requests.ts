@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 /** Where the page's own scripts and modules lie, this one among them: fetched when a part of the page is opened. */
-const kParts = new URL('.', import.meta.url).href;
+const kParts = import.meta.url.replace(/[^/]*$/, '');
 
 /**
  * Calls `onRequest` for each request of this page or worker from now on, whether it is let through or refused; but not for

@@ -6,6 +6,7 @@ import { defineConfig } from 'vite';
 import { app } from './app-plugin.js';
 import { contentSecurityPolicy, kPolicy } from './csp-plugin.js';
 import { models } from './models-plugin.js';
+import { wat } from './wat-plugin.js';
 
 // What threads need, see `threads` in the package; the page works without.
 const isolation = {
@@ -33,7 +34,7 @@ export default defineConfig({
       { find: /^ternlm\/worker(?=\?|$)/, replacement: replacement('../src/host/worker.ts') },
     ],
   },
-  plugins: [models(folder), contentSecurityPolicy(), app(process.env['TERNLM_ADDRESS'])],
+  plugins: [models(folder), wat(), contentSecurityPolicy(), app(process.env['TERNLM_ADDRESS'])],
   build: { outDir: here('../dist'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
   worker: { format: 'es' },
   server: { headers: isolation },

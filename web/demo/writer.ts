@@ -8,6 +8,7 @@ import { assets } from './confined.js';
 import { presets, type Preset } from './presets.js';
 import { checksumOf, fromLink, toLink, type Shared } from './share.js';
 import * as sheet from './sheet.js';
+import { keepSpeed } from './speeds.js';
 import { announce } from './speech.js';
 import {
   choice,
@@ -344,6 +345,7 @@ function end(told: Take, how: Ending): void {
   if (told !== sheet.take.value) return;
   flush();
   measureNow();
+  if (told.speed !== null && model.value) keepSpeed(model.value.info.fingerprint, told.speed);
   phase.value = how;
   void judge(told);
 }

@@ -28,6 +28,12 @@ export const kPanels: readonly PanelEntry[] = [
     Panel: lazily(async () => (await import('./YourFile.js')).YourFile),
     place: 'below',
   },
+  {
+    id: 'measure',
+    title: 'Measure',
+    Panel: lazily(async () => (await import('./Measure.js')).Measure),
+    place: 'below',
+  },
   { id: 'developers', title: 'Use it in your page', Panel: Developers, place: 'below' },
 ];
 

@@ -1,0 +1,25 @@
+;; Reading memory alone, 128 bytes at a time, from the beginning to `end`.
+;; SPDX-License-Identifier: MIT
+(module
+  (import "page" "memory" (memory 1))
+  (func (export "read") (param $end i32) (result i32)
+    (local $at i32)
+    (local $s0 v128)
+    (local $s1 v128)
+    (local $s2 v128)
+    (local $s3 v128)
+    (local $s4 v128)
+    (local $s5 v128)
+    (local $s6 v128)
+    (local $s7 v128)
+    (loop $more
+      (local.set $s0 (v128.xor (local.get $s0) (v128.load offset=0 (local.get $at))))
+      (local.set $s1 (v128.xor (local.get $s1) (v128.load offset=16 (local.get $at))))
+      (local.set $s2 (v128.xor (local.get $s2) (v128.load offset=32 (local.get $at))))
+      (local.set $s3 (v128.xor (local.get $s3) (v128.load offset=48 (local.get $at))))
+      (local.set $s4 (v128.xor (local.get $s4) (v128.load offset=64 (local.get $at))))
+      (local.set $s5 (v128.xor (local.get $s5) (v128.load offset=80 (local.get $at))))
+      (local.set $s6 (v128.xor (local.get $s6) (v128.load offset=96 (local.get $at))))
+      (local.set $s7 (v128.xor (local.get $s7) (v128.load offset=112 (local.get $at))))
+      (br_if $more (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 128))) (local.get $end))))
+    (i32x4.extract_lane 0 (v128.xor (v128.xor (v128.xor (v128.xor (v128.xor (v128.xor (v128.xor (local.get $s0) (local.get $s1)) (local.get $s2)) (local.get $s3)) (local.get $s4)) (local.get $s5)) (local.get $s6)) (local.get $s7)))))
