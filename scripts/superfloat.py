@@ -8,8 +8,10 @@
     superfloat.py table last.pt --text held_out.txt --train train.txt --out models/superfloat.json
 
 A model trained in float (model.ternary = false) becomes SFx wholly, of a ternary one embedding and norms do.
---method: vanilla rounds; opt trains, of --train, only what left the range or is moved far by rounding; fpm trains everything;
-ticket trains the layers whose activations deviate most.  What it all means: models/FORMAT.md, lm/file/superfloat.py.
+--method: vanilla rounds; fit rounds so that each matrix gives, over the text of --train, what the original's gave; opt trains, of
+--train, only what left the range or is moved far by rounding; fpm trains everything; ticket trains the layers whose
+activations deviate most.  Widths are searched on --train where it is given.
+What it all means: models/FORMAT.md, lm/file/superfloat.py.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from lm.file.models import load_any
 from lm.file.superfloat import Numbers
 from lm.file.superfloat_plan import Plan
 from lm.measure import superfloat as measure
+from lm.measure.superfloat_fit import fit
 from lm.text import codec, command, files
 from lm.text.data import read_text
 from lm.text.tables import markdown
@@ -53,7 +56,9 @@ def trained(arguments: argparse.Namespace, model: nn.Module, plan: Plan) -> dict
         superfloat_plan.put(model, stored)
         return stored
     if not arguments.train:
-        raise ValueError(f"--method {how} trains: name a text with --train")
+        raise ValueError(f"--method {how} learns from a text: name one with --train")
+    if how == "fit":
+        return fit(model, plan, read_text(arguments.train[0])[: arguments.fit_bytes], tqdm)
     mask = {"opt": training.opt, "fpm": training.everything}.get(how)
     if how == "ticket":
         layers = measure.analyse(model, plan, read_text(arguments.text)[: measure.PART])
@@ -76,7 +81,8 @@ def quantize(arguments: argparse.Namespace) -> None:
     if arguments.width is not None:
         plan = superfloat_plan.one_width(model, arguments.width, scaled, not arguments.no_row_scale)
     else:
-        costs = measure.measure_costs(model, tokens[: arguments.search_bytes], scaled=scaled, progress=tqdm)
+        practice = read_text(arguments.train[0]) if arguments.train else tokens
+        costs = measure.measure_costs(model, practice[: arguments.search_bytes], scaled=scaled, progress=tqdm)
         if arguments.budget is not None:
             plan, _ = measure.smallest(model, costs, tokens, arguments.budget)
         else:
@@ -154,7 +160,10 @@ def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
         kind.add_argument("--batch", type=int, default=8)
         kind.add_argument("--length", type=int, default=256)
         kind.add_argument("--seed", type=int, default=1)
-        kind.add_argument("--search-bytes", type=int, default=8192, help="of the text, to measure widths with (8192)")
+        kind.add_argument("--search-bytes", type=int, default=8192, help="of a text, to measure widths with (8192)")
+        kind.add_argument(
+            "--fit-bytes", type=int, default=32768, help="of the first --train, to fit matrices to (32768)"
+        )
         kind.add_argument("--out", type=Path, required=True)
         if run is table:
             widths = list(superfloat_table.TUNED)
@@ -164,7 +173,7 @@ def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
             width.add_argument("--width", type=int, help="one for all tensors, 3 to 16")
             width.add_argument("--budget", type=float, help="bits per byte that may be lost")
             width.add_argument("--size", type=int, help="bytes of the file")
-            kind.add_argument("--method", choices=("vanilla", "opt", "fpm", "ticket"), default="vanilla")
+            kind.add_argument("--method", choices=("vanilla", "fit", "opt", "fpm", "ticket"), default="vanilla")
             kind.add_argument("--clamp", action="store_true", help="clamp what is beyond 1 where there are no scales")
             for name in ("name", "description", "license", "training-text"):
                 kind.add_argument(f"--{name}", default="", help="for the file's card")

@@ -15,7 +15,7 @@ from lm import arch
 from lm.arch.hgrnbit import Config
 from lm.file import checkpoint, gguf_file, superfloat, superfloat_plan
 from lm.measure import superfloat as measure
-from lm.measure import superfloat_plot
+from lm.measure import superfloat_fit, superfloat_plot
 from lm.text.encoding import encode
 from lm.train import loop, superfloat_table
 from lm.train import superfloat as training
@@ -69,6 +69,22 @@ def test_smaller_scales_are_taken_where_they_come_nearer():
 
     assert (error(True) <= error(False)).all()
     assert error(True).sum() < 0.9 * error(False).sum()
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_rounding_for_a_text_moves_the_sums_over_it_less_than_the_nearest_numbers_do(scaled):
+    generator = np.random.default_rng(5)
+    values = generator.normal(size=(12, 40)).astype(np.float32) / 8
+    inputs = generator.normal(size=(500, 12)) @ generator.normal(size=(12, 40)) + generator.normal(size=(500, 40)) / 4
+    rounding = superfloat.Rounding(inputs.T @ inputs)
+
+    def moved(found):
+        return float(np.square((found.values - values) @ inputs.T).mean())
+
+    nearest, spared = (superfloat.quantize(values, 4, scaled, scaled, by) for by in (None, rounding))
+    assert moved(spared) < moved(nearest) / 2
+    most = 2**3 - 1
+    assert np.abs(spared.codes).max() <= most and spared.bits == 4 and (spared.scales is not None) == scaled
 
 
 @pytest.mark.parametrize("bits", [2, 17, 0])
@@ -198,6 +214,32 @@ def test_training_on_the_rounded_numbers_wins_back_what_rounding_lost(trained, h
             (bits[name] - bits["float"]) / (bits["vanilla"] - bits["float"]),
             below=0.5,
         )
+
+
+def test_matrices_that_are_fitted_to_a_text_lose_less_than_half_of_what_rounding_loses():
+    tokens = encode((ROOT / "tests" / "data" / "stories.txt").read_bytes())
+    lost = {}
+    for name in ("own", "vanilla", "fit"):
+        model = gguf_file.load(ROOT / "models" / "tinystories-float-1m-sf8.gguf")
+        plan = superfloat_plan.one_width(model, 3)
+        if name == "vanilla":
+            superfloat_plan.put(model, superfloat_plan.quantize(model, plan))
+        if name == "fit":
+            stored = superfloat_fit.fit(model, plan, tokens[:6144])
+            assert list(stored) == list(plan)
+            values, names = dict(model.named_parameters()), superfloat_plan.targets(model)
+            for tensor, numbers in stored.items():
+                parameter = values[names[tensor]]
+                assert torch.equal(parameter, torch.from_numpy(numbers.values).reshape(parameter.shape)), tensor
+                assert numbers.bits == 3
+        lost[name] = measure.bits_per_byte(model, tokens[8192:12288])
+    assert 0 < lost["fit"] - lost["own"] < (lost["vanilla"] - lost["own"]) / 2
+
+
+def test_what_cannot_be_fitted_is_refused():
+    model = random_model()
+    with pytest.raises(ValueError, match="at least 1024 bytes, got 1023"):
+        superfloat_fit.fit(model, superfloat_plan.one_width(model, 8), np.zeros(1023, np.uint8))
 
 
 @pytest.mark.trains

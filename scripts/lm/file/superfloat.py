@@ -1,7 +1,8 @@
 """SuperFloat: numbers of x bits, 3 to 16, a sign and x - 1 bits of magnitude below 1, with or without a scale per row.
 
 Source: aloshdenny/superfloat, whose numbers are Q0.(x-1), clamped.  Different here: the optional scale per row, and minus
-zero is zero.  How they lie in a file: models/FORMAT.md.
+zero is zero.  Rounding that spares a layer's outputs is GPTQ (arXiv 2210.17323), here on row scales and these numbers.
+How they lie in a file: models/FORMAT.md.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ WIDTHS = range(3, 17)
 BLOCK = 8  # numbers, of x bytes together
 FIRST_TYPE = 1000  # in a file, SFx is the tensor type 1000 + x
 CLIPS = np.linspace(1.0, 0.5, 11)  # of a row's largest magnitude: what may become the largest number
+DAMPING = 0.01  # of the mean square of an input, added to each: inputs that a text hardly uses are not free
 
 
 def _tensor_type(bits: int) -> gguf.GGMLQuantizationType:
@@ -85,25 +87,60 @@ def _codes(values: np.ndarray, bits: int, scales: np.ndarray | None) -> np.ndarr
     return np.clip(np.rint(values / divisor * 2.0 ** (bits - 1)), -most, most).astype(np.int32)
 
 
-def quantize(values: np.ndarray, bits: int, scaled: bool, clip: bool = False) -> Numbers:
-    """[rows, cols] float -> SFx, each number the nearest one.
+class Rounding:
+    """Rounds [rows, cols] so that a row's sums over inputs like those of a text move as little as may be.
+
+    moments [cols, cols]: sum of x x^T over the inputs x of the text. The columns are rounded one after another, those with the
+    largest inputs first, and what a column's rounding does to the sums is taken back by the columns still to come (GPTQ).
+    """
+
+    def __init__(self, moments: np.ndarray):
+        moments = moments.astype(np.float64) / max(np.trace(moments) / len(moments), 1e-30)
+        self.moments = moments
+        self.order = np.argsort(-np.diag(moments), kind="stable")
+        damped = moments[np.ix_(self.order, self.order)] + DAMPING * np.eye(len(moments))
+        self.step = np.linalg.cholesky(
+            np.linalg.inv(damped)
+        ).T  # row j: what one unit of column j's error costs the later ones
+
+    def codes(self, values: np.ndarray, bits: int, scales: np.ndarray | None) -> np.ndarray:
+        left, codes = values[:, self.order].astype(np.float64), np.empty(values.shape, np.int32)
+        divisor = np.full(len(values), 2.0 ** (1 - bits)) * (1.0 if scales is None else scales)
+        for j, column in enumerate(self.order):
+            codes[:, column] = _codes(left[:, j : j + 1], bits, scales)[:, 0]
+            error = (left[:, j] - codes[:, column] * divisor) / self.step[j, j]
+            left[:, j + 1 :] -= np.outer(error, self.step[j, j + 1 :])
+        return codes
+
+    def error(self, moved: np.ndarray) -> np.ndarray:
+        """[rows, cols], by how much the numbers moved -> [rows], mean square of what that does to a row's sum."""
+        return np.einsum("rc,rc->r", moved @ self.moments, moved)
+
+
+def quantize(
+    values: np.ndarray, bits: int, scaled: bool, clip: bool = False, rounding: Rounding | None = None
+) -> Numbers:
+    """[rows, cols] float -> SFx, each number the nearest one, or as `rounding` has it.
 
     scaled: a scale per row, with which its largest magnitude is the largest number; else what is beyond that is clamped.
-    clip: of several smaller scales, which clamp, the one with the least squared error of the row.
+    clip: of several smaller scales, which clamp, the one with the least squared error of the row (of its sums by `rounding`).
     """
     check_width(bits)
     values = np.atleast_2d(np.asarray(values, dtype=np.float32))
     if not np.isfinite(values).all():
         raise ValueError("expected finite numbers, found others: this checkpoint is damaged or did not train")
+    codes_of = _codes if rounding is None else rounding.codes
+    error_of = (lambda moved: np.square(moved).sum(1)) if rounding is None else rounding.error
     if not scaled:
-        return Numbers(_codes(values, bits, None), bits, None)
+        return Numbers(codes_of(values, bits, None), bits, None)
     most = 2 ** (bits - 1) - 1
     largest = np.abs(values).max(1) * 2.0 ** (bits - 1) / most
     best = None
-    for factor in CLIPS if clip and bits <= 8 else CLIPS[:1]:
+    clips = CLIPS[:: 1 if rounding is None else 2] if clip and bits <= 8 else CLIPS[:1]
+    for factor in clips:
         scales = as_stored((largest * factor).astype(np.float32)).astype(np.float32)
-        tried = Numbers(_codes(values, bits, scales), bits, scales)
-        error = np.square(tried.values - values).sum(1)
+        tried = Numbers(codes_of(values, bits, scales), bits, scales)
+        error = error_of(tried.values - values)
         if best is None:
             best = tried, error
             continue

@@ -97,6 +97,7 @@ def tune(
     masks = {name: torch.as_tensor(trained(name, w, grids[name])) for name, w in masters.items()}
     count = sum(int(mask.expand(shape[name]).sum()) for name, mask in masks.items())
     share = count / max(sum(w.numel() for w in masters.values()), 1)
+    steps = steps if count else 0  # nothing would move
     superfloat_plan.as_in_the_engine(model, set(plan))
     planned = {names[name] for name in plan}
     free = [p for name, p in parameters.items() if name not in planned] if others else []
