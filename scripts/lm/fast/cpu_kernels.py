@@ -78,6 +78,14 @@ def load_library() -> ctypes.CDLL:
     return library
 
 
+def keep_memory() -> None:
+    """Lets the C library keep what is freed, for the next step: else large tensors come from the system, page by page, and go back."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's
+        never_trim, never_map = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX
+        mallopt(never_trim, 2**31 - 1)
+        mallopt(never_map, 0)
+
+
 def tensors_of(block: Block) -> list[Tensor]:
     """The block's parameters in the order of `FusedBlock.forward`: four vectors, six norms, six matrices."""
     mix, mlp = block.attn, block.mlp

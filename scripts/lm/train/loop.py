@@ -77,6 +77,7 @@ class Trainer:
         self.codec = codec_of(run)
         self.model = arch.build(run.model).to(world.device)
         self.model.codec = self.codec
+        cpu_kernels.keep_memory()
         self.how = cpu_kernels.accelerate(self.model)
         self.optimizers = make_optimizers(self.model, run.train)
         self.first, self.rows = world.share(run.train.batch)

@@ -24,8 +24,9 @@ struct Worker {
   float* carry;            // [E] gradient of the state
   uint8_t* code;           // [kTile][max rows]
   float* inverse;          // [max rows]
+  Outputs outputs;
 
-  Worker(const BlockParameters& p, Carver& carve) {
+  Worker(const BlockParameters& p, Carver& carve) : outputs(p, kTile, carve) {
     const Shape shape(p);
     const size_t before = carve.used();
     const size_t T = whole_fours(p.T), H = size_t(p.H), E = size_t(p.E), I = size_t(p.I), K = size_t(p.K);
@@ -108,7 +109,7 @@ struct GradientRow {
 /// One sequence, backwards; the formula of the norms is at `shrink` in linear.h.
 struct Backward {
   const BlockParameters& p;
-  const std::vector<Packed>& w;  // transposed
+  const std::vector<Packed>&straight, &w;  // as forward has them, and transposed
   const Saved& s;
   Worker& k;
   MatrixNotes& notes;
@@ -116,6 +117,7 @@ struct Backward {
   float* g_in;
   int T;
   Random random;
+  Outputs of;  // of the present tile
 
   // Gradient at the normed input of matrix m, for tokens t0 .. t0+n: gx [n][cols].
   void input_gradient(int m, int t0, int n, const float* gy, float* gx) {
@@ -137,7 +139,7 @@ struct Backward {
   // gx: gradient at the normed input of down.
   void gate_mlp(int t, int here, const float* gx) {
     const int I = p.I;
-    const float *gate = s.gate_up + size_t(t) * 2 * size_t(I), *up = gate + I, *norm = p.in_norm[kDown];
+    const float *gate = of.gate_up + size_t(here) * 2 * size_t(I), *up = gate + I, *norm = p.in_norm[kDown];
     float *dw = k.grads.in_norm[kDown], *value = k.row[0], *slope = k.row[1];
     const float r = s.inverse_rms[kBeforeDown][t];
     Lanes dot{};
@@ -189,8 +191,9 @@ struct Backward {
   // gx: gradient at the normed input of o.  Output gate and recurrence.
   void recur(int t, int here, const float* gx) {
     const int E = p.E;
-    const size_t at = size_t(t) * size_t(E);
-    const float *i = s.i + at, *z = s.z + at, *g = s.g + at, *before = s.s + at, *now = before + E;
+    const size_t tile = size_t(here) * size_t(E);
+    const float *i = of.i + tile, *z = of.z + tile, *g = of.g + tile, *before = s.s + size_t(t) * size_t(E),
+                *now = before + E;
     const float *gate_norm = p.gate_norm, *norm = p.in_norm[kO], *keep = p.keep;
     float *dw = k.grads.in_norm[kO], *d_gate = k.grads.gate_norm, *d_keep = k.grads.keep, *value = k.row[0],
           *slope = k.row[1], *carry = k.carry;
@@ -297,6 +300,13 @@ struct Backward {
     std::fill_n(k.gc, (kTile + past) * H, 0.0f);
     for (int t0 = (T - 1) / kTile * kTile; t0 >= 0; t0 -= kTile) {
       const int n = std::min(kTile, T - t0);
+      of = s.of_tile(p, t0, k.outputs);
+      if (!s.keeps_outputs) {
+        multiply(straight, s, kI, t0, n, of.i);
+        multiply(straight, s, kF, t0, n, of.z);
+        multiply(straight, s, kG, t0, n, of.g);
+        multiply(straight, s, kGateUp, t0, n, of.gate_up);
+      }
       for (int t = 0; t < n; ++t) note_output(t0 + t, t);
       input_gradient(kDown, t0, n, g_out, k.wide[0]);
       for (int t = 0; t < n; ++t) gate_mlp(t0 + t, t, k.wide[0] + t * I);
@@ -335,6 +345,8 @@ extern "C" {
 void block_backward(const BlockParameters* p, int B, const int32_t* lengths, const float* in, const float* g_out,
                     float* g_in, const uint8_t* saved, const BlockGradients* grads, uint32_t seed) {
   using namespace lm;
+  std::vector<Packed> straight;
+  if (tiles_in_use()) straight = pack_all(*p, Packed::straight);
   const std::vector<Packed> w = pack_all(*p, Packed::transposed);
   const size_t stride = Saved::bytes(*p), H = size_t(p->H), area = size_t(p->T) * H;
   Carver count_notes(nullptr);
@@ -361,10 +373,21 @@ void block_backward(const BlockParameters* p, int B, const int32_t* lengths, con
         const Saved s(*p, carve_saved);
         const int T = lengths ? lengths[b] : p->T;
         const Random random(seed * 2654435761u + static_cast<uint32_t>(b) * 40503u);
-        if (T > 0)
-          Backward{*p, w,     s, worker, notes[size_t(b - first)], in + at * area, g_out + at * area, g_in + at * area,
-                   T,  random}
-              .run();
+        if (T > 0) {
+          Backward pass{*p,
+                        straight,
+                        w,
+                        s,
+                        worker,
+                        notes[size_t(b - first)],
+                        in + at * area,
+                        g_out + at * area,
+                        g_in + at * area,
+                        T,
+                        random,
+                        worker.outputs};
+          pass.run();
+        }
         std::fill(g_in + at * area + size_t(T) * H, g_in + (at + 1) * area, 0.0f);
       }
 #pragma omp critical

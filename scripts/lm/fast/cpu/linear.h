@@ -49,10 +49,11 @@ struct Packed {
   /// W x: codes [rows][cols] as they are.
   static Packed straight(const int8_t* codes, int rows, int cols, float scale) {
     Packed w(rows, cols, scale);
-    for (int r = 0; r < rows; ++r)
-      for (int c = 0; c < cols / 4; ++c)
-        std::memcpy(&w.words[size_t(r / 16) * size_t(w.block()) + size_t(c * 16 + r % 16)],
-                    codes + size_t(r) * size_t(cols) + c * 4, 4);
+    for (int r = 0; r < rows; r += 16)
+      for (int c = 0; c < cols; c += 4) {
+        uint32_t* const out = &w.words[size_t(r / 16) * size_t(w.block()) + size_t(c * 4)];
+        for (int i = 0; i < 16; ++i) std::memcpy(out + i, codes + size_t(r + i) * size_t(cols) + c, 4);
+      }
     w.finish();
     return w;
   }
