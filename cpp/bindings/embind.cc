@@ -14,6 +14,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/check.h"
@@ -191,6 +192,25 @@ uint32_t generate(Conversation& conversation, uint32_t count, uint64_t budget) {
   return static_cast<uint32_t>(session.generate(tokens_in_buffer(count), {.budget = budget, .observer = &masks}));
 }
 
+std::vector<Session*> gathered;
+
+void gather(Conversation& conversation) { gathered.push_back(&checked(conversation)); }
+
+/// Has the conversations that were gathered, at most kTile, write together: up to `count` tokens each within the
+/// budget. Leaves [gathered][1 + count] in the buffer, of each how many it wrote, and which.
+void generate_each(uint32_t count, uint64_t budget) {
+  const std::vector<Session*> sessions = std::exchange(gathered, {});
+  const std::span<Token> written = tokens_in_buffer(static_cast<uint32_t>(sessions.size()) * (1 + count));
+  std::ranges::fill(written, Token{0});
+  std::vector<std::optional<Token>> tokens(sessions.size());
+  for (uint32_t step = 0; step < count && Session::generate_each(sessions, tokens, budget); ++step) {
+    for (size_t n = 0; n < sessions.size(); ++n) {
+      Token* const own = &written[n * (1 + count)];
+      if (tokens[n]) own[++own[0]] = *tokens[n];
+    }
+  }
+}
+
 uint32_t finish_state(const Conversation& conversation) {
   return static_cast<uint32_t>(checked(conversation).finish_state());
 }
@@ -271,6 +291,8 @@ EMSCRIPTEN_BINDINGS(tern) {
   function("setThreads", &set_threads);
   function("prepareHelper", &prepare_helper);
   function("chooseThreads", select_overload<uint32_t(const LoadedModel&, uint32_t)>(&choose_threads));
+  function("gather", &gather);
+  function("generateEach", &generate_each);
   function("kernelLevel", +[] { return std::string(dispatch().level->name); });
   function("probe", &probe_json);
   value_object<Status>("Status").field("code", &Status::code).field("message", &Status::message);

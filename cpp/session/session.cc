@@ -377,33 +377,46 @@ size_t Session::generate(std::span<uint8_t> out, Work work) {
 }
 
 void Session::generate_each(std::span<Session* const> sessions, std::span<std::optional<Token>> tokens) {
-  TERN_CHECK(tokens.size() == sessions.size());
+  for (size_t first = 0; first < sessions.size(); first += kTile) {
+    const size_t count = std::min(kTile, sessions.size() - first);
+    uint64_t budget = kNoLimit;
+    TERN_CHECK(sessions[first]->model_ == sessions[0]->model_);
+    TERN_CHECK(generate_each(sessions.subspan(first, count), tokens.subspan(first, count), budget));
+  }
+}
+
+bool Session::generate_each(std::span<Session* const> sessions, std::span<std::optional<Token>> tokens,
+                            uint64_t& budget) {
+  TERN_CHECK(sessions.size() <= kTile && tokens.size() == sessions.size());
+  if (sessions.empty()) return true;
+  Workspace& workspace = *sessions[0]->workspace_;
+  Work work{.budget = budget};
   std::array<Session*, kTile> running;
   std::array<State*, kTile> states;
   std::array<Token, kTile> drawn;
   size_t count = 0;
-  const auto step = [&] {
-    Workspace& workspace = *running[0]->workspace_;
-    Batch batch{.tokens = std::span(drawn).first(count), .states = std::span(states).first(count), .want = Want::kAll};
-    batch.logits = predictions(workspace, count);
-    running[0]->model_->run(batch, workspace);
-    for (size_t n = 0; n < count; ++n) running[n]->commit(drawn[n], workspace.logits.view().row(n));
-    count = 0;
-  };
   for (size_t n = 0; n < sessions.size(); ++n) {
     Session& session = *sessions[n];
     TERN_CHECK(session.model_ == sessions[0]->model_);
-    session.workspace_->forget(session.state_.get());
-    Work all;
-    if (session.finish_ == Finish::kNotFinished) session.begin(all);
+    if (session.workspace_.get() != &workspace) {
+      TERN_CHECK(budget == kNoLimit);
+      session.workspace_->forget(session.state_.get());
+    }
+    const bool has_begun = session.finish_ != Finish::kNotFinished || session.begin(work);
+    budget = work.budget;
+    if (!has_begun) return false;
     tokens[n] = session.draw();
     if (!tokens[n]) continue;
     running[count] = &session;
     states[count] = session.state_.get();
     drawn[count++] = *tokens[n];
-    if (count == kTile) step();
   }
-  if (count > 0) step();
+  if (count == 0) return true;
+  Batch batch{.tokens = std::span(drawn).first(count), .states = std::span(states).first(count), .want = Want::kAll};
+  batch.logits = predictions(workspace, count);
+  if (!sessions[0]->model_->run(batch, workspace, budget)) return false;
+  for (size_t n = 0; n < count; ++n) running[n]->commit(drawn[n], workspace.logits.view().row(n));
+  return true;
 }
 
 void Session::stop_generation() {

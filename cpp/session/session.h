@@ -130,6 +130,11 @@ class Session {
   /// weights read once for up to kTile sessions.  No session may occur twice.
   ///   tokens  [sessions]  nothing for a session whose generation has ended
   static void generate_each(std::span<Session* const> sessions, std::span<std::optional<Token>> tokens);
+  /// The same within a budget (see Work), for at most kTile sessions that share a workspace.
+  ///   budget  what is left is there afterwards
+  /// False: it is used up, and no session is a token further; the same call goes on.
+  static bool generate_each(std::span<Session* const> sessions, std::span<std::optional<Token>> tokens,
+                            uint64_t& budget);
 
   /// kMaxBytes before the first start(): nothing may be generated then.
   Finish finish_state() const { return finish_; }

@@ -544,6 +544,39 @@ TEST(Budget, WritingInStepsOfAnySizeIsWritingAtOnce) {
   }
 }
 
+TEST(Budget, WritingTogetherInStepsOfAnySizeIsWritingAlone) {
+  test::Random random(17);
+  for (const auto& model : {tiny_model(), tiny_hnet(), wide_hnet()}) {
+    const auto workspace = std::shared_ptr(std::move(model->new_workspace()).value());
+    std::vector<Session> alone, together;
+    std::vector<Session*> all;
+    for (size_t n = 0; n < 5; ++n) {
+      alone.emplace_back(model);
+      together.push_back(std::move(Session::open(model, workspace)).value());
+      const SampleOptions options{.repetition_penalty_q16 = 2 * 65536, .seed = n};
+      for (Session* each : {&alone[n], &together[n]}) ASSERT_TRUE(each->start(options, 20 + 3 * n).ok());
+    }
+    for (Session& session : together) all.push_back(&session);
+    std::vector<std::optional<Token>> tokens(all.size());
+    size_t stops = 0;
+    for (int step = 0; step < 30; ++step) {
+      for (bool done = false; !done; stops += !done) {
+        uint64_t budget = some_budget(random);
+        done = Session::generate_each(all, tokens, budget);
+        if (!done && stops % 7 == 3) together[stops % 5].save();  // what is done of the step is thrown away
+      }
+      for (size_t n = 0; n < all.size(); ++n) {
+        Token token = 0;
+        const size_t size = alone[n].generate(std::span(&token, 1));
+        ASSERT_EQ(tokens[n], size == 1 ? std::optional(token) : std::nullopt) << "session " << n << " step " << step;
+        ASSERT_EQ(alone[n].finish_state(), together[n].finish_state());
+      }
+    }
+    EXPECT_GT(stops, 30u);
+    for (size_t n = 0; n < all.size(); ++n) EXPECT_EQ(alone[n].save(), together[n].save());
+  }
+}
+
 TEST(Budget, ScoringInStepsOfAnySizeIsScoringAtOnce) {
   test::Random random(14);
   const std::vector<uint8_t> text = every_byte_value();

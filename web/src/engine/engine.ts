@@ -350,7 +350,7 @@ export class EngineSession {
       const read = this.#session.feed(tokens.length, toBudget(budget));
       return shared(this.#module, tokens.length).masks.slice(0, read);
     });
-    this.#refuseIfFull(masks.length, tokens.length);
+    this.refuseIfFull(masks.length, tokens.length);
     return masks;
   }
 
@@ -382,8 +382,33 @@ export class EngineSession {
       const { tokens, masks } = shared(this.#module, count);
       return { tokens: tokens.slice(0, produced), boundaries: withBoundaries ? masks.slice(0, produced) : null };
     });
-    if (!this.finish) this.#refuseIfFull(written.tokens.length, count);
+    if (!this.finish) this.refuseIfFull(written.tokens.length, count);
     return written;
+  }
+
+  /**
+   * generate() of several sessions of one model, at most kTileTokens, with the weights read once for all: each writes what
+   * it would alone. Those that end have fewer tokens than the others, as have those for which refuseIfFull() knows a reason.
+   */
+  static generateEach(
+    sessions: readonly EngineSession[],
+    count: number,
+    budget = kNoLimit,
+  ): Uint32Array<ArrayBuffer>[] {
+    const [first] = sessions;
+    if (!first) return [];
+    const module = first.#module;
+    return guarded(() => {
+      const words = sessions.length * (1 + count);
+      shared(module, words);
+      for (const session of sessions) module.gather(session.#session);
+      module.generateEach(count, toBudget(budget));
+      const { tokens } = shared(module, words);
+      return sessions.map((_, i) => {
+        const at = i * (1 + count);
+        return tokens.slice(at + 1, at + 1 + (tokens[at] ?? 0));
+      });
+    });
   }
 
   get finish(): Finish | null {
@@ -407,7 +432,7 @@ export class EngineSession {
         top: all.slice(5 * length, 5 * length + 2 * top * done),
       };
     });
-    this.#refuseIfFull(scored.tokens.length, length);
+    this.refuseIfFull(scored.tokens.length, length);
     return scored;
   }
 
@@ -417,7 +442,7 @@ export class EngineSession {
       shared(this.#module, tokens.length).tokens.set(tokens);
       return this.#session.encode(tokens.length, toBudget(budget));
     });
-    this.#refuseIfFull(done, tokens.length);
+    this.refuseIfFull(done, tokens.length);
     return done;
   }
 
@@ -438,12 +463,12 @@ export class EngineSession {
       if (done > count) throw new TernError('integrity', 'the compressed data is damaged');
       return shared(this.#module, count).tokens.slice(0, done);
     });
-    this.#refuseIfFull(tokens.length, count);
+    this.refuseIfFull(tokens.length, count);
     return tokens;
   }
 
-  /** Of a text that goes on nothing was read: and nothing ever will be. */
-  #refuseIfFull(read: number, given: number): void {
+  /** Of a text that goes on nothing was read, or written: and nothing ever will be. */
+  refuseIfFull(read: number, given: number): void {
     const why = read > 0 || given === 0 ? 0 : this.#session.fullness();
     if (why === 2) throw new TernError('out-of-memory', `there is no memory for more than ${this.position} tokens`);
     if (why === 0) return;

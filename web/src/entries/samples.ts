@@ -16,7 +16,7 @@ const kSeeds = 1n << 64n;
 /**
  * Generations of `n` sessions that share the model's weights and, until they part, what they have read. The first has the
  * seed that was given, or one chosen at random; each other the next number. Each writes what model.stream() writes with its
- * seed. They take turns, so that `n` of them take as long as `n` one after the other. Their prompt is read when this resolves.
+ * seed. They are written together, with the weights read once for up to 16 of them. Their prompt is read when this resolves.
  * TernError as of model.stream().
  */
 export async function samples(model: Model, prompt: Input, { n, ...options }: SamplesOptions): Promise<Generation[]> {

@@ -5,11 +5,11 @@
 // call of an asynchronous function whose promise becomes its one answer.
 
 import { deferred, messagesRead } from '../deferred.js';
-import { Engine, type EngineLoader, type EngineModel } from '../engine/engine.js';
+import { Engine, kTileTokens, type EngineLoader, type EngineModel } from '../engine/engine.js';
 import type { HelperStart } from '../engine/types.js';
 import { TernError } from '../errors.js';
 import { History } from './history.js';
-import { Job, newPaces, type Seat } from './jobs.js';
+import { Job, newPaces, type Member, type Seat } from './jobs.js';
 import {
   buffersOf,
   unreachable,
@@ -34,6 +34,9 @@ interface Lane {
   readonly jobs: Job[];
 }
 
+/** Work that is done at once: of one conversation, or of several that write together. */
+type Turn = readonly (Member & { readonly lane: Lane })[];
+
 export class Host {
   readonly #send: SendToPage;
   readonly #paces = newPaces();
@@ -45,7 +48,7 @@ export class Host {
   #model: EngineModel | null = null;
   #tuned: Promise<void> = Promise.resolve();
   #running = false;
-  #unfinished: { lane: Lane; job: Job } | null = null; // what the engine stopped in the middle of
+  #unfinished: Turn = []; // what the engine stopped in the middle of
   #closed = false;
 
   constructor(send: SendToPage) {
@@ -238,45 +241,60 @@ export class Host {
     this.#running = true;
     for (;;) {
       await messagesRead();
-      const lane = this.#next();
-      if (!lane) break;
-      this.#slice(lane);
+      const turn = this.#next();
+      if (turn.length === 0) break;
+      this.#slice(turn);
     }
     this.#running = false;
   }
 
-  /** The conversation whose turn it is, moved to the end of the line; first one that stopped in the middle of a tile. */
-  #next(): Lane | null {
+  /** Whose turn it is, moved to the end of the line; first those that stopped in the middle of a tile. */
+  #next(): Turn {
     const unfinished = this.#unfinished;
-    if (unfinished?.job.runnable && unfinished.lane.jobs[0] === unfinished.job) return unfinished.lane;
+    if (unfinished.length > 0 && unfinished.every(({ lane, job }) => job.runnable && lane.jobs[0] === job)) {
+      return unfinished;
+    }
+    const turn = new Map<number, Turn[number]>();
     for (const [id, lane] of this.#lanes) {
-      if (!lane.jobs[0]?.runnable) continue;
+      const { seat, jobs } = lane;
+      const job = jobs[0];
+      if (!job?.runnable || seat instanceof TernError || (turn.size > 0 && !job.joins)) continue;
+      turn.set(id, { lane, seat, job });
+      if (!job.joins || turn.size === kTileTokens) break;
+    }
+    for (const [id, { lane }] of turn) {
       this.#lanes.delete(id);
       this.#lanes.set(id, lane);
-      return lane;
     }
-    return null;
+    return [...turn.values()];
   }
 
-  #othersWait(lane: Lane): boolean {
-    for (const other of this.#lanes.values()) if (other !== lane && other.jobs[0]?.runnable) return true;
+  #othersWait(turn: Turn): boolean {
+    for (const lane of this.#lanes.values()) {
+      if (lane.jobs[0]?.runnable && !turn.some((member) => member.lane === lane)) return true;
+    }
     return false;
   }
 
-  #slice(lane: Lane): void {
-    const { seat, jobs } = lane;
-    const job = jobs[0];
-    if (!job || seat instanceof TernError) return;
-    const { session } = seat;
-    const isGoingOn = this.#unfinished?.job === job;
-    this.#unfinished = null;
+  #slice(turn: Turn): void {
+    const isLast = this.#unfinished === turn && this.#othersWait(turn);
+    this.#unfinished = [];
     try {
-      if (job.step(seat, this.#paces, isGoingOn && this.#othersWait(lane))) jobs.shift();
-      else if (session.isInsideBatch) this.#unfinished = { lane, job };
+      const [first] = turn;
+      const isOver =
+        first && turn.length === 1
+          ? [first.job.step(first.seat, this.#paces, isLast)]
+          : Job.stepTogether(turn, this.#paces, isLast);
+      turn.forEach(({ lane }, i) => isOver[i] && lane.jobs.shift());
+      const rest = turn.filter((_, i) => !isOver[i]);
+      if (rest.some(({ seat }) => seat.session.isInsideBatch)) this.#unfinished = rest;
     } catch (error) {
-      jobs.shift();
+      turn.forEach(({ lane }) => lane.jobs.shift());
       const failure = TernError.from(error, 'engine-failed');
-      if (failure.code !== 'engine-failed') return job.fail(failure, session.position);
+      if (failure.code !== 'engine-failed') {
+        turn.forEach(({ job, seat }) => job.fail(failure, seat.session.position));
+        return;
+      }
       this.#lanes.clear(); // the engine may be broken: it is not touched again
       for (const each of this.#jobs.values()) each.job.fail(failure, null);
     }

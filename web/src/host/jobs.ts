@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { deferred } from '../deferred.js';
-import { kTileTokens, type EngineSession } from '../engine/engine.js';
+import { EngineSession, kTileTokens } from '../engine/engine.js';
 import { TernError } from '../errors.js';
 import type { History } from './history.js';
 import { unreachable, type Answer, type CallOf, type Part, type Work } from './protocol.js';
@@ -35,10 +35,12 @@ export class Pace {
 export interface Paces {
   readonly read: Pace;
   readonly write: Pace;
+  /** Several that write together, with the weights read once for all. */
+  readonly together: Pace;
 }
 
 export function newPaces(): Paces {
-  return { read: new Pace(), write: new Pace() };
+  return { read: new Pace(), write: new Pace(), together: new Pace() };
 }
 
 /** How a job ended, and how long the session's text was then. */
@@ -51,6 +53,12 @@ export interface Seat {
   readonly session: EngineSession;
   /** Of a session that can go back. */
   readonly history: History | null;
+}
+
+/** A job whose turn it is, and where. */
+export interface Member {
+  readonly job: Job;
+  readonly seat: Seat;
 }
 
 export class Job {
@@ -105,6 +113,42 @@ export class Job {
     const answer = this.#step(seat, paces);
     if (answer) this.#end.resolve({ position: seat.session.position, answer });
     return answer !== null;
+  }
+
+  /** Whether it writes, and of nothing but tokens is told: then several do so together. */
+  get joins(): boolean {
+    const work = this.#work;
+    return work.kind === 'generate' && this.#started && !work.traced && work.logits === 0;
+  }
+
+  /** step() of several that join, at most kTileTokens: of each whether that was its last. */
+  static stepTogether(members: readonly Member[], { together }: Paces, isLast: boolean): boolean[] {
+    const most = members.map(({ job, seat }) => Math.min(job.#left, seat.history?.untilPoint ?? Infinity));
+    const count = isLast || members.some(({ job }) => job.#turnEnd !== null) ? 1 : Math.min(kMostTokens, ...most);
+    const sessions = members.map(({ seat }) => seat.session);
+    const start = performance.now();
+    const written = EngineSession.generateEach(sessions, count, together.budget);
+    if (sessions.some(({ finish }, i) => !finish && (written[i]?.length ?? 0) < count)) {
+      together.learn(performance.now() - start);
+    }
+    return members.map(({ job, seat }, i) => job.#wrote(seat, written[i] ?? new Uint32Array(0), count));
+  }
+
+  #wrote({ session, history }: Seat, tokens: Uint32Array<ArrayBuffer>, count: number): boolean {
+    const { finish, position } = session;
+    this.#written += tokens.length;
+    try {
+      if (!finish) session.refuseIfFull(tokens.length, count);
+      history?.append(session, tokens);
+    } catch (error) {
+      this.fail(TernError.from(error, 'engine-failed'), position);
+      return true;
+    }
+    const isOver = tokens.length > 0 && tokens[0] === this.#turnEnd;
+    if (tokens.length > 0) this.#emit({ kind: 'written', written: { tokens, boundaries: null } }); // gives them away
+    const end = isOver ? 'end-of-text' : finish;
+    if (end) this.#end.resolve({ position, answer: { kind: 'generate', finish: end } });
+    return end !== null;
   }
 
   /** A generation that is called off says what it has come to; of other work nothing is left to tell. */
@@ -177,6 +221,16 @@ export class Job {
     }
   }
 
+  /** Tokens that may be written. */
+  get #left(): number {
+    return this.#credit - this.#written;
+  }
+
+  /** A token that ends what is written: where there is one, tokens are written one by one. */
+  get #turnEnd(): number | null {
+    return this.#work.kind === 'generate' ? this.#work.turnEnd : null;
+  }
+
   get #allRead(): boolean {
     return this.#read === this.#input.length;
   }
@@ -217,7 +271,7 @@ export class Job {
 
   /** True: that was the end of a turn. Where there are turns, tokens are written one by one. */
   #write({ session, history }: Seat, { traced, turnEnd, logits: size }: CallOf<'generate'>, pace: Pace): boolean {
-    const count = size > 0 || turnEnd !== null ? 1 : Math.min(this.#most.write, this.#credit - this.#written);
+    const count = size > 0 || turnEnd !== null ? 1 : Math.min(this.#most.write, this.#left);
     const start = performance.now();
     const logits = size > 0 ? session.logits(size) : null;
     const written = session.generate(count, traced, pace.budget);
