@@ -1,7 +1,7 @@
 // The lines of docs/*.md are taken out of the pages and run, as a reader would who copies them.
 //
 // A block of JavaScript runs in a page with the HTML block before it. The comments behind it say what a reader does
-// (`does`: tried until it is true) and what then holds.
+// (`does`: tried until it is true) and what then holds, in this order.
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,8 +21,8 @@ function snippetsOf(page) {
   let html = '';
   for (const [, language, content, kind, expression] of readFileSync(join(docs, page), 'utf8').matchAll(block)) {
     if (language === 'html') html = content;
-    else if (language === 'js') snippets.push({ html, content, does: [], holds: [] });
-    else snippets.at(-1)[kind].push(expression);
+    else if (language === 'js') snippets.push({ html, content, steps: [] });
+    else snippets.at(-1).steps.push({ kind, expression });
   }
   return snippets;
 }
@@ -60,6 +60,33 @@ async function bundled(contents) {
   return outputFiles[0].text;
 }
 
+/** The files of the package that import others from npm, as a bundler makes them. */
+async function withOthers() {
+  const entryPoints = ['tokenizer.js', 'constraints/index.js'].map((file) => join(dist, file));
+  const outdir = join(dist, '.'); // of their paths only
+  const { outputFiles } = await build({
+    entryPoints,
+    outdir,
+    outbase: dist,
+    bundle: true,
+    write: false,
+    format: 'esm',
+  });
+  return Object.fromEntries(outputFiles.map(({ path, text }) => [path.slice(dist.length - 1), text]));
+}
+
+/** What chat.md loads: none of the published models was made to chat. */
+async function chatModel() {
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(new URL('../web/bitnet.ts', import.meta.url))],
+    bundle: true,
+    write: false,
+    format: 'esm',
+  });
+  const { bitnet } = await import(`data:text/javascript,${encodeURIComponent(outputFiles[0].text)}`);
+  return Buffer.from(bitnet(400));
+}
+
 const pages = readdirSync(docs).filter((page) => page.endsWith('.md') && page !== 'README.md');
 
 test('every page is in the list of docs/README.md', () => {
@@ -71,15 +98,16 @@ for (const page of pages) {
   describe(page, () => {
     const snippets = snippetsOf(page);
     test('has something to copy', () => assert.ok(snippets.length > 0));
-    for (const [at, { html, content, does, holds }] of snippets.entries()) {
+    for (const [at, { html, content, steps }] of snippets.entries()) {
       test(`snippet ${at + 1} does what the page says`, { skip: missing('chromium') }, async () => {
-        assert.ok(holds.length > 0, 'nothing is said to hold');
+        assert.ok(steps.at(-1)?.kind === 'holds', 'nothing is said to hold');
         const body = `<!doctype html><html lang="en"><head><title>Docs</title></head><body>${html}<script type="module" src="/docs.js"></script></body></html>`;
-        const server = await serve(dist, { '/docs.html': body, '/docs.js': await bundled(content) });
+        const page = { '/docs.html': body, '/docs.js': await bundled(content) };
+        const server = await serve(dist, { ...page, ...(await withOthers()), '/models/chat.gguf': await chatModel() });
         const tab = await open.chromium();
         try {
           await tab.goto(`${server.origin}/docs.html`);
-          for (const expression of [...does, ...holds]) await tab.waitFor(expression, 240_000);
+          for (const { expression } of steps) await tab.waitFor(expression, 240_000);
           assert.deepEqual([...(await tab.problems()), ...server.problems], []);
         } finally {
           await tab.close();

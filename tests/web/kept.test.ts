@@ -434,6 +434,10 @@ describe('storage', () => {
       await read(known());
       expect(await storage.delete(name)).toBe(1);
     }
+    vi.stubGlobal('document', { baseURI: new URL('page.html', url).href });
+    await read(known());
+    expect(await storage.delete(new URL(url).pathname)).toBe(1); // as a page gives it to load()
+    vi.unstubAllGlobals();
     expect(await storage.list()).toEqual([]);
     await expect(storage.delete(JSON.parse('3'))).rejects.toMatchObject({ code: 'bad-option' });
     expect(await storage.persist()).toBe(false);

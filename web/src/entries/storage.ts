@@ -1,6 +1,7 @@
 // The entry 'ternlm/storage': what load() has kept in this browser, how much room there is, and how to get it back.
 // SPDX-License-Identifier: MIT
 
+import { baseUrl } from '../context.js';
 import { badOption } from '../errors.js';
 import { Entry } from '../store/entry.js';
 import { allPlaces, type Place, type PlaceName } from '../store/places.js';
@@ -34,7 +35,7 @@ export interface StorageEstimate {
 
 export interface ModelStorage {
   list(): Promise<StoredModel[]>;
-  /** By `id`, `url` or `integrity`. Answers how many were deleted. One that is being loaded meanwhile is loaded all the same. */
+  /** By `id`, `integrity` or address, relative ones as load() takes them. Answers how many were deleted. One that is being loaded meanwhile is loaded all the same. */
   delete(which: string | URL): Promise<number>;
   /** Deletes all that load() has kept; of other storage nothing. */
   clear(): Promise<number>;
@@ -48,8 +49,8 @@ export const storage: ModelStorage = {
   async delete(which) {
     if (typeof which !== 'string' && !(which instanceof URL))
       throw badOption('which', 'an id, address or checksum', which);
-    const name = String(which);
-    return remove(({ id, url, integrity }) => [id, url, integrity].includes(name));
+    const [name, address] = [String(which), absolute(String(which))];
+    return remove(({ id, url, integrity }) => [id, integrity].includes(name) || url === address);
   },
   async clear() {
     const known = await remove(() => true);
@@ -113,5 +114,14 @@ async function settled<T>(asked: Promise<T> | undefined): Promise<T | undefined>
     return await asked;
   } catch {
     return undefined;
+  }
+}
+
+/** The address as load() keeps it; what is none stays as it is. */
+function absolute(address: string): string {
+  try {
+    return new URL(address, baseUrl()).href;
+  } catch {
+    return address;
   }
 }
