@@ -97,10 +97,9 @@ class Attention(nn.Module):
         if codes:
             k, v = rounded(k, 127), rounded(v, 127)
         k, v = torch.cat((past[0], k), 1), torch.cat((past[1], v), 1)
-        q = q.view(batch, time, c.kv_heads, -1, c.head_width)
-        scores = torch.einsum("btgnw,bsgw->bgnts", q, k) / math.sqrt(c.head_width)
-        later = torch.ones(time, before + time, dtype=torch.bool, device=a.device).triu(before + 1)
-        weights = scores.masked_fill(later, -math.inf).softmax(-1)
+        q = q.view(batch, time, c.kv_heads, -1, c.head_width) * c.head_width**-0.5
+        later = torch.full((time, before + time), -math.inf, device=a.device).triu(before + 1)
+        weights = (torch.einsum("btgnw,bsgw->bgnts", q, k) + later).softmax(-1)
         y = torch.einsum("bgnts,bsgw->btgnw", weights, v).reshape(batch, time, -1)
         return self.o_proj(y if self.sub_norm is None else self.sub_norm(y)), (k, v)
 
@@ -166,6 +165,8 @@ class BitNet(nn.Module):
         self.layers = nn.ModuleList(Block(c) for _ in range(c.layers))
         self.norm = RMSNorm(c.hidden, c.eps)
         self.lm_head = None if c.tied else Head(c.hidden, c.vocab_size)
+        if c.tied:  # rows of length 1, as a head's: else the first logits are as large as the square root of the width
+            self.embeddings.weight.data.mul_(c.hidden**-0.5)
 
     def initial_states(self, batch: int) -> list[tuple[Tensor, Tensor]]:
         """Per layer keys and values [B,0,G,W]: of no position."""
