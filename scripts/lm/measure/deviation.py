@@ -44,7 +44,7 @@ OPERATIONS = {  # name -> what it computes; "in" of a later block, h1, h and out
     "state": "gates and recurrence",
     "y": "state read and gated",
     "o": "output gate",
-    "mixed": "BitLinear o",
+    "mixed": "BitLinear o, of a transformer all of attention",
     "ffn_norm": "norm before the MLP",
     "gate_up": "BitLinear gate and up",
     "mlp": "gated product",
@@ -115,7 +115,11 @@ def bits_per_byte(logits: Tensor, tokens: Tensor) -> float:
 
 @torch.no_grad()
 def round_weights(model: nn.Module) -> None:
-    """Norm weights, convolutions and what a state space has of its own as the engine holds them, Q16.16; what is left is the operations' own rounding."""
+    """Norm weights, convolutions and what a state space has of its own as the engine holds them, Q16.16, and a transformer's keys,
+    values and the head's input as its codes; what is left is the operations' own rounding.
+    """
+    if hasattr(model, "codes"):
+        model.codes = True
     for name, parameter in model.named_parameters():
         if "norm" in name or "conv" in name or name.endswith(("dt_bias", "skip")):
             parameter.copy_(torch.floor(parameter.double() * 65536 + 0.5) / 65536)
