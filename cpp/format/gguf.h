@@ -32,7 +32,7 @@ struct GgufLimits {
   static constexpr uint64_t kKeptArrayItems = 64;  // of numbers; longer arrays, and those of texts, only when asked for
   static constexpr uint64_t kHeaderBytes = 64 << 20;
   static constexpr uint64_t kFileBytes = uint64_t{1} << 32;
-  static constexpr uint64_t kKeptStringBytes = 4096;  // longer texts (chat templates and the like) are cut when kept
+  static constexpr uint64_t kKeptStringBytes = 4096;  // longer texts are cut when kept
 };
 
 /// The 13 value types of the format, with its numbers.

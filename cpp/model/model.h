@@ -21,6 +21,7 @@
 namespace tern {
 
 inline constexpr std::string_view kTokenizerKey = "tokenizer.huggingface.json";
+inline constexpr std::string_view kTemplateKey = "tokenizer.chat_template";
 
 /// Constant, shared by any number of conversations and threads.
 class Model {
@@ -59,7 +60,7 @@ class Model {
 /// Makes a Model from what the GGUF reader delivers.
 class ModelBuilder : public GgufSink {
  public:
-  bool keeps(std::string_view key) const override { return key == kTokenizerKey; }
+  bool keeps(std::string_view key) const override { return key == kTokenizerKey || key == kTemplateKey; }
   Result<void> on_header(const GgufHeader& header) override;
   Result<void> on_row(size_t tensor, uint64_t row, std::span<const uint8_t> bytes) override {
     return plan_->on_row(tensor, row, bytes);

@@ -1,14 +1,17 @@
 """What the package makes of GGUF files of others while they arrive (ternlm/gguf) is what convert.py makes of them, bit for bit."""
 
+import json
 import subprocess
 
 import gguf
 import numpy as np
 import pytest
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from conftest import ROOT
 from lm.file import convert, gguf_file, public_gguf
-from test_public_gguf import as_i2_s, numbers, write  # noqa: F401
+from test_public_gguf import as_i2_s, numbers, shaped, write  # noqa: F401
+from tokenizer_texts import FOLDER, mixed, tokens_of
 
 PIECES = [chr(0x4E00 + n) for n in range(38)] + ["<|eot_id|>", "<|end|>"]
 TOKENIZER = {
@@ -104,6 +107,92 @@ def test_a_file_becomes_what_the_converter_makes_of_it(tmp_path, numbers, script
     for name, tensor in other.items():
         assert one[name].tensor_type == tensor.tensor_type
         assert np.array_equal(one[name].data.view(np.uint8), tensor.data.view(np.uint8)), name
+
+
+@pytest.mark.parametrize("order", public_gguf.ORDERS)
+def test_matrices_tell_their_order_while_they_arrive(tmp_path, numbers, script, order):  # noqa: F811
+    shares = np.random.default_rng(6).uniform(0.25, 0.45, 1000)
+    path = made(tmp_path / "m.gguf", "bitnet-25", shaped(numbers, shares), "I2_S", order=order)
+    found = {}
+    for asked in ("auto", order):
+        assert translate(script, path, tmp_path / f"{asked}.gguf", asked) == (0, "")
+        found[asked] = (tmp_path / f"{asked}.gguf").read_bytes()
+    assert found["auto"] == found[order]
+    wrong = "arm" if order == "x86" else "x86"
+    assert translate(script, path, tmp_path / "wrong.gguf", wrong) == (0, "")
+    assert (tmp_path / "wrong.gguf").read_bytes() != found[order]
+
+
+def test_a_doubtful_order_is_refused_and_one_that_is_said_is_taken(tmp_path, numbers, script):  # noqa: F811
+    alike = np.repeat(np.random.default_rng(7).uniform(0.2, 0.6, 8), 128)  # as in test_public_gguf
+    path = made(tmp_path / "m.gguf", "bitnet-25", shaped(numbers, alike), "I2_S", order="arm")
+    code, said = translate(script, path, tmp_path / "ours.gguf")
+    assert code == 1 and said.startswith("unsupported: the I2_S matrices may be in the order"), said
+    assert translate(script, path, tmp_path / "ours.gguf", "arm") == (0, "")
+
+
+LLAMA3 = (  # of the published tokenizer.json of LLaMA 3
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def ggml_keys(tokenizer: dict, pre: str) -> dict:
+    """What llama.cpp's converter writes of a tokenizer.json."""
+    pieces = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].__getitem__)
+    special = {token["content"] for token in tokenizer["added_tokens"]}
+    kinds = [
+        2 if piece == "<unk>" else 3 if piece in special else 6 if piece.startswith("<0x") else 1 for piece in pieces
+    ]
+    ranks = {left + right: n for n, (left, right) in reversed([*enumerate(tokenizer["model"]["merges"])])}
+    end = pieces.index("</s>") if "</s>" in pieces else 0
+    keys = {"tokens": pieces, "token_type": kinds, "bos_token_id": end, "eos_token_id": end}
+    if pre == "":
+        scores = [float(-ranks[piece]) if piece in ranks else -1e6 for piece in pieces]
+        return {"model": "llama", "scores": scores, **keys}
+    return {"model": "gpt2", "pre": pre, "merges": [" ".join(pair) for pair in tokenizer["model"]["merges"]], **keys}
+
+
+@pytest.mark.parametrize(("style", "pre"), [("gpt2", "gpt-2"), ("gpt2", "llama-bpe"), ("llama", "")])
+def test_the_tokenizer_in_a_file_makes_the_tokens_of_the_one_it_was_written_from(
+    tmp_path,
+    numbers,  # noqa: F811
+    script,
+    monkeypatch,
+    style,
+    pre,
+):
+    text = (FOLDER / style / "tokenizer.json").read_text(encoding="utf-8")
+    keys, whole = ggml_keys(json.loads(text), pre), gguf.GGUFWriter.write_header_to_file
+
+    def write_header(self, *arguments):
+        if not any("tokenizer.ggml.model" in part for part in self.kv_data):
+            self.add_tokenizer_model(keys["model"])
+            self.add_token_list(keys["tokens"])
+            self.add_token_types(keys["token_type"])
+            if "pre" in keys:
+                self.add_tokenizer_pre(keys["pre"])
+                self.add_token_merges(keys["merges"])
+            else:
+                self.add_token_scores(keys["scores"])
+            self.add_bos_token_id(keys["bos_token_id"])
+            self.add_eos_token_id(keys["eos_token_id"])
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "write_header_to_file", write_header)
+    path = made(tmp_path / "m.gguf", "bitnet", numbers, "TQ2_0")
+    assert translate(script, path, tmp_path / "ours.gguf") == (0, "")
+    fields = gguf.GGUFReader(tmp_path / "ours.gguf").fields
+    found = Tokenizer.from_str(fields["tokenizer.huggingface.json"].contents())
+    original = Tokenizer.from_str(text)
+    if pre == "llama-bpe":
+        original.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(LLAMA3), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+    for control in (False, True):
+        assert np.array_equal(tokens_of(found, mixed(), control), tokens_of(original, mixed(), control))
 
 
 def test_what_cannot_be_read_is_refused_with_its_code(tmp_path, numbers, script):  # noqa: F811

@@ -44,7 +44,44 @@ const kWidth = 256;
 
 /** The file; `chat`: the keys of its turns or its template. */
 export function bitnet(context: number, chat: readonly Key[] = kTurns): Uint8Array<ArrayBuffer> {
+  return made(ours(context, chat), [vector('token_embd.scale', kPieces), table(kI8)], 'attn_o');
+}
+
+/** Such a file as llama.cpp writes it, of one of its architectures. */
+export function bitnetOfOthers(architecture: string): Uint8Array<ArrayBuffer> {
+  const own = (name: string): string => `${architecture}.${name}`;
+  const { added_tokens: added, model }: Json = JSON.parse(byteLevelTokenizer());
+  const pieces = [...Object.keys(model.vocab), ...added.map(({ content }) => content)];
   const keys: Key[] = [
+    ['general.architecture', architecture],
+    [own('block_count'), 1],
+    [own('embedding_length'), kWidth],
+    [own('feed_forward_length'), kWidth],
+    [own('attention.head_count'), 4],
+    [own('attention.head_count_kv'), 2],
+    [own('context_length'), 64],
+    ['tokenizer.ggml.model', 'gpt2'],
+    ['tokenizer.ggml.pre', 'gpt-2'],
+    ['tokenizer.ggml.tokens', pieces],
+    ['tokenizer.ggml.token_type', pieces.map((_, id) => (id < kPieces - added.length ? 1 : 3))],
+    ['tokenizer.ggml.merges', model.merges],
+    ['tokenizer.ggml.bos_token_id', kControls['<|begin_of_text|>']],
+    ['tokenizer.ggml.eos_token_id', kControls['<|end_of_text|>']],
+  ];
+  return made(keys, [table(kF32)], 'attn_output');
+}
+
+interface Json {
+  added_tokens: { content: string }[];
+  model: { vocab: Record<string, number>; merges: string[] };
+}
+
+function table(type: number): Tensor {
+  return { name: 'token_embd.weight', shape: [kWidth, kPieces], type };
+}
+
+function ours(context: number, chat: readonly Key[]): Key[] {
+  return [
     ['general.architecture', 'bitnet'],
     ['bitnet.vocab_size', kPieces],
     ['bitnet.norm_rms_epsilon', 1e-5],
@@ -64,19 +101,22 @@ export function bitnet(context: number, chat: readonly Key[] = kTurns): Uint8Arr
     ['tokenizer.huggingface.json', byteLevelTokenizer()],
     ...chat,
   ];
+}
+
+/** Its numbers are random, those of the embedding too. */
+function made(keys: readonly Key[], embedding: readonly Tensor[], out: string): Uint8Array<ArrayBuffer> {
   const ternary = (name: string, rows: number): Tensor => ({
     name: `blk.0.${name}.weight`,
     shape: [kWidth, rows],
     type: kTq2,
   });
   const tensors = [
-    vector('token_embd.scale', kPieces),
-    { name: 'token_embd.weight', shape: [kWidth, kPieces], type: kI8 },
+    ...embedding,
     vector('blk.0.attn_norm.weight', kWidth),
     ternary('attn_q', 256),
     ternary('attn_k', 128),
     ternary('attn_v', 128),
-    ternary('attn_o', kWidth),
+    ternary(out, kWidth),
     vector('blk.0.ffn_norm.weight', kWidth),
     ternary('ffn_gate', kWidth),
     ternary('ffn_up', kWidth),
@@ -92,7 +132,9 @@ export function bitnet(context: number, chat: readonly Key[] = kTurns): Uint8Arr
   for (const { shape, type } of tensors) {
     const elements = shape.reduce((a, b) => a * b);
     const isScale = type === kF32 && shape[0] === kPieces;
-    if (type === kF32) for (let i = 0; i < elements; i++) view.setFloat32(at + 4 * i, isScale ? 1 / 64 : 1, true);
+    const isTable = type === kF32 && shape.length > 1;
+    const number = (): number => (isTable ? (random() % 255) / 127 - 1 : isScale ? 1 / 64 : 1);
+    if (type === kF32) for (let i = 0; i < elements; i++) view.setFloat32(at + 4 * i, number(), true);
     if (type === kI8) for (let i = 0; i < elements; i++) view.setInt8(at + i, (random() % 255) - 127);
     for (let block = 0; type === kTq2 && block < elements / 256; block++) {
       for (let i = 0; i < 64; i++)

@@ -68,6 +68,30 @@ describe('a chat', () => {
     }, kContext);
   });
 
+  test('that is edited, or replied to again, keeps what comes before', async () => {
+    await fresh(async (loaded) => {
+      const said: Message[] = [system('Be kind.'), user('Hi')];
+      const first = await (await loaded.chat(said, kShort)).result;
+      const again = await loaded.chat(said, { ...kShort, seed: 6 });
+      const begun = tokensOf('System: Be kind.<|eot_id|>User: Hi<|eot_id|>Assistant: ');
+      expect([again.reused, again.read]).toEqual([begun.length, 0]);
+      expect((await again.result).tokens).toEqual((await loaded.generate(begun, { ...kShort, seed: 6 })).tokens);
+      said.push(first.message, user('And you?'));
+      await (
+        await loaded.chat(said, kShort)
+      ).result;
+      said[3] = user('And them?');
+      const edited = await loaded.chat(said, kShort);
+      expect(edited.reused).toBeGreaterThan(begun.length + 8);
+      const whole = Uint32Array.from([
+        ...begun,
+        ...tokensOf(first.text),
+        ...tokensOf('<|eot_id|>User: And them?<|eot_id|>Assistant: '),
+      ]);
+      expect((await edited.result).tokens).toEqual((await loaded.generate(whole, kShort)).tokens);
+    }, kContext);
+  });
+
   test('goes on after an abort, while it reads and while it writes', async () => {
     await fresh(async (loaded) => {
       const said = [user('a long text '.repeat(10))];
@@ -190,16 +214,16 @@ describe('a template', () => {
     );
   });
 
-  test('of which the engine has only the beginning is refused', async () => {
+  test('may be long', async () => {
+    const long: Key = [kTemplate[0], `{# ${'x'.repeat(100_000)} #}${String(kTemplate[1])}`];
     await fresh(
       async (loaded) => {
-        await expect(loaded.chat([user('Hi')])).rejects.toMatchObject({
-          code: 'unsupported',
-          message: expect.stringMatching(/expected less than 4096 bytes/),
-        });
+        const reply = await loaded.chat([user('Hi')], { ...kShort, maxTokens: 1 });
+        expect(reply.read).toBe(tokensOf('user>Hi<|end_of_text|>assistant>').length);
+        await reply.result;
       },
       kContext,
-      [[kTemplate[0], `${String(kTemplate[1])}{# ${'x'.repeat(6000)} #}`]],
+      [long],
     );
   });
 

@@ -13,7 +13,7 @@ export const kTq2 = 35;
 const kAlignment = 32;
 const kItemBytes: Record<number, number> = { [kF32]: 4, [kI8]: 1, [kTq2]: 66 / 256 };
 
-export type Key = readonly [name: string, value: number | string | readonly number[]];
+export type Key = readonly [name: string, value: number | string | readonly number[] | readonly string[]];
 
 export interface Tensor {
   readonly name: string;
@@ -81,9 +81,9 @@ export function header(keys: readonly Key[], tensors: readonly Tensor[]): Beginn
       text(value);
     } else if (typeof value === 'object') {
       u32(Type.array);
-      u32(Type.u32);
+      u32(typeof value[0] === 'string' ? Type.string : Type.u32);
       u64(value.length);
-      value.forEach(u32);
+      value.forEach((item) => (typeof item === 'string' ? text(item) : u32(item)));
     } else if (Number.isInteger(value)) {
       u32(Type.u32);
       u32(value);

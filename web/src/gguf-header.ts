@@ -24,21 +24,35 @@ export interface Tensor {
 
 class Short extends Error {}
 
+/** What a reader gives, to its end. */
+export async function* arriving(reader: ReadableStreamDefaultReader<Uint8Array>): AsyncGenerator<Uint8Array, void> {
+  for (;;) {
+    const { value } = await reader.read();
+    if (!value) return;
+    yield value;
+  }
+}
+
 export class Input {
-  readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #source: AsyncIterator<Uint8Array, void>;
   #bytes = new Uint8Array(1 << 16);
   #begin = 0; // of what is there
   #end = 0;
   #at = 0; // of that beginning in the file
 
-  constructor(reader: ReadableStreamDefaultReader<Uint8Array>) {
-    this.#reader = reader;
+  constructor(source: AsyncIterator<Uint8Array, void>) {
+    this.#source = source;
+  }
+
+  /** How much of the file was taken. */
+  get at(): number {
+    return this.#at;
   }
 
   /** What is there, without taking it: `least` bytes or more. */
   async look(least: number): Promise<Uint8Array> {
     while (this.#end - this.#begin < least) {
-      const { value } = await this.#reader.read();
+      const { value } = await this.#source.next();
       if (!value)
         throw new TernError(
           'incomplete',

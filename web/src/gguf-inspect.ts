@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { kI2S, kTq1, kTq2 } from './gguf-numbers.js';
-import { Input, readHeader, type Keys, type Tensor } from './gguf-header.js';
+import { arriving, Input, readHeader, type Keys, type Tensor } from './gguf-header.js';
 
 export interface GgufTensor {
   readonly name: string;
@@ -64,7 +64,7 @@ const kTypes: Readonly<Record<number, readonly [name: string, block: number, byt
  */
 export async function readGguf(source: ReadableStream<Uint8Array>): Promise<GgufFile> {
   const reader = source.getReader();
-  const input = new Input(reader);
+  const input = new Input(arriving(reader));
   const { keys, tensors, dataStart } = await readHeader(input);
   const described = tensors.map((tensor, i): GgufTensor => {
     const next = tensors[i + 1];

@@ -37,7 +37,9 @@ export function tokenizerKeys(keys: Keys, architecture: string): Key[] {
   const json = model === 'gpt2' ? ofBytes(keys, tokens) : ofCharacters(keys, tokens, types);
   const added = tokens.flatMap((content, id) => {
     const type = types[id];
-    return type === kControl || type === kAdded ? [{ id, content, special: type === kControl, normalized: false }] : [];
+    const alone = { single_word: false, lstrip: false, rstrip: false, normalized: false };
+    const isAdded = type === kControl || type === kUnknown || type === kAdded;
+    return isAdded ? [{ id, content, special: type !== kAdded, ...alone }] : [];
   });
   const end = id(keys, 'eos', tokens.length) ?? 0;
   const turn = id(keys, 'eot', tokens.length) ?? tokens.indexOf('<|eot_id|>');
@@ -81,7 +83,7 @@ function ofBytes(keys: Keys, tokens: readonly string[]): object {
   return {
     normalizer: null,
     pre_tokenizer: { type: 'Sequence', pretokenizers: [regex, bytes] },
-    decoder: { type: 'ByteLevel' },
+    decoder: { ...bytes, use_regex: true },
     model: {
       type: 'BPE',
       vocab: numbered(tokens),

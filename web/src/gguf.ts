@@ -4,22 +4,25 @@
 // The same numbers as scripts/convert.py writes (scripts/lm/file/public_gguf.py says what the files are), tensor by tensor
 // in the order of the file, so that no more than one ternary matrix is in memory. load() takes such files by itself.
 
-import { TernError } from './errors.js';
+import { TernError, badOption } from './errors.js';
 import { floatsOf, halfOf, toCodes, typeOf, kF32, kI2S, kTernary, kTq2 } from './gguf-numbers.js';
-import { kAlignment, Input, readHeader, type Keys, type Tensor } from './gguf-header.js';
+import { arriving, kAlignment, Input, readHeader, type Keys, type Tensor } from './gguf-header.js';
+import { kNormBefore, kOrders, orderOf, type Order, type Witness } from './gguf-order.js';
 import { tokenizerKeys } from './gguf-tokenizer.js';
 
 export { readGguf, type GgufFile, type GgufTensor, type TernaryShares } from './gguf-inspect.js';
 
 export interface OtherFileOptions {
   /**
-   * Which weights share a byte of I2_S, which no file says: 'x86' (default: builds of microsoft/BitNet with ACT_PARALLEL,
-   * and the published file), 'x86-rows' (without it) or 'arm'. A wrong one makes word salad.
+   * Which weights share a byte of I2_S, which no file says: 'x86' (builds of microsoft/BitNet with ACT_PARALLEL, and the
+   * published file), 'x86-rows' (without it) or 'arm'. A wrong one makes word salad. 'auto' (default): what the first
+   * matrices say themselves, which is looked for in their zeros; 'x86' where they say nothing.
    */
-  i2sOrder?: 'x86' | 'x86-rows' | 'arm';
+  i2sOrder?: Order | 'auto';
 }
 
 const kArchitectures = ['bitnet-25', 'bitnet-b1.58', 'bitnet', 'llama'];
+const kLookedAt = 32 << 20; // bytes of the file that tell the order: more than a block of 2B-4T
 
 /** What is written in place of a tensor, or of two. */
 interface Written {
@@ -35,7 +38,7 @@ export function fromOtherGguf(
   options: OtherFileOptions = {},
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   const reader = source.getReader();
-  const pieces = translate(new Input(reader), options.i2sOrder ?? 'x86');
+  const pieces = translate(arriving(reader), options.i2sOrder);
   return new ReadableStream<Uint8Array<ArrayBuffer>>(
     {
       async pull(controller) {
@@ -49,20 +52,34 @@ export function fromOtherGguf(
   );
 }
 
-async function* translate(input: Input, order: string): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+/** The same for pieces of any size. */
+export async function* translate(
+  source: AsyncIterator<Uint8Array, void>,
+  asked: OtherFileOptions['i2sOrder'] = 'auto',
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+  if (asked !== 'auto' && !(asked in kOrders)) {
+    throw badOption('i2sOrder', "'auto', 'x86', 'x86-rows' or 'arm'", asked);
+  }
+  const input = new Input(source);
   const { keys, tensors, dataStart } = await readHeader(input);
   const architecture = keys.get('general.architecture');
   if (typeof architecture !== 'string' || !kArchitectures.includes(architecture)) {
     throw unsupported(`general.architecture is ${String(architecture)}; expected ${kArchitectures.join(', ')}`);
   }
   const sizes = sizesOf(architecture, keys, tensors);
-  const jobs = planOf(architecture, sizes, tensors, order);
+  let order: Order = asked === 'auto' ? 'x86' : asked;
+  let isToAsk = asked === 'auto' && tensors.some(({ type }) => type === kI2S);
+  const jobs = planOf(architecture, sizes, tensors, () => order);
   yield headerOf(
     [...sizes.keys, ...tokenizerKeys(keys, architecture)],
     jobs.flatMap((job) => job.written),
   );
   for (const [i, job] of jobs.entries()) {
     await input.skipTo(dataStart + job.tensor.at);
+    if (isToAsk && job.tensor.name.startsWith('blk.')) {
+      isToAsk = false;
+      order = orderOf(await witnesses(input, tensors, dataStart));
+    }
     let size = 0;
     for await (const piece of job.make(input)) {
       size += piece.length;
@@ -71,6 +88,25 @@ async function* translate(input: Input, order: string): AsyncGenerator<Uint8Arra
     const isLast = i === jobs.length - 1;
     if (!isLast && size % kAlignment !== 0) yield new Uint8Array(kAlignment - (size % kAlignment));
   }
+}
+
+/** Of what comes next in the file. */
+async function witnesses(input: Input, tensors: readonly Tensor[], dataStart: number): Promise<Witness[]> {
+  const end = Math.max(...tensors.map((tensor) => dataStart + tensor.at + bytesOf(tensor)));
+  const bytes = await input.look(Math.min(end - input.at, kLookedAt));
+  const found = (tensor: Tensor): Uint8Array | null => {
+    const from = dataStart + tensor.at - input.at;
+    const to = from + bytesOf(tensor);
+    return from >= 0 && to <= bytes.length ? bytes.subarray(from, to) : null;
+  };
+  return tensors.flatMap((tensor): Witness[] => {
+    const { name, type, rows, cols } = tensor;
+    const [, block = '', part = ''] = /^(blk\.\d+\.)(.*)\.weight$/.exec(name) ?? [];
+    const norm = tensors.find((each) => each.name === `${block}${kNormBefore[part] ?? ''}.weight`);
+    if (type !== kI2S || norm?.cols !== cols || norm.rows !== 1) return [];
+    const [packed, raw] = [found(tensor), found(norm)];
+    return packed && raw ? [{ rows, cols, packed, norm: floatsOf(norm.type, raw, cols, norm.name) }] : [];
+  });
 }
 
 // ---- what the file says, in our words ----
@@ -143,7 +179,7 @@ interface Job {
   make(input: Input): AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
-function planOf(name: string, { heads, kvHeads }: Sizes, tensors: readonly Tensor[], order: string): Job[] {
+function planOf(name: string, { heads, kvHeads }: Sizes, tensors: readonly Tensor[], order: () => Order): Job[] {
   const rotated: Record<string, number> = name === 'llama' ? { attn_q: heads, attn_k: kvHeads } : {};
   return tensors.flatMap((tensor): Job[] => {
     const part = tensor.name.split('.').at(-2) ?? '';
@@ -203,7 +239,7 @@ function codesJob(tensor: Tensor): Job {
 }
 
 /** All blocks get the one scale of the matrix, which I2_S has at its end: so it is taken whole. */
-function ternaryJob(tensor: Tensor, order: string, heads: number | null): Job {
+function ternaryJob(tensor: Tensor, order: () => Order, heads: number | null): Job {
   const { name, cols, rows } = tensor;
   const type = tensor.type === kI2S ? kTq2 : tensor.type;
   const blocks = Math.ceil(cols / 256);
@@ -216,7 +252,8 @@ function ternaryJob(tensor: Tensor, order: string, heads: number | null): Job {
     ],
     async *make(input) {
       const raw = await input.take(bytesOf(tensor));
-      const out = tensor.type === kI2S ? fromI2S(tensor, raw, order, rowBytes) : withOneScale(tensor, raw, blockBytes);
+      const out =
+        tensor.type === kI2S ? fromI2S(tensor, raw, order(), rowBytes) : withOneScale(tensor, raw, blockBytes);
       yield heads === null ? out : unpermuted(out, rows, rowBytes, heads);
     },
   };
@@ -273,23 +310,14 @@ const kTurned = Uint16Array.from({ length: 256 }, (_, byte) => {
   return fields.reduce((all, field) => 4 * all + field, 0) + (fields.includes(3) ? 256 : 0);
 });
 
-const kTogether: Record<string, (cols: number) => number> = {
-  x86: () => 32,
-  'x86-rows': (cols) => cols,
-  arm: () => 16,
-};
-
 function fromI2S(
   { name, rows, cols }: Tensor,
   raw: Uint8Array,
-  order: string,
+  order: Order,
   rowBytes: number,
 ): Uint8Array<ArrayBuffer> {
-  const together = kTogether[order]?.(cols);
-  if (together === undefined)
-    throw new TernError('bad-option', `i2sOrder must be 'x86', 'x86-rows' or 'arm', found ${order}`);
-  const unit = order === 'x86-rows' ? rows % 4 : cols % (4 * together);
-  if (unit !== 0) {
+  const together = kOrders[order].together(cols);
+  if (!kOrders[order].fits(rows, cols)) {
     throw unsupported(
       `${name} of ${rows} x ${cols} does not divide into I2_S of the order ${order}: another build wrote it; see i2sOrder`,
     );

@@ -98,7 +98,7 @@ interface Stretch {
 interface Memory {
   readonly session: Session;
   stretches: readonly Stretch[];
-  /** The tokens in the session; some of the last stretch may be missing. */
+  /** The tokens in the session; some of the last stretches may be missing. */
   tokens: Uint32Array;
   /** Exchanges that were dropped from this conversation. */
   dropped: number;
@@ -147,12 +147,13 @@ function answer(
 ): Reply {
   const { session } = memory;
   const all = joined(stretches);
-  let reused = commonLength(all, memory.tokens);
-  if (reused < memory.tokens.length) {
-    // Of a text that goes on elsewhere nothing can be kept.
-    reused = 0;
-    session.reset().catch(() => undefined); // the generation says so, too
-  }
+  const reused = commonLength(all, memory.tokens);
+  // Of an edited conversation, or a reply that is asked for again, what comes before stays.
+  const rewound = reused < memory.tokens.length ? session.rewind(reused) : Promise.resolve();
+  const isSound = rewound.then(
+    () => true,
+    () => false,
+  );
   memory.busy = true;
   let generation: Generation;
   try {
@@ -165,8 +166,9 @@ function answer(
   const accounted = generation.ended.then(async () => {
     const result = await generation.result.catch(() => null);
     const { written } = generation;
+    const isKnown = (await isSound) && (result !== null || options.signal?.aborted === true);
     memory.busy = false;
-    if (!result && !options.signal?.aborted) return discard(model, memory);
+    if (!isKnown) return discard(model, memory);
     memory.dropped = exchanges;
     memory.stretches =
       written.length === 0 ? stretches : [...stretches, reader.stretchOf(written, result?.finish === 'end-of-text')];
@@ -272,8 +274,6 @@ function formatOf(model: Model): Promise<Format> {
   return found;
 }
 
-/** Of a longer text in a file the engine has the beginning (GgufLimits::kKeptStringBytes). */
-const kMostTemplate = 4096;
 const kTurns = 'tokenizer.ternlm.chat.';
 
 async function newFormat({ info: { metadata, vocabulary }, codec }: Model): Promise<Format> {
@@ -285,9 +285,6 @@ async function newFormat({ info: { metadata, vocabulary }, codec }: Model): Prom
       'unsupported',
       `the model was not made to chat (${what}): expected tokenizer.chat_template; use stream() or generate()`,
     );
-  }
-  if (new TextEncoder().encode(template).length >= kMostTemplate) {
-    throw new TernError('unsupported', `the chat template is too long: expected less than ${kMostTemplate} bytes`);
   }
   const { templateOf } = await import('./chat-template.js').catch((error: unknown) => {
     throw TernError.from(error, 'bad-assets', 'what reads chat templates could not be loaded: ');

@@ -4,7 +4,7 @@
 import type { ChatOptions, Message, Reply } from './chat.js';
 import { kBytes, toBytes, type Codec, type Input } from '../codec.js';
 import { abortable } from '../deferred.js';
-import type { FileInfo, Threads } from '../engine/types.js';
+import type { FileInfo, Pushed, Threads } from '../engine/types.js';
 import { TernError, badOption, leftBehind } from '../errors.js';
 import type { Connection } from '../link/connection.js';
 import { start, type Assets, type Runtime, type RuntimeInfo } from '../link/start.js';
@@ -25,6 +25,7 @@ import { Session, type Score } from './session.js';
 import type { Fetch } from '../request.js';
 import type { Cache, KeptFile } from '../store/kept.js';
 import type { PlaceName } from '../store/places.js';
+import { asOurs } from './others.js';
 import { Progress, type LoadProgress } from './progress.js';
 import { isModelFile, openSource, readNext, type ModelFile, type Source } from './source.js';
 import { through, whole, type Process } from './through.js';
@@ -89,7 +90,10 @@ export interface ModelInfo extends FileInfo {
   readonly loadMs: number;
 }
 
-/** Loads a model. Fails with a TernError (or the signal's reason) and may then simply be called again. */
+/**
+ * Loads a model: one of ours, or a BitNet as llama.cpp and microsoft/BitNet write it, which ternlm/gguf turns into ours while
+ * it arrives. Fails with a TernError (or the signal's reason) and may then simply be called again.
+ */
 export async function load(model: Source | ModelFile, options?: LoadOptions): Promise<Model> {
   if (isModelFile(model)) return loadOwn(model, options);
   const started = performance.now();
@@ -127,23 +131,34 @@ async function loadOnce(
       opening,
       start({ runtime, assets, threads, integrity: integrity?.toLowerCase() ?? null }, scope),
     ]);
-    let expected = 0;
     progress.expect(bytes ?? opened.bytes);
-    for (;;) {
-      signal?.throwIfAborted();
-      progress.report(opened.kept);
-      const chunk = await readNext(opened);
-      if (!chunk) break;
-      progress.add(chunk.length);
-      ({ expected } = await connection.ask({ kind: 'push', bytes: chunk }).answer);
-      if (expected === 0) continue;
+    async function* pieces(): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+      for (;;) {
+        signal?.throwIfAborted();
+        progress.report(opened.kept);
+        const piece = await readNext(opened);
+        if (!piece) return;
+        progress.add(piece.length);
+        yield piece;
+      }
+    }
+    let [expected, pushed] = [0, 0];
+    const next: { of: Pushed } = { of: 'both' };
+    const onOther = async (piece: Uint8Array<ArrayBuffer>): Promise<void> => {
+      next.of = 'model';
+      if (integrity) await connection.ask({ kind: 'push', bytes: piece.slice(), of: 'file' }).answer;
+    };
+    for await (const piece of asOurs(pieces(), onOther)) {
+      pushed += piece.length;
+      ({ expected } = await connection.ask({ kind: 'push', bytes: piece, ...next }).answer);
+      if (expected === 0 || next.of === 'model') continue;
       progress.expect(expected);
       opened.kept?.expect(expected);
     }
-    if (progress.loaded < expected) {
+    if (pushed < expected) {
       throw new TernError(
         'incomplete',
-        `expected ${expected} bytes, as the file begins, received ${progress.loaded}: try again`,
+        `expected ${expected} bytes, as the file begins, received ${pushed}: try again`,
       );
     }
     const { file, tokenizer, engine, threads: used } = await connection.ask({ kind: 'finish' }).answer;

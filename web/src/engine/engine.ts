@@ -9,6 +9,7 @@ import type {
   Finish,
   HelperStart,
   KernelsReport,
+  Pushed,
   Sampling,
   Scored,
   Threads,
@@ -211,12 +212,12 @@ export class EngineLoader {
   }
 
   /** Returns the size of the whole file, 0 while it is not known. */
-  push(bytes: Uint8Array): number {
+  push(bytes: Uint8Array, of: Pushed = 'both'): number {
     return guarded(() => {
       for (let at = 0; at < bytes.length; at += kSliceBytes) {
         const size = put(this.#module, bytes.subarray(at, at + kSliceBytes));
-        if (this.#integrity !== null) this.#sha256.push(size);
-        check(this.#loader.push(size));
+        if (of !== 'model' && this.#integrity !== null) this.#sha256.push(size);
+        if (of !== 'file') check(this.#loader.push(size));
       }
       return Number(this.#loader.bytesExpected());
     });

@@ -107,3 +107,6 @@ export interface Written {
   /** The logits that they were drawn from, [tokens][vocabulary], if they were asked for. */
   readonly logits?: Int32Array<ArrayBuffer> | null;
 }
+
+/** What bytes are of: the file whose checksum was asked for, the model that is made of it, or both in one. */
+export type Pushed = 'file' | 'model' | 'both';

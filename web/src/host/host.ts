@@ -144,7 +144,10 @@ export class Host {
         return { kind: call.kind, report: engine.probe(kProbeRounds), engine: engine.info };
       }
       case 'push':
-        return { kind: call.kind, expected: present(this.#loader, 'no model is being loaded').push(call.bytes) };
+        return {
+          kind: call.kind,
+          expected: present(this.#loader, 'no model is being loaded').push(call.bytes, call.of),
+        };
       case 'finish':
         return this.#finish();
       case 'open':

@@ -8,6 +8,7 @@ import type {
   Finish,
   HelperStart,
   KernelsReport,
+  Pushed,
   Sampling,
   Scored,
   Threads,
@@ -30,8 +31,8 @@ interface Calls {
   /** That the workers which `start` wants are at work; `failure`: or why there are none. */
   helpers: [{ readonly failure: string }, object];
   probe: [object, { readonly report: KernelsReport; readonly engine: EngineInfo }];
-  /** More of the model file; answers the size of the whole, 0 while unknown. */
-  push: [{ readonly bytes: Bytes }, { readonly expected: number }];
+  /** More of the model; answers the size of the whole, 0 while unknown. */
+  push: [{ readonly bytes: Bytes; readonly of: Pushed }, { readonly expected: number }];
   /** The file is complete. `tokenizer`: the tokenizer.json in it; empty if there is none. */
   finish: [
     object,
