@@ -3,11 +3,11 @@
 
 import { signal } from '@preact/signals';
 import { probe, type Capabilities, type Model } from 'ternlm';
+import type { Choice } from './choice.js';
 import { assets } from './confined.js';
 import memory from './limits/memory.wat';
 import relaxed from './limits/relaxed.wat';
 import simd from './limits/simd.wat';
-import type { PublishedModel } from './published.js';
 import { keepSpeed } from './speeds.js';
 
 export interface Limits {
@@ -51,7 +51,7 @@ const kSeconds = 0.4; // for each rate
 const kLoopSeconds = 1.2; // for the loop of dot products, which browsers compile well only after a while
 const kSlice = 20; // milliseconds: the clock of some browsers counts whole ones
 
-export async function runBench(model: Model, published: PublishedModel | null): Promise<void> {
+export async function runBench(model: Model, { file, published }: Choice): Promise<void> {
   working.abort();
   const mine = (working = new AbortController());
   const { signal: aborted } = mine;
@@ -59,12 +59,11 @@ export async function runBench(model: Model, published: PublishedModel | null): 
     aborted.throwIfAborted();
     if (bench.value) bench.value = { ...bench.value, ...change };
   };
-  const { name, fingerprint } = model.info;
   bench.value = {
     state: 'measuring',
     said: 'What the machine can do at most…',
     ...{ limits: null, kernels: null, rates: [], firstByteMs: null },
-    model: name,
+    model: model.info.name,
     products: published?.products_per_byte ?? null,
   };
   try {
@@ -73,7 +72,7 @@ export async function runBench(model: Model, published: PublishedModel | null): 
     const { rate, firstByteMs } = await writeRate(model, aborted);
     const rates = [rate];
     set({ rates, firstByteMs });
-    keepSpeed(fingerprint, rate.bytesPerSecond);
+    keepSpeed(file, rate.bytesPerSecond);
     for (const at of kReads) {
       rates.push(await readRate(model, at, aborted));
       set({ rates: [...rates] });

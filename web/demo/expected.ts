@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import type { Model, Session } from 'ternlm';
-import { isOfBytes, wellFormed } from './scores.js';
+import { isOfBytes, wellFormed } from './words.js';
 
 /** A token that may come; probabilities sum to 1 over all of them. */
 export interface Choice {

@@ -5,6 +5,7 @@ import { effect, signal } from '@preact/signals';
 import type { Model } from 'ternlm';
 import { text } from './sheet.js';
 import { model } from './state.js';
+import { isOfBytes, wellFormed } from './words.js';
 
 /** One token of the text: a byte, or a piece. */
 export interface Cost {
@@ -86,13 +87,4 @@ function follow(current: Model): () => void {
     end();
     void session.close();
   };
-}
-
-export function isOfBytes({ info }: Model): boolean {
-  return info.metadata['tokenizer.ggml.model'] === 'byte';
-}
-
-/** As the model reads it: half a character is U+FFFD. */
-export function wellFormed(words: string): string {
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(new TextEncoder().encode(words));
 }

@@ -5,13 +5,13 @@ import { signal } from '@preact/signals';
 
 const kKey = 'ternlm speeds';
 
-/** Bytes per second by the fingerprint of the model. */
+/** Bytes per second by the name of the model's file. */
 export const speeds = signal<Readonly<Record<string, number>>>(kept());
 
 /** The fastest counts: others may use the machine, too. */
-export function keepSpeed(fingerprint: string, bytesPerSecond: number): void {
-  if (!((speeds.value[fingerprint] ?? 0) < bytesPerSecond)) return;
-  speeds.value = { ...speeds.value, [fingerprint]: Math.round(bytesPerSecond) };
+export function keepSpeed(file: string, bytesPerSecond: number): void {
+  if (!((speeds.value[file] ?? 0) < bytesPerSecond)) return;
+  speeds.value = { ...speeds.value, [file]: Math.round(bytesPerSecond) };
   try {
     localStorage.setItem(kKey, JSON.stringify(speeds.value));
   } catch {

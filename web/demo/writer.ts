@@ -24,7 +24,7 @@ import {
   settings,
   type Phase,
 } from './state.js';
-import { Take, type Ending } from './take.js';
+import { Take, type Ending, type TakeEvents } from './take.js';
 
 /** What a take has to come to: the bytes of a link's sender, or of a preset. */
 interface Claim {
@@ -40,6 +40,7 @@ const kMetersEvery = 250; // milliseconds: the numbers can be read, and a phone 
 
 let loading = new AbortController();
 let claim: Claim | null = null;
+let newest: Take | null = null; // which has read most of the text
 let waiting = ''; // text for the next frame
 let metersDue = false;
 let isSkipping = false; // to the end of this piece, at full speed
@@ -106,7 +107,7 @@ function use(chosen: Choice, loaded: Model, shared: Shared | null = null, said =
 
 async function leave(): Promise<void> {
   sheet.take.value?.discard();
-  sheet.take.value = null;
+  sheet.take.value = newest = null;
   await model.value?.close();
   model.value = null;
 }
@@ -247,12 +248,14 @@ function tell(at: number, given: GenerateOptions = options(), known: Claim | nul
   if (!model.value) return false;
   let told: Take;
   try {
-    told = new Take(model.value, sheet.text.value.slice(0, at), given, {
+    const events: TakeEvents = {
       onText: show,
       onProgress: measure,
       onEnd: (how) => end(told, how),
       onProblem: (error) => fail(explain(error)),
-    });
+    };
+    told = new Take(model.value, sheet.text.value.slice(0, at), given, events, newest);
+    newest = told;
   } catch (error) {
     rest();
     note.value = error instanceof TernError ? `Not started: ${error.message}.` : String(error);
@@ -345,7 +348,7 @@ function end(told: Take, how: Ending): void {
   if (told !== sheet.take.value) return;
   flush();
   measureNow();
-  if (told.speed !== null && model.value) keepSpeed(model.value.info.fingerprint, told.speed);
+  if (told.speed !== null && choice.value) keepSpeed(choice.value.file, told.speed);
   phase.value = how;
   void judge(told);
 }

@@ -6,9 +6,10 @@ import { useEffect } from 'preact/hooks';
 import { Oracle, drawn, type Choice, type Expected } from '../expected.js';
 import type { Marks, Stretch } from '../paint.js';
 import { Slider } from '../parts/Slider.js';
-import { costs, isOfBytes, keepScores, type Cost } from '../scores.js';
+import { costs, keepScores, type Cost } from '../scores.js';
 import * as sheet from '../sheet.js';
 import { hovered, model, phase, settings } from '../state.js';
+import { isOfBytes } from '../words.js';
 import { branch } from '../writer.js';
 import type { Lens } from './index.js';
 

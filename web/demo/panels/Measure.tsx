@@ -26,7 +26,7 @@ export function Measure() {
           disabled={!model.value || (!isMeasuring && phase.value === 'writing')}
           onClick={() => {
             if (isMeasuring) stopBench();
-            else if (model.value) void runBench(model.value, choice.value?.published ?? null);
+            else if (model.value && choice.value) void runBench(model.value, choice.value);
           }}
         >
           {isMeasuring ? 'Stop' : found ? 'Measure again' : 'Measure'}
