@@ -6,32 +6,66 @@ import type { Model, Session } from 'ternlm';
 /** For each block its numbers that fade, in the order of the channels. */
 export type Memory = readonly Int32Array[];
 
-/** Where they are among the words of a saved conversation. */
-export interface Layout {
-  readonly blocks: number;
+/** Where a block has them among the words of a saved conversation. */
+export interface BlockLayout {
+  readonly name: string;
+  readonly start: number;
   readonly channels: number;
-  /** Words of a block in all: the last inputs of its convolution come after what fades. */
-  readonly each: number;
 }
+
+export type Layout = readonly BlockLayout[];
 
 // Of what Session.save() gives: cpp/session/snapshot.h.
 const kHeader = 36;
 const kHash = 8;
 
-/** Null: the state of this model is not one row of numbers for each block. */
+/**
+ * The blocks in the order in which a byte goes through them as far as that is one; null where nothing fades: attention
+ * keeps what it has read. The words are in the order in which cpp/model/arch lists its layers.
+ */
 export function layoutOf({ info }: Model): Layout | null {
-  const value = (name: string): number => Number(info.config[name] ?? info.config[`${info.architecture}.${name}`] ?? 0);
-  const [blocks, channels] = [value('block_count'), value('recurrent_length')];
-  const each = info.stateBytes / 4 / blocks;
-  return info.architecture === 'hgrnbit' && Number.isInteger(each) && channels > 0 && channels <= each
-    ? { blocks, channels, each }
-    : null;
+  const { architecture, config, stateBytes } = info;
+  const values = (name: string): number[] =>
+    (config[name] ?? config[`${architecture}.${name}`] ?? '')
+      .split(/[^\d]+/)
+      .filter(Boolean)
+      .map(Number);
+  const value = (name: string, at = 0): number => values(name)[at] ?? 0;
+  const blocks: BlockLayout[] = [];
+  const taps = Math.max(0, value('conv_kernel') - 1);
+  let word = 0;
+  /** Blocks that hold `channels` that fade, and words before and behind them: the last inputs of their convolution. */
+  const add = (name: string, count: number, channels: number, before: number, behind: number): void => {
+    for (let n = 1; n <= count; n++) {
+      blocks.push({ name: `${name} ${n}`, start: word + before, channels });
+      word += before + channels + behind;
+    }
+  };
+  const hgrn = (name: string, count: number, level: number): void =>
+    add(name, count, value('recurrent_length', level), 0, taps * value('embedding_length', level));
+  switch (architecture) {
+    case 'hgrnbit':
+      hgrn('Block', value('block_count'), 0);
+      break;
+    case 'bitmamba2':
+      add('Block', value('block_count'), value('inner_length'), taps * value('inner_length'), 0);
+      break;
+    case 'hnetbit':
+      for (let stage = 0; stage < info.stages; stage++) {
+        hgrn('Encoder', value('encoder_block_count', stage), stage);
+        hgrn('Decoder', value('decoder_block_count', stage), stage);
+        word += 1 + value('router_length', stage) + value('embedding_length', stage);
+      }
+      hgrn('Inner block', value('block_count'), info.stages);
+      break;
+  }
+  return blocks.length > 0 && word === stateBytes / 4 ? blocks : null;
 }
 
-export function memoryIn(saved: Uint8Array<ArrayBuffer>, { blocks, channels, each }: Layout): Memory {
+export function memoryIn(saved: Uint8Array<ArrayBuffer>, layout: Layout): Memory {
   const view = new DataView(saved.buffer, saved.byteOffset);
-  return Array.from({ length: blocks }, (_, block) =>
-    Int32Array.from({ length: channels }, (_, i) => view.getInt32(kHeader + 4 * (block * each + i), true)),
+  return layout.map(({ start, channels }) =>
+    Int32Array.from({ length: channels }, (_, i) => view.getInt32(kHeader + 4 * (start + i), true)),
   );
 }
 
@@ -55,7 +89,7 @@ export async function halfLives(session: Session, layout: Layout, before: string
   const bytes = new TextEncoder().encode(words).length;
   const all: number[][] = [];
   for (const [block, expected] of plain.entries()) {
-    await session.restore(pushed(start, layout, block));
+    await session.restore(pushed(start, layout[block]));
     await session.feed(words);
     const found = memoryIn(await session.save(), layout)[block] ?? expected;
     all.push(Array.from(found, (number, i) => halfLife((number - (expected[i] ?? 0)) / kPush, bytes)));
@@ -70,11 +104,12 @@ function halfLife(left: number, bytes: number): number {
 }
 
 /** The same conversation, had every channel of a block remembered a little more. */
-function pushed(saved: Uint8Array<ArrayBuffer>, { channels, each }: Layout, block: number): Uint8Array<ArrayBuffer> {
+function pushed(saved: Uint8Array<ArrayBuffer>, block: BlockLayout | undefined): Uint8Array<ArrayBuffer> {
   const other = saved.slice();
   const view = new DataView(other.buffer);
+  const { start, channels } = block ?? { start: 0, channels: 0 };
   for (let i = 0; i < channels; i++) {
-    const at = kHeader + 4 * (block * each + i);
+    const at = kHeader + 4 * (start + i);
     view.setInt32(at, view.getInt32(at, true) + kPush, true);
   }
   view.setBigUint64(other.length - kHash, fnv1a(other.subarray(0, -kHash)), true);

@@ -63,7 +63,8 @@ function Panel() {
     <div class="lens-text">
       <p>
         Three blocks of this model see every byte; the inner ones run only where it begins a chunk. Every other chunk is
-        tinted.
+        tinted. How near it was to beginning one elsewhere is not shown: the engine tells where chunks begin, not how
+        sure its router was.
       </p>
       <dl class="figures">
         <div>

@@ -84,22 +84,33 @@ function Panel() {
   const { value: current } = model;
   if (!current) return <p class="lens-text">The model is on its way.</p>;
   const layout = layoutOf(current);
-  if (!layout) return <p class="lens-text">This picture is of models with one stack of recurrent blocks.</p>;
+  if (!layout) return <Unshown current={current} />;
   return (
     <div class="lens-text">
       <p>
         All that the model knows of the text are {(current.info.stateBytes / 4).toLocaleString('en')} numbers. Each line
         is what a block holds after one byte, the newest below; the channels that remember longest are on the left.
       </p>
-      {Array.from({ length: layout.blocks }, (_, block) => (
-        <Block key={block} block={block} channels={layout.channels} />
+      {layout.map(({ name, channels }, block) => (
+        <Block key={name} name={name} block={block} channels={channels} />
       ))}
       <p class="hint">Half-life: after so many bytes half of it is forgotten, measured from the forget gates.</p>
     </div>
   );
 }
 
-function Block({ block, channels }: { block: number; channels: number }) {
+function Unshown({ current }: { current: Model }) {
+  const { architecture, stateBytesPerToken } = current.info;
+  return (
+    <p class="lens-text" id="unshown">
+      {stateBytesPerToken > 0
+        ? `This model keeps what it has read, ${stateBytesPerToken.toLocaleString('en')} bytes for each token, and looks at all of it again: nothing fades, so there is no half-life and no picture of one.`
+        : `How a model of the architecture ${architecture} keeps its state is not known to this page, so it draws none.`}
+    </p>
+  );
+}
+
+function Block({ name, block, channels }: { name: string; block: number; channels: number }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
     const { current: picture } = canvas;
@@ -119,10 +130,10 @@ function Block({ block, channels }: { block: number; channels: number }) {
         width={channels}
         height={kRows}
         role="img"
-        aria-label={`What block ${block + 1} holds`}
+        aria-label={`What ${name} holds`}
       />
       <figcaption>
-        Block {block + 1}
+        {name}
         <span class="figure" id={`half-life-${block}`}>
           {sorted.length > 0 && `half-life ${at(0.5)} bytes, the slowest tenth ${at(0.9)}`}
         </span>
