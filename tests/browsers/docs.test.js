@@ -8,11 +8,11 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
+import { bundled, dist } from './bundle.js';
 import { missing, open } from './drivers.js';
 import { serve } from './server.js';
 
 const docs = fileURLToPath(new URL('../../docs/', import.meta.url));
-const dist = fileURLToPath(new URL('../../dist/', import.meta.url));
 const block = /```(html|js)\n([^]*?)```|<!-- (does|holds): ([^]*?) -->/g;
 
 /** What a page of docs/ has to run. */
@@ -25,39 +25,6 @@ function snippetsOf(page) {
     else snippets.at(-1).steps.push({ kind, expression });
   }
   return snippets;
-}
-
-const { exports } = JSON.parse(readFileSync(join(dist, 'package.json'), 'utf8'));
-
-/** Where the file of an import lies in the package. */
-function fileOf(name) {
-  const subpath = name.replace('ternlm', '.');
-  const found =
-    exports[subpath]?.default ?? exports['./models/*'].default.replace('*', subpath.slice('./models/'.length));
-  return found.slice(1);
-}
-
-/** The package's own files are asked for by their addresses; React, and what is for it, become a part of the script. */
-const byAddress = {
-  name: 'by-address',
-  setup: ({ onResolve }) =>
-    onResolve({ filter: /^ternlm/ }, ({ path }) =>
-      path === 'ternlm/react' ? { path: join(dist, fileOf(path)) } : { path: fileOf(path), external: true },
-    ),
-};
-
-async function bundled(contents) {
-  const { outputFiles } = await build({
-    stdin: { contents, resolveDir: dist, loader: 'jsx' },
-    bundle: true,
-    write: false,
-    format: 'esm',
-    target: 'es2022',
-    jsx: 'automatic',
-    define: { 'process.env.NODE_ENV': '"production"' },
-    plugins: [byAddress],
-  });
-  return outputFiles[0].text;
 }
 
 /** The files of the package that import others from npm, as a bundler makes them. */

@@ -18,7 +18,7 @@ const kManifest = {
 };
 
 /** What few visitors need and is large: kept when it was used. */
-const kOnDemand = /threads|brotli_wasm|vectors|\.map$/;
+const kOnDemand = /threads|brotli_wasm|conformance|\.map$/;
 
 /** `address`: where the page will be, if known, since a picture needs a whole address. */
 export function app(address: string | undefined): Plugin {

@@ -37,6 +37,7 @@ export default defineConfig({
   plugins: [models(folder), wat(), contentSecurityPolicy(), app(process.env['TERNLM_ADDRESS'])],
   build: { outDir: here('../dist'), emptyOutDir: true, target: 'es2022', assetsInlineLimit: 0 },
   worker: { format: 'es' },
+  define: { 'import.meta.env.TERNLM_REPOSITORY': JSON.stringify(process.env['TERNLM_REPOSITORY'] ?? '') },
   server: { headers: isolation },
   preview: { headers: { ...isolation, 'Content-Security-Policy': kPolicy } },
 });

@@ -2,11 +2,14 @@
 // SPDX-License-Identifier: MIT
 
 import { effect, signal } from '@preact/signals';
-import type { Model } from 'ternlm';
+import { load, type Model } from 'ternlm';
+import type { ConformanceReport } from 'ternlm/conformance';
+import { assets } from '../confined.js';
+import { Copy } from '../parts/Copy.js';
 import { presets } from '../presets.js';
 import { checksumOf } from '../share.js';
 import * as sheet from '../sheet.js';
-import { choice, model, note, phase, requests } from '../state.js';
+import { choice, model, phase, requests } from '../state.js';
 import type { Take } from '../take.js';
 import type { Lens } from './index.js';
 
@@ -21,6 +24,36 @@ interface Check {
 
 const checksum = signal('');
 const check = signal<Check | null>(null);
+
+/** Of the whole specification: how far it is, what came of it, or why nothing did. */
+type Conformance =
+  | { readonly state: 'computing'; readonly done: number; readonly total: number }
+  | { readonly state: 'computed'; readonly report: ConformanceReport }
+  | { readonly state: 'failed'; readonly problem: string };
+
+const conformance = signal<Conformance | null>(null);
+let computing: AbortController | null = null;
+
+/** Every vector of the specification, and the known bytes of the model that is loaded, if it is a published one. */
+async function conform(current: Model, isPublished: boolean): Promise<void> {
+  const mine = (computing = new AbortController());
+  conformance.value = { state: 'computing', done: 0, total: 0 };
+  try {
+    const { checkConformance } = await import('ternlm/conformance');
+    const report = await checkConformance(load, {
+      ...(isPublished && { model: current }),
+      assets,
+      signal: mine.signal,
+      onProgress: ({ done, total }) => void (conformance.value = { state: 'computing', done, total }),
+    });
+    conformance.value = { state: 'computed', report };
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    conformance.value = mine.signal.aborted ? null : { state: 'failed', problem };
+  } finally {
+    computing = null;
+  }
+}
 
 // When the writing rests: while it goes on, there is another one for each byte.
 effect(() => {
@@ -97,21 +130,61 @@ function Panel() {
         >
           Check this device
         </button>
-        <button
-          class="button small"
-          id="copy-report"
-          type="button"
-          disabled={!isAtRest}
-          onClick={() => take && void copyReport(current, take)}
-        >
-          Copy report
-        </button>
+        {isAtRest && (
+          <Copy id="copy-report" text={() => recipeOf(current, take)}>
+            Copy recipe
+          </Copy>
+        )}
       </div>
       <p id="checked" role="status">
         {said(check.value)}
       </p>
+      <Specification current={current} />
     </div>
   );
+}
+
+/** Whether this device computes everything as models/SPEC.md says. */
+function Specification({ current }: { current: Model }) {
+  const { value: found } = conformance;
+  const isPublished = choice.value?.published !== null;
+  return (
+    <>
+      <p>
+        All of it rests on a specification of every integer operation. Its vectors can be computed here, in half a
+        minute or so, and compared.
+      </p>
+      <div class="row">
+        <button
+          class="button small"
+          id="conform"
+          type="button"
+          onClick={() => (found?.state === 'computing' ? computing?.abort() : void conform(current, isPublished))}
+        >
+          {found?.state === 'computing' ? 'Stop' : 'Compute the specification'}
+        </button>
+        {found?.state === 'computed' && <Copy id="copy-conformance" text={() => found.report.text} />}
+        {found?.state === 'computing' && (
+          <progress aria-label="Computed" max={1} value={found.total === 0 ? undefined : found.done / found.total} />
+        )}
+      </div>
+      <p id="conformed" role="status">
+        {found?.state === 'failed' && `It could not be computed: ${found.problem}.`}
+        {found?.state === 'computed' && verdict(found.report)}
+      </p>
+      {found?.state === 'computed' && (
+        <pre class="snippet" id="conformance" tabIndex={0} aria-label="Report">
+          {found.report.text}
+        </pre>
+      )}
+    </>
+  );
+}
+
+function verdict({ equal, groups, first }: ConformanceReport): string {
+  const total = groups.reduce((sum, group) => sum + group.total, 0);
+  if (equal) return `All ${total} digests are those of the specification ✓`;
+  return `${first?.name ?? 'Something'} is other than the specification says: please report this device.`;
 }
 
 function said(found: Check | null): string {
@@ -122,7 +195,7 @@ function said(found: Check | null): string {
 }
 
 /** Recipe, bytes and device, for whoever wants to compare them. */
-async function copyReport({ info }: Model, { prompt, options, seed, length }: Take): Promise<void> {
+function recipeOf({ info }: Model, { prompt, options, seed, length }: Take): string {
   const { temperature, topK, topP } = options;
   const report = {
     model: { file: choice.value?.file, fingerprint: info.fingerprint, integrity: info.integrity },
@@ -132,10 +205,5 @@ async function copyReport({ info }: Model, { prompt, options, seed, length }: Ta
     runtime: info.runtime,
     device: { userAgent: navigator.userAgent, processors: navigator.hardwareConcurrency },
   };
-  try {
-    await navigator.clipboard.writeText(JSON.stringify(report, null, 2));
-    note.value = 'The report was copied.';
-  } catch {
-    note.value = 'This browser does not let the page copy.';
-  }
+  return JSON.stringify(report, null, 2);
 }

@@ -21,7 +21,7 @@ export interface PanelEntry {
 
 export const kPanels: readonly PanelEntry[] = [
   { id: 'settings', title: 'Settings', Panel: Settings, place: 'side', open: true },
-  { id: 'card', title: 'The model', Panel: Models, place: 'side' },
+  { id: 'card', title: 'Models', Panel: Models, place: 'side' },
   {
     id: 'your-file',
     title: 'Your file',
