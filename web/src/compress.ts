@@ -4,10 +4,12 @@
 // models/FORMAT.md describes the container; `tern compress` writes and reads the same. The same data becomes the same
 // bytes whatever the pieces in which it comes, since it is coded in blocks of kBlock bytes.
 
-import type { Codec } from './codec.js';
+import type { Codec, Decoder, Reading } from './codec.js';
 import { TernError } from './errors.js';
 
-type Bytes = Uint8Array<ArrayBuffer>;
+export type Bytes = Uint8Array<ArrayBuffer>;
+
+export type { Codec, Decoder, Reading };
 
 /** What codes: a text of a model that begins with the first call. */
 export interface Coding {

@@ -10,7 +10,7 @@ export type Constraint =
   /** The output is one of these texts. */
   | { readonly choices: readonly string[] };
 
-type StopText = string | Uint8Array | RegExp;
+export type StopText = string | Uint8Array | RegExp;
 
 /** Texts, their bytes, or regular expressions. */
 export type Stop = StopText | readonly StopText[];

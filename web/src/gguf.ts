@@ -10,6 +10,7 @@ import { arriving, kAlignment, Input, readHeader, type Keys, type Tensor } from 
 import { kNormBefore, kOrders, orderOf, type Order, type Witness } from './gguf-order.js';
 import { tokenizerKeys } from './gguf-tokenizer.js';
 
+export type { Keys, Value } from './gguf-header.js';
 export { readGguf, type GgufFile, type GgufTensor, type TernaryShares } from './gguf-inspect.js';
 
 export interface OtherFileOptions {

@@ -10,6 +10,8 @@ import { newDecoder, toBytes, type Codec } from './codec.js';
 import { messagesRead } from './deferred.js';
 import { TernError, badOption, describe } from './errors.js';
 
+export type { Codec, Decoder, Reading } from './codec.js';
+
 export interface EncodeOptions {
   /** The names of control tokens in the text (`<s>`, say) are those tokens. Default: they are text like any other. */
   readonly control?: boolean;

@@ -3,7 +3,7 @@
 //
 // Loaded by the package when a generation asks for one of them; a program can import it to check constraints beforehand.
 
-import { newDecoder, toBytes, type Codec, type Decoder } from '../codec.js';
+import { newDecoder, toBytes, type Codec, type Decoder, type Reading } from '../codec.js';
 import { TernError, badOption } from '../errors.js';
 import type { Constraint, Extras, Stop } from '../extras.js';
 import { toAutomaton, toSearch, type Automaton } from './automaton.js';
@@ -14,7 +14,7 @@ import { kAsIs, ofRegex } from './regex.js';
 import { piecesOf, toTable } from './rules.js';
 import { stoppingDecoder } from './stops.js';
 
-export type { Automaton, JsonSchema };
+export type { Automaton, Codec, Decoder, JsonSchema, Logprobs, Reading };
 
 /** The automaton of a constraint. TernError 'bad-option': there is none, or no text meets it. */
 export function compile(constraint: Constraint, alphabet?: ReadonlySet<number>): Automaton {

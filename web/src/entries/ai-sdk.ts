@@ -10,7 +10,7 @@ import type { Model } from '../api/model.js';
 import type { GenerateOptions } from '../api/options.js';
 import { TernError } from '../errors.js';
 
-interface Part {
+export interface Part {
   readonly type: string;
   readonly text?: string;
 }
@@ -61,7 +61,7 @@ export interface Usage {
   outputTokens: { total: number; text: number; reasoning: undefined };
 }
 
-type Metadata = { ternlm: { seed: string; tokensPerSecond: number } };
+export type Metadata = { ternlm: { seed: string; tokensPerSecond: number } };
 
 export type StreamPart =
   | { type: 'stream-start'; warnings: Warning[] }

@@ -7,6 +7,8 @@ import type { GenerateOptions } from '../api/options.js';
 import { TernError, badOption, describe } from '../errors.js';
 import { fromPortable, isPortable, toPortable, type Portable } from '../portable.js';
 
+export type { Portable } from '../portable.js';
+
 /** Plain JSON. */
 export interface Recipe {
   readonly version: 1;
