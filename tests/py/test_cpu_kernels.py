@@ -186,6 +186,23 @@ def test_the_steps_of_muon_on_tiles_have_the_singular_values_of_the_plain_ones(t
         assert float((torch.linalg.svdvals(got) - torch.linalg.svdvals(want)).abs().max()) < 0.02
 
 
+@pytest.mark.parametrize("pieces", [16, 256, 1000], ids=lambda n: f"of-{n}")
+def test_the_fused_cross_entropy_has_the_value_and_the_gradient_of_the_plain_one(pair, pieces):
+    generator = torch.Generator().manual_seed(6)
+    logits = torch.randn(37, pieces, generator=generator) * torch.logspace(-1, 2, 37)[:, None]  # to 100 and beyond
+    targets = torch.randint(0, pieces, (37,), generator=generator)
+    found = []
+    for entropy in (pair[0].cross_entropy, pair[1].cross_entropy):
+        x = logits.clone().requires_grad_()
+        nats = entropy(x, targets)
+        (nats * 3).backward()
+        found.append((nats.detach(), x.grad))
+    (want, want_gradient), (got, gradient) = found
+    assert pair[0].cross_entropy is not pair[1].cross_entropy
+    assert relative_error(got, want) < 1e-6
+    assert relative_error(gradient, want_gradient) < 1e-5
+
+
 def test_muon_takes_the_plain_steps_where_the_tiles_cannot(tiles):
     assert orthogonalize_all([torch.ones(16, 24)]) is None
     tiles(0)

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lm.arch.keys import check_keys
 from lm.arch.losses import Lesson, byte_loss
@@ -150,7 +151,8 @@ class HGRNBit(nn.Module):
         self.lm_head = BitLinear(c.hidden, c.vocab_size, c.eps, c.ternary)
         if c.lower_bounds:
             self.lower_bounds = nn.Parameter(torch.zeros(c.layers, c.recurrent))
-        self.block_forward = Block.__call__  # cpu_kernels.accelerate replaces it with the fused version
+        # cpu_kernels.accelerate replaces them with fused versions
+        self.block_forward, self.cross_entropy = Block.__call__, F.cross_entropy
 
     def keep_table(self) -> Tensor:
         """1 - LB, [layers, E]: the largest share of its state that a channel may replace in one step."""
@@ -196,7 +198,7 @@ class HGRNBit(nn.Module):
     ) -> tuple[Tensor, list, dict]:
         """Mean nats per byte.  `targets` is `tokens` one byte later: the only place where the shift happens is the loader."""
         logits, states = self.forward(tokens, states)
-        loss, statistics = byte_loss(logits, targets, lesson)
+        loss, statistics = byte_loss(logits, targets, lesson, self.cross_entropy)
         return loss, states, statistics
 
 

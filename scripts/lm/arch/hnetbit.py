@@ -217,7 +217,8 @@ class HNetBit(nn.Module):
         self.main = Stack(c.level(len(self.stages)), c.layers)
         self.lm_head = BitLinear(c.hidden[0], c.vocab_size, c.eps)
         self.watches = [RouterWatch(s, target) for s, target in enumerate(c.target)]
-        self.block_forward = hgrnbit.Block.__call__  # cpu_kernels.accelerate replaces it with the fused version
+        # cpu_kernels.accelerate replaces them with fused versions
+        self.block_forward, self.cross_entropy = hgrnbit.Block.__call__, F.cross_entropy
 
     def initial_states(self, batch: int) -> list:
         """One entry per level: Stage.initial_state, and the states of the blocks for the innermost level."""
@@ -317,7 +318,7 @@ class HNetBit(nn.Module):
     ) -> tuple[Tensor, list, dict]:
         """Mean nats per byte plus the ratio loss of every stage, new states, statistics.  `targets`: one byte later."""
         logits, states, notes = self.trace(tokens, states)
-        total, statistics = byte_loss(logits, targets, lesson)
+        total, statistics = byte_loss(logits, targets, lesson, self.cross_entropy)
         for s, (note, N) in enumerate(zip(notes, self.config.target)):
             positions = note["valid"].sum().clamp(min=1)
             share, mean = ((note[key] * note["valid"]).sum() / positions for key in ("boundary", "p"))

@@ -26,13 +26,15 @@ def divergence(logits: Tensor, lesson: Lesson) -> Tensor:
     return F.kl_div(student.flatten(0, 1), teacher.flatten(0, 1), reduction="batchmean", log_target=True)
 
 
-def byte_loss(logits: Tensor, targets: Tensor, lesson: Lesson | None = None) -> tuple[Tensor, dict]:
+def byte_loss(
+    logits: Tensor, targets: Tensor, lesson: Lesson | None = None, cross_entropy=F.cross_entropy
+) -> tuple[Tensor, dict]:
     """logits [B,T,V], targets [B,T] -> the loss, and statistics: "nats" per byte of the text, whatever is minimised.
 
     With a lesson the loss is (1 - weight) nats + weight temperature^2 KL (Hinton et al. 2015, arXiv 1503.02531: the
     square keeps the size of the gradient the same at every temperature), and "teacher_bits" is KL in bits per byte.
     """
-    nats = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+    nats = cross_entropy(logits.float().flatten(0, 1), targets.flatten())
     if lesson is None:
         return nats, {"nats": nats.detach()}
     distance = divergence(logits, lesson)

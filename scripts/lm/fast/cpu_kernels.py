@@ -1,4 +1,4 @@
-"""Fused CPU versions of the HGRN-bit block, RMSNorm, the recurrence and Muon's steps (folder cpu), compiled on first use with the machine's own C++ compiler.
+"""Fused CPU versions of the HGRN-bit block, RMSNorm, the recurrence, the loss and Muon's steps (folder cpu), compiled on first use with the machine's own C++ compiler.
 
 `accelerate(model)` swaps it in when the model and the machine allow, and says in one line what it did.
 """
@@ -209,8 +209,31 @@ def fused_forward(
     return FusedBlock.apply(h, keep, state, tail, lengths, torch.is_grad_enabled(), block.attn.c, *tensors_of(block))
 
 
+class FusedCrossEntropy(torch.autograd.Function):
+    """Mean nats of targets [N] after logits [N, V], float32; the gradient is made with it, in one pass over memory."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, targets: Tensor) -> Tensor:
+        logits, targets = logits.contiguous(), targets.contiguous()
+        gradient, nats = torch.empty_like(logits), logits.new_empty(len(logits))
+        FusedBlock.library.cross_entropy(*logits.shape, *pointers(logits, targets, gradient, nats))
+        ctx.gradient = gradient
+        return nats.mean()
+
+    @staticmethod
+    def backward(ctx, g: Tensor):
+        return ctx.gradient if g == 1 else ctx.gradient * g, None
+
+
 def fused_norm(norm: RMSNorm, x: Tensor) -> Tensor:
     return FusedNorm.apply(x.float(), norm.weight, norm.eps, False)
+
+
+def fused_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """As F.cross_entropy of logits [N, V], float32, and targets [N]."""
+    if logits.shape[1] % 16:
+        return F.cross_entropy(logits, targets)
+    return FusedCrossEntropy.apply(logits, targets)
 
 
 def fused_linear(linear: BitLinear, x: Tensor) -> Tensor:
@@ -276,7 +299,7 @@ def outermost(module: nn.Module):
 def accelerate(model: nn.Module) -> str:
     """Let `model.block_forward`, by which any architecture calls its HGRN-bit blocks, be the fused version if it can.
 
-    Then its other norms and ternary layers (the head) are fused as well, and `model.orthogonalize_all` is there for Muon.  In blocks that stay with PyTorch on a CPU the
+    Then its other norms, ternary layers (the head) and its loss are fused as well, and `model.orthogonalize_all` is there for Muon.  In blocks that stay with PyTorch on a CPU the
     norms and the recurrence are.  Returns which it is, and why.
     """
     parts = list(outermost(model))
@@ -288,7 +311,7 @@ def accelerate(model: nn.Module) -> str:
         FusedBlock.library = load_library()
     except (OSError, subprocess.CalledProcessError) as fault:
         return f"plain PyTorch blocks (about 20 times slower): compiling the fused ones failed: {fault}"
-    model.orthogonalize_all = orthogonalize_all
+    model.orthogonalize_all, model.cross_entropy = orthogonalize_all, fused_cross_entropy
     if reason:
         for module in model.modules():
             if isinstance(module, Mix):
