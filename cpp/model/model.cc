@@ -128,6 +128,15 @@ std::vector<KeyValue> describing_metadata(const GgufHeader& header) {
   return texts;
 }
 
+/// Ternary transformers as llama.cpp and microsoft/BitNet write them, which scripts/convert.py reads.
+bool is_of_others(const GgufHeader& header) {
+  const GgufValue* found = header.find("general.architecture");
+  if (found == nullptr || found->type != GgufType::kString) return false;
+  const std::string& name = found->text;
+  if (name == "bitnet") return header.find("bitnet.attention.head_count") != nullptr;
+  return name == "bitnet-25" || name == "bitnet-b1.58" || name == "llama";
+}
+
 }  // namespace
 
 Result<void> ModelBuilder::on_header(const GgufHeader& header) {
@@ -138,6 +147,12 @@ Result<void> ModelBuilder::on_header(const GgufHeader& header) {
 #include "model/architectures.inc"
 #undef TERN_ARCHITECTURE
                                                        });
+  if (is_of_others(header)) {
+    return error_f(ErrorCode::kUnsupported,
+                   "a model file of llama.cpp (%s): convert it with scripts/convert.py; load() in a page, or "
+                   "fromOtherGguf() of ternlm/gguf, does so while it arrives",
+                   header.find("general.architecture")->text.c_str());
+  }
   if (!general.result().ok()) return general.result();
   const Architecture& architecture = kArchitectures[choice];
   info.architecture = architecture.name;
@@ -174,14 +189,16 @@ Result<void> ModelBuilder::on_header(const GgufHeader& header) {
   info.state_bytes_per_token = sizeof(int32_t) * model_->layout_.per_position;
   const uint64_t conversation = sizeof(int32_t) * model_->layout_.fixed + State::page_bytes(model_->layout_);
   const uint64_t needed = plan_->memory_bytes() + conversation + model_->workspace_bytes();
+  const auto lacking = [&](const char* have) {
+    return error_f(ErrorCode::kOutOfMemory,
+                   "the model needs %llu bytes, %s: expected a smaller model (a short conversation takes %llu of them)",
+                   static_cast<unsigned long long>(needed), have, static_cast<unsigned long long>(conversation));
+  };
   if (needed > most_memory()) {
-    return error_f(
-        ErrorCode::kOutOfMemory,
-        "the model needs %llu bytes, here the engine can have %llu: expected a smaller model (a short conversation "
-        "takes %llu of them)",
-        static_cast<unsigned long long>(needed), static_cast<unsigned long long>(most_memory()),
-        static_cast<unsigned long long>(conversation));
+    return lacking(("here the engine can have " + std::to_string(most_memory())).c_str());
   }
+  // Before its data comes: in WebAssembly the memory has that size from here on, of which nothing is touched yet.
+  if (!affords(needed)) return lacking("which cannot be had here now");
   return {};
 }
 

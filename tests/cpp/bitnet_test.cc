@@ -233,6 +233,16 @@ class BitNetModel : public test::TinyParts {
   void make_norm(const std::string& name, size_t cols, double size) { make_vector(name, cols, 0.5 * size, 1.5 * size); }
 };
 
+/// The beginning of a file of llama.cpp.
+struct ModelOfOthers : test::TinyParts {
+  explicit ModelOfOthers(const char* architecture) : TinyParts({}) {
+    writer.text("general.architecture", architecture);
+    writer.u32("bitnet.attention.head_count", 4);
+    make_vector("output_norm.weight", 8, 0.5, 1.5);
+    file = writer.build();
+  }
+};
+
 using test::random_bytes;
 
 std::shared_ptr<const Model> bitnet(const BitNetSpec& spec = {}) { return test::load_or_fail(BitNetModel(spec).file); }
@@ -409,6 +419,9 @@ TEST(BitNetFile, WhatDoesNotFitIsNamed) {
     BitNetModel made;
     std::erase_if(made.writer.tensors(), [&](const auto& tensor) { return tensor.name == name; });
     expect_refusal(made.writer.build(), {"expected a tensor", name, "found none"});
+  }
+  for (const char* name : {"bitnet-25", "bitnet-b1.58", "llama", "bitnet"}) {
+    expect_refusal(ModelOfOthers(name).file, {"a model file of llama.cpp", name, "scripts/convert.py", "load()"});
   }
 }
 

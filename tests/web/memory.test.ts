@@ -4,6 +4,7 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import { EngineModel } from '../../web/src/engine/engine.js';
 import { TernError, load } from '../../web/src/index.js';
+import { bitnet } from './bitnet.js';
 import { anyModel } from './golden.js';
 
 afterEach(() => vi.restoreAllMocks());
@@ -32,3 +33,29 @@ test('every call on it says out-of-memory, and the others go on', async () => {
   expect(before.position).toBe(9);
   expect((await model.generate('x', { maxBytes: 3, greedy: true })).bytes.length).toBeGreaterThan(0);
 });
+
+test('a text that needs more than there is fails where it is, and all goes on when there is more', async () => {
+  await using model = await load(bitnet(2000));
+  vi.spyOn(WebAssembly.Memory.prototype, 'grow').mockImplementation(() => {
+    throw new RangeError('no more');
+  });
+  const sessions = [];
+  const long = new Uint32Array(700).fill(65);
+  let failure: unknown = null;
+  while (failure === null && sessions.length < 100) {
+    const session = model.session();
+    sessions.push(session);
+    failure = await session.feed(long).then(
+      () => null,
+      (error: unknown) => error,
+    );
+  }
+  expect(failure).toMatchObject({ name: 'TernError', code: 'out-of-memory' });
+  const [first] = sessions;
+  const last = sessions.at(-1);
+  expect(last?.position).toBeLessThan(long.length);
+  await first?.close(); // whose memory others may have
+  await last?.feed('ab');
+  expect((await model.generate('x', { maxTokens: 3, seed: 1 })).tokens.length).toBeGreaterThan(0);
+  await Promise.all(sessions.map((session) => session.close()));
+}, 60_000);

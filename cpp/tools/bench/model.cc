@@ -52,7 +52,7 @@ std::vector<Token> text_of(const Model& model, size_t size) {
 void read(Session& session, std::span<const Token> text) {
   if (session.room() < text.size()) session.reset();
   const Result<size_t> fed = session.feed(text);
-  TERN_CHECK(fed.ok());
+  TERN_CHECK(fed.ok() && fed.value() == text.size());  // fewer: there is no memory for the text
 }
 
 double decode_rate(double seconds, const std::shared_ptr<const Model>& model) {
@@ -69,6 +69,7 @@ double decode_rate(double seconds, const std::shared_ptr<const Model>& model) {
         TERN_CHECK(session.start(options, ~uint64_t{0}).ok());
       }
       written += session.generate(std::span(out).subspan(written));
+      TERN_CHECK(!session.lacks_memory());
     }
     g_sink = out[0];
   });
