@@ -72,14 +72,14 @@ void Model::shape(Workspace& workspace, Workspace::Mode mode) const {
 
 // ---- A batch --------------------------------------------------------------------------------------------------------
 
-bool Model::run(const Batch& batch, Workspace& workspace, uint64_t& budget) const {
+bool Model::run(const Batch& batch, Workspace& workspace, uint64_t& budget, uint64_t piece) const {
   const size_t T = batch.tokens.size();
   TERN_CHECK(T >= 1 && T <= kTile && (batch.states.size() == 1 || batch.states.size() == T));
   TERN_CHECK(batch.logits.size() == batch.wanted() * info_.vocabulary.size);
   for (const Token token : batch.tokens) TERN_CHECK(token < info_.vocabulary.size);
   for (State* state : batch.states) TERN_CHECK(state->reserve(state->length() + T / batch.states.size()));
   if (budget == 0) return false;
-  workspace.enter(batch, budget);
+  workspace.enter(batch, budget, piece);
   network_->forward(batch, workspace);
   budget = workspace.left_;
   return workspace.leave(batch.observer);
@@ -87,7 +87,7 @@ bool Model::run(const Batch& batch, Workspace& workspace, uint64_t& budget) cons
 
 void Model::run(const Batch& batch, Workspace& workspace) const {
   uint64_t budget = kNoLimit;
-  TERN_CHECK(run(batch, workspace, budget));
+  TERN_CHECK(run(batch, workspace, budget, kNoLimit));
 }
 
 // ---- File -----------------------------------------------------------------------------------------------------------

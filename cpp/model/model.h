@@ -40,9 +40,10 @@ class Model {
   /// Reads a batch, whose states must be different ones with room and memory for it (see State::reserve()).  What comes
   /// out is the same bit for bit however the tokens are divided into batches, and wherever work stops.
   ///   budget  about how many multiply-adds may be done; what is left is there afterwards
+  ///   piece   how many may lie between two places where it stops, see Workspace::piece()
   /// True: done.  False: the budget is used up; the same call goes on.  Until then the states belong to the workspace,
   /// and any other batch in it puts them back to where they were.
-  bool run(const Batch& batch, Workspace& workspace, uint64_t& budget) const;
+  bool run(const Batch& batch, Workspace& workspace, uint64_t& budget, uint64_t piece) const;
   /// All of it.
   void run(const Batch& batch, Workspace& workspace) const;
 

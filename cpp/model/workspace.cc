@@ -8,7 +8,7 @@
 
 namespace tern {
 
-void Workspace::enter(const Batch& batch, uint64_t budget) {
+void Workspace::enter(const Batch& batch, uint64_t budget, uint64_t piece) {
   const bool same = !batch_tokens_.empty() && want_ == batch.want && std::ranges::equal(batch_tokens_, batch.tokens) &&
                     std::ranges::equal(batch_states_, batch.states);
   if (!same) {
@@ -19,7 +19,7 @@ void Workspace::enter(const Batch& batch, uint64_t budget) {
     want_ = batch.want;
     chunks_.fill(0);
     done_ = 0;
-    piece_ = budget == kNoLimit ? budget : budget / 4;
+    piece_ = piece;
     before_.clear();
     for (State* state : batch.states) {
       if (budget == kNoLimit) break;  // without a limit nothing stops

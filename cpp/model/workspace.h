@@ -80,8 +80,8 @@ class Workspace {
     constexpr uint64_t kCost = 16;  // about as many multiply-adds take as long as one number
     return turn(kCost * rows.rows * rows.cols);
   }
-  /// How many multiply-adds may lie between two turns: a part of the budget that the batch began with, so that a call
-  /// takes little longer than its budget; the larger, the less a kernel's preparations weigh.
+  /// How many multiply-adds may lie between two turns: a part of the budget of the call that began the batch, so that a
+  /// call takes little longer than its budget; the larger, the less a kernel's preparations weigh.
   uint64_t piece() const { return piece_; }
   /// Of a row's token in its text.
   uint64_t position(size_t row) const {
@@ -150,7 +150,7 @@ class Workspace {
   friend class Model;
 
   /// The batch that was begun goes on if this is the same one; else it is given up, and this one begins.
-  void enter(const Batch& batch, uint64_t budget);
+  void enter(const Batch& batch, uint64_t budget, uint64_t piece);
   /// True if the batch is done; then states are longer, and chunks reported.
   bool leave(Observer* observer);
   /// The states are as they were before the batch.

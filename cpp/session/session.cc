@@ -93,7 +93,7 @@ bool Session::run(std::span<const Token> tokens, Want want, Work& work) {
   State* const states[] = {state_.get()};
   Batch batch{.tokens = tokens, .states = states, .want = want, .observer = work.observer};
   batch.logits = predictions(*workspace_, batch.wanted());
-  return model_->run(batch, *workspace_, work.budget);
+  return model_->run(batch, *workspace_, work.budget, work.piece);
 }
 
 /// Reads the token that begins a text, if that has not happened yet.
@@ -414,7 +414,7 @@ bool Session::generate_each(std::span<Session* const> sessions, std::span<std::o
   if (count == 0) return true;
   Batch batch{.tokens = std::span(drawn).first(count), .states = std::span(states).first(count), .want = Want::kAll};
   batch.logits = predictions(workspace, count);
-  if (!sessions[0]->model_->run(batch, workspace, budget)) return false;
+  if (!sessions[0]->model_->run(batch, workspace, budget, work.piece)) return false;
   for (size_t n = 0; n < count; ++n) running[n]->commit(drawn[n], workspace.logits.view().row(n));
   return true;
 }

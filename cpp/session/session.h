@@ -62,6 +62,8 @@ struct Work {
   /// instead leaves the text as it was after the tokens that were answered for.
   uint64_t budget = kNoLimit;
   Observer* observer = nullptr;
+  /// Between two places where it stops: of the whole budget, also for a batch that begins when little of it is left.
+  uint64_t piece = budget == kNoLimit ? budget : budget / 4;
 };
 
 /// Which stages begin a chunk at each token of a stretch of text: bit s of its mask for stage s.

@@ -719,11 +719,25 @@ TEST(Budget, SeveralTextsAtOnceCanStopAnywhere) {
       const Token tokens[] = {254 - step, 3 * step, 7 * step, 32, 97 + step};
       model->run({.tokens = tokens, .states = these, .want = Want::kAll, .logits = expected}, *workspace);
       for (uint64_t budget = 0; !model->run({.tokens = tokens, .states = those, .want = Want::kAll, .logits = found},
-                                            *workspace, budget = some_budget(random));) {
+                                            *workspace, budget = some_budget(random), 1000);) {
       }
       ASSERT_EQ(found, expected);
     }
     for (size_t n = 0; n < 5; ++n) EXPECT_EQ(test::words_of(*these[n]), test::words_of(*those[n]));
+  }
+}
+
+TEST(Session, CutsWorkByTheBudgetOfTheCallAndNotByWhatIsLeftOfIt) {
+  const std::shared_ptr<const Model>& model = wide_hnet();
+  const std::shared_ptr<Workspace> workspace = std::move(model->new_workspace()).value();
+  Session session = std::move(Session::open(model, workspace)).value();
+  const std::string text(200, 'x');
+  std::span<const uint8_t> rest = test::bytes_of(text);
+  constexpr uint64_t kBudget = 3'000'001;
+  for (size_t calls = 0; !rest.empty(); ++calls) {
+    ASSERT_LT(calls, 10'000u);
+    rest = rest.subspan(session.feed(rest, {.budget = kBudget}));
+    ASSERT_EQ(workspace->piece(), kBudget / 4);
   }
 }
 

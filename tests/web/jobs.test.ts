@@ -30,6 +30,14 @@ describe('the length of a slice', () => {
     expect(Number.isSafeInteger(pace.budget)).toBe(true);
   });
 
+  test('begins with what the kernels do, at half their speed, and never with less than a pace that knows nothing', () => {
+    const [known, slow, unknown] = [new Pace(), new Pace(), new Pace()];
+    known.expect(50e9);
+    expect(known.budget).toBe((50e9 * kSliceMs) / 1000 / 2);
+    slow.expect(1e6);
+    expect(slow.budget).toBe(unknown.budget);
+  });
+
   test('recovers in one slice from a machine that became ten times slower', () => {
     const pace = new Pace();
     slices(pace, 20, 3e7);

@@ -187,7 +187,11 @@ export class Host {
     try {
       for (let round = 0; round < kTuningRounds && !this.#closed; round++) {
         await new Promise((resolve) => setTimeout(resolve, kTuningPauseMs));
-        engine.probe(1);
+        const { kernels, tables } = engine.probe(1);
+        const one = kernels.find(({ inUse }) => inUse)?.gmacPerS ?? 0;
+        if (this.#model) continue; // real work tells more
+        this.#paces.write.expect(1e9 * one);
+        this.#paces.read.expect(1e9 * Math.max(one, tables.gmacPerS ?? 0));
       }
     } catch {
       // The engine has stopped: the next request says so.

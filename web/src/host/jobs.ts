@@ -24,6 +24,12 @@ export class Pace {
     return this.#budget;
   }
 
+  /** What a slice begins with: how much the kernels do in a second, where that was measured. */
+  expect(macsPerS: number): void {
+    const fits = Math.floor((macsPerS * kSliceMs) / 1000 / 2); // a model does more than products
+    this.#budget = Math.max(kFirstBudget, Math.min(fits, kMostBudget));
+  }
+
   /** The budget took `milliseconds`. At most doubles, so one coarse clock tick cannot make the next slice very long. */
   learn(milliseconds: number): void {
     const fits = milliseconds > 0 ? Math.floor((this.#budget * kSliceMs) / milliseconds) : kMostBudget;
