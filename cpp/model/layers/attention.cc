@@ -9,6 +9,7 @@
 #include "base/parallel.h"
 #include "fixed/functions.h"
 #include "kernels/dense/positions.h"
+#include "kernels/dispatch.h"
 #include "kernels/rows/norm.h"
 
 namespace tern {
@@ -179,7 +180,6 @@ HeadMean attend_with(std::span<const int32_t> head, Scale scale, std::span<const
 
 void attend(Workspace& w, AttentionRoom& room, ScaledRows& y, const ScaledRows& queries, const Attention& attention,
             uint32_t context) {
-  constexpr uint64_t kLeast = uint64_t{1} << 16;  // multiply-adds that are worth a thread of their own
   const MatrixView<int32_t> q = queries.integers, out = y.integers.shape(q.rows, q.cols);
   const size_t width = attention.width, group = attention.heads / attention.kv_heads;
   const uint32_t most = std::clamp((uint32_t{1} << 20) / context, 1u, std::min(attention.heads, kMaxThreads));
@@ -192,7 +192,7 @@ void attend(Workspace& w, AttentionRoom& room, ScaledRows& y, const ScaledRows& 
     if (!w.turn(cost)) continue;
     const State& text = w.texts[t];
     const size_t stride = text.layout().per_position;
-    const uint32_t parts = std::min(parts_for(cost, kLeast), most);
+    const uint32_t parts = std::min(parts_for(2 * cost, dispatch().products_per_thread), most);
     parallel(parts, [&](uint32_t part) {
       for (uint32_t n = part_begin(attention.heads, part, parts); n < part_begin(attention.heads, part + 1, parts);
            ++n) {
