@@ -110,10 +110,11 @@ export async function job(root, browser, file, kind, { patience = kPatience, ...
   }
 }
 
-const processLine = ({ model, threads, packed_bytes }, bytes) => ({
+const processLine = ({ model, threads, packed_bytes, cache_bytes }, bytes) => ({
   bench: 'process',
   model,
   threads,
   packed_bytes,
+  cache_bytes,
   peak_bytes: bytes,
 });

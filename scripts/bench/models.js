@@ -22,7 +22,8 @@ export async function findModels(root, names, note) {
           .filter(({ path }) => existsSync(path)),
       );
     } else if (kPresets.includes(name)) {
-      found.push({ name: `random ${name}`, path: await random(root, name, 'hgrnbit', 'TQ2_0', note) });
+      const architecture = name.startsWith('BitNet') ? 'bitnet' : 'hgrnbit';
+      found.push({ name: `random ${name}`, path: await random(root, name, architecture, 'TQ2_0', note) });
     } else if (kPublished.includes(name)) {
       found.push(await converted(root, name, note));
     } else if (existsSync(name)) {

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 
-export const kPresets = ['3.5M', '20M', '85M', '370M', '1.3B', '2.7B'];
+export const kPresets = ['3.5M', '20M', '85M', '370M', '1.3B', '2.7B', 'BitNet-2B-4T'];
 export const kPublished = ['MMfreeLM-370M', 'MMfreeLM-1.3B', 'MMfreeLM-2.7B', 'BitMamba-2-255M', 'BitMamba-2-1B'];
 export const kParts = [
   'limits',
@@ -35,7 +35,8 @@ same run measured in the same engine: dot products alone, or reading memory alon
   --models LIST     files, or sizes of random models: ${kPresets.join(', ')} (default: the shipped models, 3.5M and 20M),
                     or published ones, of random checkpoints that convert.py converts, in tokens instead of bytes:
                     ${kPublished.join(', ')}
-  --full            all published ones, from the checkpoint to the page: --models ... --parts model,page,threads
+  --full            all published ones, from the checkpoint to the page, and BitNet-2B-4T, which also chats:
+                    --models ... --parts model,page,threads
   --big             a random model of 1.3B, too, and matrices of 64 MB; takes minutes
   --stream BYTES    also one text of so many bytes: is its end read as fast as its beginning?
   --peers           also ${kPeers.join(' and ')} on llama models with the same products; installs them into build/peers
@@ -101,7 +102,7 @@ export function parse(words) {
   ];
   const models =
     values.models?.split(',') ??
-    (full ? kPublished : ['shipped', ...(quick ? [] : ['3.5M', '20M']), ...(big ? ['1.3B'] : [])]);
+    (full ? [...kPublished, 'BitNet-2B-4T'] : ['shipped', ...(quick ? [] : ['3.5M', '20M']), ...(big ? ['1.3B'] : [])]);
   return {
     browsers: values.browsers === 'none' ? [] : (listOf('--browsers', values.browsers, kBrowsers) ?? kBrowsers),
     browsersNamed: values.browsers !== undefined,

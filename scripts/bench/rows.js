@@ -140,6 +140,12 @@ function describe(line, limits) {
     case 'process':
       return [
         { what: `process with page, ${line.model}${threads}`, unit: 'MB', value: line.peak_bytes / 1e6, higher: false },
+        {
+          what: `process with page over weights and cache, ${line.model}${threads}`,
+          unit: '%',
+          value: 100 * (line.peak_bytes / (line.packed_bytes + (line.cache_bytes ?? 0)) - 1),
+          higher: false,
+        },
       ];
     case 'convert':
       return [
@@ -171,6 +177,14 @@ function describe(line, limits) {
         },
         { what: `package writes, ${line.model}${threads}`, unit: rate, value: line.write_bytes_per_s },
         { what: `package reads, ${line.model}${threads}`, unit: rate, value: line.read_bytes_per_s },
+        { what: `package reads 512, ${line.model}${threads}`, unit: rate, value: line.read_512_bytes_per_s },
+        { what: `chat writes, ${line.model}${threads}`, unit: rate, value: line.chat_tokens_per_s },
+        {
+          what: `first of the second reply, ${line.chat_read} tokens read, ${line.model}${threads}`,
+          unit: 'ms',
+          value: line.chat_first_ms,
+          higher: false,
+        },
         ...Object.entries(line.aborts ?? {}).flatMap(([work, times]) =>
           Object.entries(times ?? {}).map(([which, value]) => ({
             what: `abort while ${work}, ${line.model}${threads}: ${which}`,

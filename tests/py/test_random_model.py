@@ -45,7 +45,7 @@ def layout(path):
 )
 def test_keys_and_tensors_are_those_of_an_exported_model(tmp_path, ternary_type, config):
     random_model.write(tmp_path / "random.gguf", config, ternary_type)
-    card, pieces = gguf_file.Card("random", "Random weights."), random_model.tokenizer(config.vocab_size)
+    card, pieces = gguf_file.Card("random", "Random weights."), random_model.tokenizer(config)
     gguf_file.write(tmp_path / "exported.gguf", arch.build(config), card, ternary_type, pieces)
     assert layout(tmp_path / "random.gguf") == layout(tmp_path / "exported.gguf")
     keys = [gguf_file.read(tmp_path / f"{name}.gguf")[0] for name in ("random", "exported")]

@@ -4,12 +4,13 @@
 const kPrompt = 'Once upon a time, there was a little girl named Lily. ';
 
 const kAborts = 20;
+const kPageTokens = 64; // a text's memory grows by so many
 
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /**
  * Bytes per second of the best of at least three pieces, after one that warms up: as tern_bench has it, but for pieces that
- * a large model reads in seconds.
+ * a large model reads in seconds. Each begins a text: one of a transformer costs the more the longer it is, and has an end.
  */
 async function readRate(model, size, seconds) {
   const session = model.session();
@@ -17,6 +18,7 @@ async function readRate(model, size, seconds) {
   await session.feed(piece);
   let best = 0;
   for (let [rounds, end] = [0, performance.now() + 1000 * seconds]; rounds < 3 || performance.now() < end; rounds++) {
+    await session.reset();
     const start = performance.now();
     await session.feed(piece);
     best = Math.max(best, size / (performance.now() - start));
@@ -53,6 +55,28 @@ function watchStanding() {
   };
   const timer = window.setInterval(look, 1);
   return () => (window.clearInterval(timer), look(), most);
+}
+
+/** Two messages to a model that was made to chat, and what its replies cost; else nothing. */
+async function chatOf(model) {
+  if (model.info.metadata['tokenizer.ternlm.chat.user'] === undefined) return {};
+  const messages = [{ role: 'user', content: 'What is your favourite food?' }];
+  const first = await (await model.chat(messages, { seed: 1, maxTokens: 16 })).result;
+  messages.push(first.message, { role: 'user', content: 'And why?' });
+  const start = performance.now();
+  const reply = await model.chat(messages, { seed: 2, maxTokens: 16 });
+  let begun = 0;
+  let tokens = 0;
+  for await (const piece of reply) {
+    if (begun === 0) begun = performance.now();
+    else tokens += piece.tokens.length;
+  }
+  return {
+    chat_read: reply.read,
+    chat_reused: reply.reused,
+    chat_first_ms: begun - start,
+    chat_tokens_per_s: (1000 * tokens) / (performance.now() - begun),
+  };
 }
 
 /** From the abort to its error, in milliseconds; null where the work had ended before: a text may end anywhere. */
@@ -108,6 +132,7 @@ export async function packageJob({ url, name, seconds, threads, memory }) {
 
   // Whole tiles of 16 bytes, as many as are written in a second.
   const read = await readRate(model, Math.max(32, Math.min(512, write & ~15)), seconds);
+  const read512 = await readRate(model, 512, 0);
   const long = inputOf(model, 100_000);
   const aborts = {
     reading: await abortTimes(model, (session, signal) => session.feed(long, { signal })),
@@ -117,6 +142,7 @@ export async function packageJob({ url, name, seconds, threads, memory }) {
     ),
   };
   const { info } = model;
+  const chat = await chatOf(model);
   const line = {
     bench: 'page',
     model: name,
@@ -129,7 +155,10 @@ export async function packageJob({ url, name, seconds, threads, memory }) {
     first_of_100_ms: await firstAfter(model, 100),
     write_bytes_per_s: write,
     read_bytes_per_s: read,
+    read_512_bytes_per_s: read512,
+    cache_bytes: info.stateBytesPerToken * (512 + kPageTokens),
     aborts,
+    ...chat,
     packed_bytes: info.packedBytes,
     file_bytes: info.fileBytes,
   };

@@ -179,9 +179,13 @@ def tokenizer_json(pieces: int, style: str) -> str:
     return json.dumps(whole, ensure_ascii=False)
 
 
-def tokenizer(pieces: int) -> dict | None:
-    """The keys of a made-up tokenizer; None where tokens are bytes."""
-    return None if pieces == 256 else tokenizer_keys.keys_of(tokenizer_json(pieces, "gpt2"), {}, {})
+def tokenizer(config: object) -> dict | None:
+    """The keys of a made-up tokenizer, and of BitNet the turns of a chat; None where tokens are bytes."""
+    if config.vocab_size == 256:
+        return None
+    keys = tokenizer_keys.keys_of(tokenizer_json(config.vocab_size, "gpt2"), {}, {})
+    turns = tokenizer_keys.BITNET_TURNS if config.architecture == "bitnet" else {}
+    return keys | {f"tokenizer.ternlm.chat.{name}": turn for name, turn in turns.items()}
 
 
 def tensors_of(
@@ -346,7 +350,7 @@ def _write(writer: gguf.GGUFWriter, config: object, kind: str, architecture: str
     else:
         if kind not in gguf_file.TERNARY_TYPES:
             raise ValueError(f"the type must be one of {', '.join(gguf_file.TERNARY_TYPES)}, found {kind}")
-        gguf_file.add_keys(writer, config, gguf_file.Card(name, "Random weights."), kind, tokenizer(config.vocab_size))
+        gguf_file.add_keys(writer, config, gguf_file.Card(name, "Random weights."), kind, tokenizer(config))
         tensors = list(tensors_of(config, kind, random))
     for t in tensors:
         item = NUMBERS.get(t.kind, np.dtype(np.uint8))
