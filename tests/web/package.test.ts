@@ -125,10 +125,10 @@ describe('the package', () => {
 
   test('fits the size budget, with everything a page could load for a model of bytes', () => {
     const budget: { package_gzip_bytes: number } = JSON.parse(readFileSync(join(kRoot, 'tests/budget.json'), 'utf8'));
-    // One engine is loaded; that with threads is the largest. The tokenizer and chats are for other models, and what
+    // One engine is loaded; that with threads is the largest. Tokenizer, chats and ternlm/gguf are for other models, and what
     // constraints, checkpoints and compressing need is loaded only for who asks for them.
     const loaded = reachable('index.js').filter(
-      (file) => !/^(tokenizer|constraints|compress|api\/chat)|^chunks\/checkpoint|tern-(simd|relaxed)/.test(file),
+      (file) => !/^(tokenizer|constraints|compress|gguf|api\/chat)|^chunks\/checkpoint|tern-(simd|relaxed)/.test(file),
     );
     for (const file of ['host/worker.js', 'host/helper.js', 'wasm/tern-threads.js', 'wasm/tern-threads.wasm']) {
       expect(loaded).toContain(file);
