@@ -1,6 +1,8 @@
 // The packed package in clean projects of every toolchain, unconfigured, in browsers: the same story, a silent console.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { missing, open } from '../browsers/drivers.js';
@@ -339,5 +341,40 @@ describe('TypeScript', { skip: onlyByName }, () => {
         remove();
       }
     });
+  }
+});
+
+describe('programs other than Node', { skip: onlyByName }, () => {
+  // Their packages of npm: the programs are in packages of their own for each machine.
+  const programs = { deno: ['@deno', ['run', '-A']], bun: ['@oven', []] };
+  for (const [name, [scope, options]] of Object.entries(programs)) {
+    test(`${name} writes the story, from both builds, and ends by itself`, () => {
+      const files = {
+        'main.mjs': `for (const [entry, file] of [['', ''], ['/standalone', '/inline']]) {
+          const { load } = await import('ternlm' + entry);
+          const { default: stories } = await import('ternlm/models/tinystories-3m5' + file);
+          const model = await load(stories);
+          console.log((await model.generate('Once upon a time', { seed: 7, maxBytes: 24 })).text);
+        }`,
+      };
+      const { folder, remove } = newProject(files, { parent: large });
+      try {
+        const said = execFileSync(programOf(name, scope), [...options, 'main.mjs'], { cwd: folder, encoding: 'utf8' });
+        const [first, second, ...more] = said.trim().split('\n');
+        assert.deepEqual([second, ...more], [first]);
+        assert.equal(first, ', there was a colorful f');
+      } finally {
+        remove();
+      }
+    });
+  }
+
+  function programOf(name, scope) {
+    const folder = join(large, 'node_modules', scope);
+    const found = readdirSync(folder)
+      .flatMap((each) => [join(folder, each, name), join(folder, each, 'bin', name)])
+      .find((path) => existsSync(path));
+    assert.ok(found, `no ${name} in ${folder}`);
+    return found;
   }
 });
