@@ -58,8 +58,8 @@ class Browser {
   }
 }
 
-/** `extension`: the folder of one that it shall have. */
-export async function openChromium({ viewport = { width: 1280, height: 800 }, extension } = {}) {
+/** `extension`: the folder of one that it shall have; `without`: of the driver's own arguments. */
+export async function openChromium({ viewport = { width: 1280, height: 800 }, extension, without = [] } = {}) {
   const { chromium } = await import('playwright-core');
   const options = {
     executablePath: executables.chromium,
@@ -70,7 +70,8 @@ export async function openChromium({ viewport = { width: 1280, height: 800 }, ex
       '--no-first-run',
       '--disable-background-networking',
     ].concat(['--disable-component-update', '--disable-sync'], extension ? `--load-extension=${extension}` : []),
-    ...(extension && { ignoreDefaultArgs: ['--disable-extensions'], viewport }),
+    ignoreDefaultArgs: [...without, ...(extension ? ['--disable-extensions'] : [])],
+    ...(extension && { viewport }),
   };
   // Extensions are in the profile that the browser starts with only.
   const browser = extension ? await chromium.launchPersistentContext('', options) : await chromium.launch(options);
