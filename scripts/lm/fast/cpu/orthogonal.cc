@@ -97,8 +97,8 @@ void transpose_floats(const float* from, int from_row, int rows, int cols, float
     }
 }
 
-/// In bfloat16 the steps are stable on x only: on its Gram matrix, as in train/optim.py, small singular values are
-/// lost. One matrix of m <= n (padded) rows and columns, on scratch of its own.
+/// One matrix of m <= n (padded) rows and columns, on scratch of its own.  The steps are taken on x itself: on its Gram
+/// matrix, as in train/optim.py, bfloat16 loses the small singular values.
 struct Orthogonal {
   int m, n;
   float *x, *gram, *p;                       // [m][n], [m][m] twice
