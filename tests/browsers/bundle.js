@@ -38,3 +38,18 @@ export async function bundled(contents) {
   });
   return outputFiles[0].text;
 }
+
+/** The files of the package that import others from npm, as a bundler makes them. */
+export async function withOthers() {
+  const entryPoints = ['tokenizer.js', 'constraints/index.js'].map((file) => join(dist, file));
+  const outdir = join(dist, '.'); // of their paths only
+  const { outputFiles } = await build({
+    entryPoints,
+    outdir,
+    outbase: dist,
+    bundle: true,
+    write: false,
+    format: 'esm',
+  });
+  return Object.fromEntries(outputFiles.map(({ path, text }) => [path.slice(dist.length - 1), text]));
+}

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { bundled, dist } from './bundle.js';
+import { bundled, dist, withOthers } from './bundle.js';
 import { missing, open } from './drivers.js';
 import { serve } from './server.js';
 
@@ -25,21 +25,6 @@ function snippetsOf(page) {
     else snippets.at(-1).steps.push({ kind, expression });
   }
   return snippets;
-}
-
-/** The files of the package that import others from npm, as a bundler makes them. */
-async function withOthers() {
-  const entryPoints = ['tokenizer.js', 'constraints/index.js'].map((file) => join(dist, file));
-  const outdir = join(dist, '.'); // of their paths only
-  const { outputFiles } = await build({
-    entryPoints,
-    outdir,
-    outbase: dist,
-    bundle: true,
-    write: false,
-    format: 'esm',
-  });
-  return Object.fromEntries(outputFiles.map(({ path, text }) => [path.slice(dist.length - 1), text]));
 }
 
 /** What chat.md loads: none of the published models was made to chat. */

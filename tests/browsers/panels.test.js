@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import { bundled, dist } from './bundle.js';
+import { bundled, dist, withOthers } from './bundle.js';
 import { click, given, here, rest, text, visitDemo, written } from './demo.js';
 import { missing, open } from './drivers.js';
 import { serve } from './server.js';
@@ -17,7 +17,12 @@ const model = (file) => readFileSync(here(`../../models/${file}`));
 async function shown(script, files, press) {
   const html =
     '<!doctype html><html lang="en"><head><title>Snippet</title></head><body><script type="module" src="/snippet.js"></script></body></html>';
-  const server = await serve(dist, { '/snippet.html': html, '/snippet.js': await bundled(script), ...files });
+  const server = await serve(dist, {
+    '/snippet.html': html,
+    '/snippet.js': await bundled(script),
+    ...(await withOthers()),
+    ...files,
+  });
   const tab = await open.chromium();
   try {
     await tab.goto(`${server.origin}/snippet.html`);
@@ -26,7 +31,8 @@ async function shown(script, files, press) {
       await tab.evaluate("document.querySelector('button').click()");
     }
     let before = '';
-    for (let same = 0; same < 15; await new Promise((resolve) => setTimeout(resolve, 200))) {
+    const end = Date.now() + 120_000;
+    for (let same = 0; same < 15 && Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 200))) {
       const now = await tab.evaluate("(document.querySelector('p') ?? document.body).textContent");
       same = now !== '' && now === before ? same + 1 : 0;
       before = now;

@@ -62,7 +62,8 @@ function followPen(): void {
     if (phase.value !== 'writing' || !isFollowing || !settings.slowly.value || !field || !desk) return;
     const hidden = field.getBoundingClientRect().bottom - desk.getBoundingClientRect().top;
     // No further, or what is below the text would come into sight and be pushed out again.
-    if (hidden > 0) scrollBy({ top: hidden, behavior: 'smooth' });
+    // To a place, not by so much: the last step may still be under way.
+    if (hidden > 0) scrollTo({ top: scrollY + hidden, behavior: 'smooth' });
   }, 500);
   effect(() => {
     if (phase.value === 'writing') isFollowing = true;

@@ -51,6 +51,8 @@ export async function begin(): Promise<void> {
   const shared = followed();
   const said = note.value;
   phase.value = 'loading';
+  // Something to read while the model is on its way.
+  if (!shared && sheet.text.value === '') sheet.reset(presets[0]?.prompt ?? '');
   try {
     const chosen = ofName(shared?.file) ?? ofAddress(location.href) ?? choice.value;
     if (!chosen) {
@@ -100,7 +102,7 @@ function use(chosen: Choice, loaded: Model, shared: Shared | null = null, said =
   if (shared && replay(shared)) return;
   const why = shared ? note.value : said;
   const [first] = presets;
-  if (sheet.text.value === '' && first) tellPreset(first);
+  if (first && ['', first.prompt].includes(sheet.text.value)) tellPreset(first);
   else rest();
   if (why !== '') note.value = why;
 }
@@ -209,7 +211,7 @@ export function clear(): void {
 
 function place(words: string): void {
   pauseTake();
-  if (sheet.text.value !== '') sheet.remember();
+  if (!['', words].includes(sheet.text.value)) sheet.remember();
   sheet.reset(words);
 }
 

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: MIT
 
 import { effect } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { lensOf } from '../lenses/index.js';
 import { paint, type Marks, type Stretch } from '../paint.js';
 import * as sheet from '../sheet.js';
@@ -11,7 +11,7 @@ import { edit, travel } from '../writer.js';
 
 export function Editor() {
   const field = useRef<HTMLDivElement>(null);
-  useEffect(() => (field.current ? connect(field.current) : undefined), []);
+  useLayoutEffect(() => (field.current ? connect(field.current) : undefined), []); // its text is there with the first paint
   return (
     <div
       id="text"
