@@ -3,6 +3,8 @@
 // SPDX-License-Identifier: MIT
 
 import type { GenerateOptions } from '../../web/src/api/options.js';
+import { toOptions } from '../../web/src/entries/streams.js';
+import type { StreamOptions } from '../../web/src/entries/vectors.js';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 
 export interface Golden {
@@ -29,7 +31,6 @@ export interface Golden {
 const kRoot = new URL('../../', import.meta.url);
 const kFolder = new URL('tests/golden/', kRoot);
 const kVectors = new URL('tests/conformance/', kRoot);
-const kOne = 65536;
 
 interface Stream {
   readonly model: string;
@@ -38,19 +39,6 @@ interface Stream {
   readonly boundaries: string;
   readonly bits_q32: string;
   readonly generations: { options: StreamOptions; bytes: string; boundaries: string; finish: string }[];
-}
-
-/** As SPEC.md has them: reals in units of 1/65536. */
-interface StreamOptions {
-  readonly greedy?: boolean;
-  readonly temperature?: number;
-  readonly top_k?: number;
-  readonly top_p?: number;
-  readonly min_p?: number;
-  readonly penalty?: number;
-  readonly raw?: boolean;
-  readonly seed?: number;
-  readonly max_bytes: number;
 }
 
 /** All golden files whose model is in the checkout, and the streams. */
@@ -81,21 +69,6 @@ function toGolden({ model, sha256, prompt, boundaries, bits_q32, generations }: 
       finish: made.finish,
       ...(!isFlat && { boundaries: made.boundaries }),
     })),
-  };
-}
-
-function toOptions(options: StreamOptions): GenerateOptions {
-  const { greedy = false, temperature = kOne, top_k = 256, top_p = kOne, min_p = 0, penalty = kOne, raw } = options;
-  return {
-    greedy,
-    temperature: temperature / kOne,
-    topK: top_k,
-    topP: top_p / kOne,
-    minP: min_p / kOne,
-    repetitionPenalty: penalty / kOne,
-    utf8: raw ? 'raw' : 'valid',
-    seed: options.seed ?? 0,
-    maxBytes: options.max_bytes,
   };
 }
 
