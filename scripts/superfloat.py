@@ -6,6 +6,7 @@
     superfloat.py quantize last.pt --size 800000 ...        searched widths: the best file of at most so many bytes
     superfloat.py analyse last.pt --width 4 --text held_out.txt      the layers, those that deviate most first
     superfloat.py table last.pt --text held_out.txt --train train.txt --out models/superfloat.json
+    superfloat.py join part.json... --out models/superfloat.json     tables of some widths (table --widths) in one
 
 A model trained in float (model.ternary = false) becomes SFx wholly, of a ternary one embedding and norms do.
 --method: vanilla rounds; fit rounds so that each matrix gives, over the text of --train, what the original's gave; opt trains, of
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -27,7 +29,7 @@ from tqdm import tqdm
 from lm.fast.cpu_kernels import accelerate
 from lm.file import gguf_file, superfloat_plan
 from lm.file.models import load_any
-from lm.file.superfloat import Numbers
+from lm.file.superfloat import WIDTHS, Numbers
 from lm.file.superfloat_plan import Plan
 from lm.measure import superfloat as measure
 from lm.measure.superfloat_fit import fit
@@ -114,26 +116,23 @@ def analyse(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps([vars(layer) for layer in layers], indent=2))
         return
-    rows = [("layer", "mean activation", f"in SF{arguments.width}", "deviation", "cluster")]
-    for layer in layers:
-        values = f"{layer.original:.4f}", f"{layer.quantised:.4f}", f"{layer.deviation:.2%}", str(layer.cluster + 1)
-        rows.append((layer.name, *values))
-    print(markdown(rows))
+    print(markdown(superfloat_table.layer_rows([vars(layer) for layer in layers], arguments.width)))
 
 
 def table(arguments: argparse.Namespace) -> None:
     make = lambda: model_of(arguments.checkpoint)[0]  # noqa: E731
     tokens = read_text(arguments.text)[: arguments.bytes]
-    settings = superfloat_table.Settings(
-        arguments.train,
-        arguments.train_bytes,
-        arguments.batch,
-        arguments.length,
-        arguments.lr,
-        arguments.seed,
-        arguments.tuned,
-    )
-    result = superfloat_table.make(make, tokens, settings, arguments.search_bytes, tqdm)
+    names = (field.name for field in fields(superfloat_table.Settings))
+    settings = superfloat_table.Settings(**{name: getattr(arguments, name) for name in names})
+
+    def keep(result: dict) -> None:
+        files.write_text(arguments.out, json.dumps(result, indent=1) + "\n")
+
+    superfloat_table.make(make, tokens, settings, arguments.widths, keep)
+
+
+def join(arguments: argparse.Namespace) -> None:
+    result = superfloat_table.join([json.loads(files.read_text(part)) for part in arguments.parts])
     files.write_text(arguments.out, json.dumps(result, indent=1) + "\n")
     print(superfloat_table.markdown_of(result))
 
@@ -141,12 +140,21 @@ def table(arguments: argparse.Namespace) -> None:
 def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = parser.add_subparsers(required=True, metavar="COMMAND")
-    for run, what in ((quantize, "write a file"), (analyse, "rank the layers"), (table, "bits per byte by width")):
+    for run, what in (
+        (quantize, "write a file"),
+        (analyse, "rank the layers"),
+        (table, "bits per byte by width"),
+        (join, "tables of some widths, in one"),
+    ):
         kind = kinds.add_parser(run.__name__, help=what)
         kind.set_defaults(run=run)
+        if run is join:
+            kind.add_argument("parts", type=Path, nargs="+", help="what `table` wrote")
+            kind.add_argument("--out", type=Path, required=True)
+            continue
         kind.add_argument("checkpoint", type=Path, help=".pt of scripts/train.py, or a .gguf file")
         kind.add_argument("--text", type=Path, required=True, help="held-out text")
-        kind.add_argument("--bytes", type=int, default=65536, help="of it, for scores (65536)")
+        kind.add_argument("--bytes", type=int, default=131072, help="of it, for scores (131072)")
         if run is not table:
             kind.add_argument("--no-row-scale", action="store_true", help="numbers end at 1, as in the paper's code")
         if run is analyse:
@@ -166,8 +174,8 @@ def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
         )
         kind.add_argument("--out", type=Path, required=True)
         if run is table:
-            widths = list(superfloat_table.TUNED)
-            kind.add_argument("--tuned", type=int, nargs="+", default=widths, help="widths to train at (3 to 8)")
+            kind.add_argument("--widths", type=int, nargs="+", default=list(WIDTHS), help="rows to make (3 to 16)")
+            kind.add_argument("--context-bytes", type=int, default=65536, help="of the text, for each context (65536)")
         if run is quantize:
             width = kind.add_mutually_exclusive_group(required=True)
             width.add_argument("--width", type=int, help="one for all tensors, 3 to 16")

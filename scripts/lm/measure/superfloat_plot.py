@@ -12,10 +12,15 @@ from lm.text.files import read_text
 
 PICTURE = "superfloat.svg"
 METHODS = (  # of a row of the table: key, what it is, colour and line
-    ("vanilla", "vanilla, no scales", PACKERS, "o-"),
+    ("vanilla", "no scales", PACKERS, "o-"),
     ("scaled", "row scales", GRAMS, "s-"),
-    ("opt", "OPT", INK, "^--"),
-    ("fpm", "FPM", OURS, "D-"),
+    ("scaled_opt", "row scales, OPT", INK, "^--"),
+    ("scaled_fpm", "row scales, FPM", "#d1487a", "D-"),
+    ("fit", "row scales, fitted", OURS, "*-"),
+)
+SEARCHED = (  # of a pair of equal size: key, what it is, colour and line
+    ("searched_loss", "searched widths", GRAMS, "v:"),
+    ("fit_loss", "searched and fitted", OURS, "P:"),
 )
 ABOVE = 0.6  # bits per byte over the float model: what is beyond leaves the picture
 
@@ -24,11 +29,16 @@ def draw(result: dict, ternary: list[dict]) -> str:
     """What superfloat_table.make gives, and entries of the manifest -> SVG."""
     own = result["float"]["bits"]
     rows = [row for row in result["widths"] if row["bits"] <= 10]
+    pairs = [pair for row in rows for pair in row["searched"]]
+
+    def line(axes, points: list[tuple[float, float]], style: str, color: str, label: str) -> None:
+        points = sorted((x, bits) for x, bits in points if bits < own + ABOVE)
+        if points:
+            axes.plot(*zip(*points), style, color=color, label=label, markersize=5, linewidth=1)
 
     def by_width(axes) -> None:
         for key, label, color, style in METHODS:
-            points = [(row["bits"], row[key]) for row in rows if key in row and row[key] < own + ABOVE]
-            axes.plot(*zip(*points), style, color=color, label=label, markersize=5, linewidth=1)
+            line(axes, [(row["bits"], row[key]) for row in rows if key in row], style, color, label)
         axes.axhline(own, color=INK, linewidth=1, linestyle=":")
         axes.annotate("float", (10, own), xytext=(0, -11), textcoords="offset points", ha="right", fontsize=8)
         axes.set(xlabel="x of SFx", ylabel="bits per byte")
@@ -36,16 +46,11 @@ def draw(result: dict, ternary: list[dict]) -> str:
         axes.legend(fontsize=8, frameon=False)
 
     def by_size(axes) -> None:
-        for key, label, color, style in METHODS[:2]:
-            points = [(row[f"{key}_bytes"] / 1e6, row[key]) for row in rows if row[key] < own + ABOVE]
-            axes.plot(*zip(*points), style, color=color, label=f"one width, {label}", markersize=5, linewidth=1)
-        trained = [(row["scaled_bytes"] / 1e6, row["fpm"]) for row in rows if "fpm" in row]
-        if trained:
-            axes.plot(*zip(*trained), "D-", color=OURS, label="one width, FPM", markersize=5, linewidth=1)
-        searched = sorted((pair["searched_bytes"] / 1e6, own + pair["searched_loss"]) for pair in result["searched"])
-        searched = [(size, bits) for size, bits in searched if bits < own + ABOVE]
-        if searched:
-            axes.plot(*zip(*searched), "*-", color="#d1487a", label="searched widths", markersize=7, linewidth=1)
+        for key, label, color, style in (METHODS[0], METHODS[1], METHODS[4]):
+            size = f"{key}_bytes"
+            line(axes, [(row[size] / 1e6, row[key]) for row in rows if key in row], style, color, f"one width, {label}")
+        for key, label, color, style in SEARCHED:
+            line(axes, [(pair["searched_bytes"] / 1e6, own + pair[key]) for pair in pairs], style, color, label)
         for model in ternary:
             at = (model["bytes"] / 1e6, model["bits_per_byte"])
             axes.plot(*at, "o", color=OURS, markersize=8)

@@ -1,27 +1,37 @@
-"""The table of SuperFloat, with the training that it tells of: bits per byte by width, method, context and file size."""
+"""The table of SuperFloat, with the training that it tells of: bits per byte by width, method, context and file size.
+
+A row of every width, which can be made in several processes and joined.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 
 import numpy as np
 from torch import nn
 
-from lm.file import superfloat, superfloat_plan
+from lm.file import superfloat_plan
+from lm.file.superfloat import Numbers
 from lm.file.superfloat_plan import Plan
 from lm.measure import superfloat as measure
+from lm.measure.superfloat_fit import fit
+from lm.text.data import read_text
 from lm.text.tables import markdown
 from lm.train import superfloat as training
 
 CONTEXTS = (128, 256, 512, 1024)
-TUNED = (3, 4, 5, 6, 7, 8)  # widths at which rounding costs anything
-IN_CONTEXTS = (4, 6, 8, 16)
+COSTLY = (3, 4, 5, 6, 7, 8)  # widths at which rounding costs anything: fitted, ticketed and searched against
+TRAINED = {False: (*COSTLY, 16), True: (*COSTLY, 10, 12, 16)}  # by OPT and FPM, without scales and with them
+IN_CONTEXTS = (3, 4, 6, 8)
+CONTEXT_METHODS = ("scaled", "scaled_opt", "scaled_fpm", "fit")
+ANALYSED = 4
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the training in OPT and FPM."""
+    """Of what is measured on, and of the training in OPT, FPM and tickets."""
 
     train: list[str]
     train_bytes: int
@@ -29,89 +39,189 @@ class Settings:
     length: int
     lr: float
     seed: int
-    widths: list[int]  # that are trained
+    search_bytes: int  # of the text to train on: widths are searched on them
+    fit_bytes: int  # and matrices fitted to these
+    context_bytes: int  # of the held-out text, for each context
 
 
 def make(
-    make_model: Callable[[], nn.Module], tokens: np.ndarray, settings: Settings, search_bytes: int, progress
-) -> dict:
-    """make_model(): the original, anew. -> float {bits, contexts}, rows by width, and pairs of files of one size."""
-    model = make_model()
-    own = measure.bits_per_byte(model, tokens)
-    contexts = {str(n): measure.bits_in_contexts(model, tokens, n) for n in CONTEXTS}
+    make_model: Callable[[], nn.Module],
+    tokens: np.ndarray,
+    settings: Settings,
+    widths: Sequence[int],
+    keep: Callable[[dict], None],
+) -> None:
+    """make_model(): the original, anew. keep() gets the table after every width: float {bits, contexts}, and the rows so far."""
+    if not settings.train:
+        raise ValueError("the table trains, fits and searches: name a text with --train")
+    rows = Rows(make_model, tokens, settings)
     result = {
         "bytes": len(tokens),
-        "training": asdict(settings) | {"train": None},
-        "float": {"bits": own, "contexts": contexts},
+        "settings": asdict(settings) | {"train": None},
+        "float": {"bits": rows.own},
+        "widths": [],
     }
-    result["widths"] = []
-    for bits in progress(list(superfloat.WIDTHS)):
-        row: dict = {"bits": bits}
-        for name, scaled in (("vanilla", False), ("scaled", True)):
-            row |= _measured(make_model(), superfloat_plan.one_width(model, bits, scaled, scaled), tokens, name)
-        if bits in IN_CONTEXTS:
-            at = make_model()
-            superfloat_plan.put(at, superfloat_plan.quantize(at, superfloat_plan.one_width(at, bits)))
-            row["contexts"] = {str(n): measure.bits_in_contexts(at, tokens, n) for n in CONTEXTS}
-        if settings.train and bits in settings.widths:
-            for name, mask in (("opt", training.opt), ("fpm", training.everything)):
-                at = make_model()
-                batches = training.batches_of(settings.train, settings.batch, settings.length, settings.seed)
-                steps = max(1, settings.train_bytes // (settings.batch * settings.length))
-                plan = superfloat_plan.one_width(at, bits)
-                _, share = training.tune(at, plan, batches, steps, settings.lr, mask, others=name == "fpm")
-                row |= {name: measure.bits_per_byte(at, tokens), f"{name}_share": share}
-        result["widths"].append(row)
-    costs = measure.measure_costs(model, tokens[:search_bytes], progress=progress)
-    result["searched"] = []
-    for row in result["widths"]:
-        for name in ("vanilla", "scaled") if row["bits"] in TUNED else ():
+    for bits in widths:
+        result["widths"].append(rows.row(bits))
+        keep(result)
+
+
+def join(parts: Sequence[dict]) -> dict:
+    """Tables of some widths each -> the table of all. ValueError when they are not of one model, text and settings."""
+    first = parts[0]
+    for part in parts:
+        for key in ("bytes", "settings", "float"):
+            if part[key] != first[key]:
+                raise ValueError(f"tables of one model, text and settings can be joined, these differ in {key}")
+    rows = {row["bits"]: row for part in parts for row in part["widths"]}
+    return first | {"widths": [rows[bits] for bits in sorted(rows)]}
+
+
+class Rows:
+    def __init__(self, make_model: Callable[[], nn.Module], tokens: np.ndarray, settings: Settings):
+        self.make_model, self.tokens, self.settings = make_model, tokens, settings
+        self.own = measure.bits_per_byte(make_model(), tokens)
+        longest = max(settings.search_bytes, settings.fit_bytes)
+        self.practice = read_text(settings.train[0])[:longest]
+        self.costs = cache(lambda: measure.measure_costs(make_model(), self.practice[: settings.search_bytes]))
+
+    def in_contexts(self, model: nn.Module) -> dict[str, float]:
+        tokens = self.tokens[: self.settings.context_bytes]
+        return {str(n): measure.bits_in_contexts(model, tokens, n) for n in CONTEXTS}
+
+    def row(self, bits: int) -> dict:
+        """Keys: a method -> bits per byte; METHOD_bytes, METHOD_share (of the numbers, trained), contexts, searched, layers."""
+        row: dict = {"bits": bits, "contexts": {}, "searched": []}
+        for prefix, name, scaled in (("", "vanilla", False), ("scaled_", "scaled", True)):
+            plan = superfloat_plan.one_width(self.make_model(), bits, scaled, scaled)
+            row |= self._stored(name, plan, superfloat_plan.quantize)
+            self._keep_contexts(row, name)
+            if bits in TRAINED[scaled]:
+                row |= self._tuned(f"{prefix}opt", plan, training.opt, row[name])
+                self._keep_contexts(row, f"{prefix}opt")
+                row |= self._tuned(f"{prefix}fpm", plan, training.everything, None)
+                self._keep_contexts(row, f"{prefix}fpm")
+        if bits in COSTLY:
+            row |= self._stored("fit", plan, self._fitted)
+            self._keep_contexts(row, "fit")
+            layers = measure.analyse(self.make_model(), plan, self.practice)
+            if bits == ANALYSED:
+                row["layers"] = [vars(layer) for layer in layers]
+                row["contexts"]["float"] = self.in_contexts(self.make_model())
+            worst = [f"{layer.name}.weight" for layer in layers if layer.cluster == 0]
+            row |= self._tuned("ticket", plan, training.ticket(worst), None) | {"ticket_layers": worst}
+            row["searched"] = self._searched(row)
+        return row
+
+    def _fitted(self, model: nn.Module, plan: Plan) -> dict[str, Numbers]:
+        return fit(model, plan, self.practice[: self.settings.fit_bytes])
+
+    def _keep_contexts(self, row: dict, name: str) -> None:
+        if row["bits"] in IN_CONTEXTS and name in CONTEXT_METHODS:
+            row["contexts"][name] = self.in_contexts(self.model)
+
+    def _stored(self, name: str, plan: Plan, how: Callable[[nn.Module, Plan], dict[str, Numbers]]) -> dict:
+        self.model = self.make_model()
+        stored = how(self.model, plan)
+        superfloat_plan.put(self.model, stored)
+        size = superfloat_plan.model_bytes(self.model, stored)
+        return {name: measure.bits_per_byte(self.model, self.tokens), f"{name}_bytes": size}
+
+    def _tuned(self, name: str, plan: Plan, mask: training.Mask, untrained: float | None) -> dict:
+        """untrained: bits per byte where the mask is empty; None: it is not."""
+        s = self.settings
+        self.model = self.make_model()
+        batches = training.batches_of(s.train, s.batch, s.length, s.seed)
+        steps = max(1, s.train_bytes // (s.batch * s.length))
+        _, share = training.tune(self.model, plan, batches, steps, s.lr, mask, others=mask is training.everything)
+        score = untrained if untrained is not None and share == 0 else measure.bits_per_byte(self.model, self.tokens)
+        return {name: score, f"{name}_share": share}
+
+    def _searched(self, row: dict) -> list[dict]:
+        pairs, found = [], {}
+        for name in ("vanilla", "scaled"):
             try:
-                plan = measure.within(costs, row[f"{name}_bytes"])
+                plan = measure.within(self.costs(), row[f"{name}_bytes"])
             except ValueError:
                 continue  # nothing is that small
-            found = _measured(make_model(), plan, tokens, "searched")
-            result["searched"].append(
-                {"against": name, "bits": row["bits"], "loss": row[name] - own, "bytes": row[f"{name}_bytes"]}
-                | {"searched_loss": found["searched"] - own, "searched_bytes": found["searched_bytes"]}
+            key = str(plan)
+            if key not in found:
+                found[key] = self._stored("searched", plan, superfloat_plan.quantize)
+                found[key] |= self._stored("searched_fit", plan, self._fitted)
+            result = found[key]
+            pairs.append(
+                {"against": name, "bits": row["bits"], "loss": row[name] - self.own, "bytes": row[f"{name}_bytes"]}
+                | {"searched_loss": result["searched"] - self.own, "fit_loss": result["searched_fit"] - self.own}
+                | {"searched_bytes": result["searched_bytes"]}
             )
-    return result
-
-
-def _measured(model: nn.Module, plan: Plan, tokens: np.ndarray, name: str) -> dict:
-    stored = superfloat_plan.quantize(model, plan)
-    superfloat_plan.put(model, stored)
-    return {name: measure.bits_per_byte(model, tokens), f"{name}_bytes": superfloat_plan.model_bytes(model, stored)}
+        return pairs
 
 
 def markdown_of(result: dict) -> str:
-    """Three tables: by width and method, by context, and at equal size."""
-    own = result["float"]
+    """Five tables: by width and method without scales and with them, by context, at equal size, and the layers."""
+    tables = [_by_method(result, False), _by_method(result, True), _by_context(result), _pairs(result), _layers(result)]
+    return "\n\n".join(markdown(table) for table in tables)
 
-    def cell(value: float | None) -> str:
-        return "" if value is None else f"{value:.4f}"
 
-    rows = [("width", "size", "vanilla", "vanilla, row scales", "perplexity", "OPT", "of the numbers", "FPM")]
+def both(bits: float) -> str:
+    """Bits per byte and perplexity."""
+    return f"{bits:.4f} / {2**bits:.3f}"
+
+
+def _by_method(result: dict, scaled: bool) -> list[tuple]:
+    prefix, vanilla = ("scaled_", "scaled") if scaled else ("", "vanilla")
+    more = ("ticket", "trained", "fitted") if scaled else ()
+    rows = [("width", "size", "vanilla", "OPT", "trained", "FPM", *more)]
     for row in result["widths"]:
-        share = f"{row['opt_share']:.0%}" if "opt_share" in row else ""
-        trained = cell(row.get("opt")), share, cell(row.get("fpm"))
-        size, perplexity = f"{row['scaled_bytes'] / 1e6:.2f} MB", f"{2 ** row['scaled']:.4f}"
-        rows.append((f"SF{row['bits']}", size, cell(row["vanilla"]), cell(row["scaled"]), perplexity, *trained))
-    rows.append(("float", "", cell(own["bits"]), "", f"{2 ** own['bits']:.4f}", "", "", ""))
-    contexts = [("context", "float", *(f"SF{bits}" for bits in IN_CONTEXTS))]
-    by_width = {row["bits"]: row["contexts"] for row in result["widths"] if "contexts" in row}
-    for n in CONTEXTS:
-        cells = (cell(by_width[bits][str(n)]) for bits in IN_CONTEXTS)
-        contexts.append((f"{n} bytes", cell(own["contexts"][str(n)]), *cells))
-    pairs = [("one width", "size", "loses", "searched", "loses", "of that")]
-    for pair in result["searched"]:
-        if pair["loss"] < 0.0005:
-            continue  # there is nothing to halve
+        cells = [f"SF{row['bits']}", f"{row[f'{vanilla}_bytes'] / 1e6:.2f} MB", both(row[vanilla])]
+        opt = f"{prefix}opt"
+        cells += (both(row[opt]), f"{row[f'{opt}_share']:.1%}", both(row[f"{prefix}fpm"])) if opt in row else ("",) * 3
+        if scaled:
+            costly = (
+                (both(row["ticket"]), f"{row['ticket_share']:.0%}", both(row["fit"])) if "fit" in row else ("",) * 3
+            )
+            cells += costly
+        rows.append(tuple(cells))
+    rows.append(("float", "", both(result["float"]["bits"]), *[""] * (len(rows[0]) - 3)))
+    return rows
+
+
+def _by_context(result: dict) -> list[tuple]:
+    names = {"float": ""} | dict(zip(CONTEXT_METHODS, ("vanilla", "OPT", "FPM", "fitted"), strict=True))
+    rows = [
+        ("float" if method == "float" else f"SF{row['bits']}", name, *(both(contexts[str(n)]) for n in CONTEXTS))
+        for method, name in names.items()
+        for row in result["widths"]
+        if (contexts := row["contexts"].get(method))
+    ]
+    return [("width", "method", *(f"{n} bytes" for n in CONTEXTS)), *rows]
+
+
+def pairs_of(result: dict) -> list[dict]:
+    return [pair for row in result["widths"] for pair in row["searched"]]
+
+
+def _pairs(result: dict) -> list[tuple]:
+    rows = [("one width", "size", "loses", "searched", "loses", "of that", "and fitted", "of that")]
+    for pair in pairs_of(result):
         scales = " with row scales" if pair["against"] == "scaled" else ""
-        sizes = (f"{pair[key] / 1e6:.3f} MB" for key in ("bytes", "searched_bytes"))
-        size, searched = sizes
-        share = f"{pair['searched_loss'] / pair['loss']:.0%}"
-        pairs.append(
-            (f"SF{pair['bits']}{scales}", size, cell(pair["loss"]), searched, cell(pair["searched_loss"]), share)
-        )
-    return "\n\n".join(markdown(table) for table in (rows, contexts, pairs))
+        losses = pair["searched_loss"], pair["fit_loss"]
+        shares = (f"{loss / pair['loss']:.0%}" for loss in losses)
+        cells = (cell for loss, share in zip(losses, shares) for cell in (f"{loss:.4f}", share))
+        size, searched = (f"{pair[key] / 1e6:.3f} MB" for key in ("bytes", "searched_bytes"))
+        rows.append((f"SF{pair['bits']}{scales}", size, f"{pair['loss']:.4f}", searched, *cells))
+    return rows
+
+
+def _layers(result: dict) -> list[tuple]:
+    layers = next(row["layers"] for row in result["widths"] if "layers" in row)
+    return layer_rows(layers, ANALYSED)
+
+
+def layer_rows(layers: list[dict], bits: int) -> list[tuple]:
+    """Of measure.analyse's layers, as dictionaries."""
+    rows = [("layer", "mean activation", f"in SF{bits}", "deviation", "cluster")]
+    for layer in layers:
+        values = f"{layer['original']:.4f}", f"{layer['quantised']:.4f}", f"{layer['deviation']:.2%}"
+        rows.append((layer["name"], *values, str(layer["cluster"] + 1)))
+    return rows
