@@ -172,6 +172,31 @@ describe('demo in chromium', { skip: missing('chromium') }, () => {
     });
   }
 
+  for (const bits of [8, 6, 4]) {
+    test(`a model trained in float and stored as SF${bits} is chosen by its name, and its card says what it is`, async () => {
+      const model = models.find(({ file }) => file.endsWith(`-sf${bits}.gguf`));
+      assert.ok(model, `models/manifest.json has no model in SF${bits}`);
+      await visitDemo('chromium', { viewport: sizes.desk }, async (page) => {
+        await rest(page);
+        await page.evaluate("document.getElementById('card').open = true");
+        const card = page.page.locator('.model-choice', { hasText: model.name });
+        assert.ok(
+          (await card.textContent()).includes(`${(model.bytes / 1e6).toFixed(1)} MB`),
+          await card.textContent(),
+        );
+        await card.click();
+        await page.waitFor(`${text('facts')}.includes('${model.name}')`);
+        await rest(page);
+        const facts = await page.evaluate(text('facts'));
+        assert.ok(facts.includes(`a sign and ${bits - 1} bits (SF${bits})`), facts);
+        assert.ok(facts.includes(`${model.bits_per_byte.toFixed(3)} bits per byte`), facts);
+        await write(page, 'Once upon a time');
+        await rest(page);
+        assert.notEqual(await page.evaluate(written), '');
+      });
+    });
+  }
+
   test('the stop button stops the writing, and it can go on', async () => {
     await visitDemo('chromium', {}, async (page) => {
       await rest(page);
