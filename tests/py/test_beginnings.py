@@ -119,9 +119,11 @@ def test_a_model_that_begins_with_a_model_file_has_its_codes_scales_and_loss(sto
     assert_same_codes(model, shipped)
     matrix = model.layers[0].mlp.down_proj.weight.detach()
     assert matrix.abs().unique().numel() > 1000, "masters as training leaves them, not three values"
-    text = encode(stories[:1000])
+    text = encode(stories[:16000])
     before, after = (score(m.eval(), text)["bits_per_byte"] for m in (shipped, model))
-    assert after == pytest.approx(before, rel=2e-3)  # an activation may fall on the next code
+    # The last bits of a master differ from its code, so that an activation may fall on the next one, by processor:
+    # over 1,000 bytes that was 0.27 %, over 8,000 0.03 %.
+    assert after == pytest.approx(before, rel=2e-3)
 
 
 def test_a_float_model_that_begins_with_a_model_file_has_its_weights(tmp_path):
