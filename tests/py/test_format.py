@@ -133,7 +133,8 @@ def test_the_reader_uses_no_key_that_is_not_documented():
         for text in reader_strings()
         if re.fullmatch(r"(general|hgrnbit|hnetbit|bitmamba2|bitnet|tokenizer)(\.[a-z_]+)+", text)
     }
-    assert used <= documented
+    of_others = {"bitnet.attention.head_count"}  # tells a file of llama.cpp, which is refused
+    assert used <= documented | of_others
     assert "general.alignment" in used
 
 
