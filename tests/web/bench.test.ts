@@ -44,7 +44,10 @@ describe('options', () => {
     expect(options.parts).not.toContain('dram');
     expect(parse(['--big']).models).toContain('1.3B');
     expect(parse(['--big']).parts).toContain('dram');
-    expect(parse(['--full'])).toMatchObject({ models: kPublished, parts: ['model', 'page', 'threads'] });
+    expect(parse(['--full'])).toMatchObject({
+      models: [...kPublished, 'BitNet-2B-4T'],
+      parts: ['model', 'page', 'threads'],
+    });
   });
 
   test('choose parts, browsers, models and time', () => {

@@ -83,6 +83,17 @@ async function readAll(source: AsyncIterable<unknown>): Promise<void> {
 
 const kVanished = 'the worker stopped (no word of it in 35 s: it may have been terminated): load the model again';
 
+/** However late a call asks the worker: some load what they need first. */
+async function untilSettled(asked: Promise<unknown>): Promise<void> {
+  let isSettled = false;
+  const settle = (): void => void (isSettled = true);
+  asked.then(settle, settle);
+  while (!isSettled) {
+    vi.advanceTimersByTime(kSilenceMs);
+    await underWay();
+  }
+}
+
 const underWay = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
 
 describe.each(Object.keys(kCalls))('%s', (name) => {
@@ -120,9 +131,8 @@ describe.each(Object.keys(kCalls))('%s', (name) => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
     const session = model.session();
     const asked = ask(session);
-    await underWay();
-    StandInWorker.all.at(-1)?.vanish();
-    vi.advanceTimersByTime(kSilenceMs);
+    StandInWorker.all.at(-1)?.vanish(); // before an answer: decompress, once open, expects none but waits for data
+    await untilSettled(asked);
     await expect(asked).rejects.toMatchObject({ code: 'engine-failed', message: kVanished });
     await expect(async () => ask(session)).rejects.toMatchObject({ code: 'engine-failed' });
     await session.close();

@@ -3,14 +3,15 @@
 
 import { TernError } from './errors.js';
 
-export type Order = 'x86' | 'x86-rows' | 'arm';
+export type I2sOrder = 'x86' | 'x86-rows' | 'arm';
 
 /** Of an order: weights of a row, or of a column, whose codes lie side by side, and what it must be possible to divide. */
-export const kOrders: Record<Order, { together(cols: number): number; fits(rows: number, cols: number): boolean }> = {
-  x86: { together: () => 32, fits: (_, cols) => cols % 128 === 0 },
-  'x86-rows': { together: (cols) => cols, fits: (rows) => rows % 4 === 0 },
-  arm: { together: () => 16, fits: (_, cols) => cols % 64 === 0 },
-};
+export const kOrders: Record<I2sOrder, { together(cols: number): number; fits(rows: number, cols: number): boolean }> =
+  {
+    x86: { together: () => 32, fits: (_, cols) => cols % 128 === 0 },
+    'x86-rows': { together: (cols) => cols, fits: (rows) => rows % 4 === 0 },
+    arm: { together: () => 16, fits: (_, cols) => cols % 64 === 0 },
+  };
 
 const kNames = ['x86', 'x86-rows', 'arm'] as const;
 
@@ -37,7 +38,7 @@ export interface Witness {
  * the rank correlation between the columns' shares of zeros and the norm's weights: 1 where there is none. TernError
  * `unsupported`: more than one is likely.
  */
-export function orderOf(witnesses: readonly Witness[]): Order {
+export function orderOf(witnesses: readonly Witness[]): I2sOrder {
   const able = witnesses.filter(({ rows, cols }) => kNames.every((name) => kOrders[name].fits(rows, cols)));
   if (able.length === 0) return 'x86';
   const ranked = kNames
@@ -55,7 +56,7 @@ export function orderOf(witnesses: readonly Witness[]): Order {
   );
 }
 
-function evidence({ rows, cols, packed, norm }: Witness, order: Order): number {
+function evidence({ rows, cols, packed, norm }: Witness, order: I2sOrder): number {
   const zeros = new Float64Array(cols);
   const together = kOrders[order].together(cols);
   const lines = (rows * cols) / 4 / together; // each has four runs of weights

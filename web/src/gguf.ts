@@ -7,8 +7,10 @@
 import { TernError, badOption } from './errors.js';
 import { floatsOf, halfOf, toCodes, typeOf, kF32, kI2S, kTernary, kTq2 } from './gguf-numbers.js';
 import { arriving, kAlignment, Input, readHeader, type Keys, type Tensor } from './gguf-header.js';
-import { kNormBefore, kOrders, orderOf, type Order, type Witness } from './gguf-order.js';
+import { kNormBefore, kOrders, orderOf, type I2sOrder, type Witness } from './gguf-order.js';
 import { tokenizerKeys } from './gguf-tokenizer.js';
+
+export type { I2sOrder } from './gguf-order.js';
 
 export type { Keys, Value } from './gguf-header.js';
 export { readGguf, type GgufFile, type GgufTensor, type TernaryShares } from './gguf-inspect.js';
@@ -19,7 +21,7 @@ export interface OtherFileOptions {
    * published file), 'x86-rows' (without it) or 'arm'. A wrong one makes word salad. 'auto' (default): what the first
    * matrices say themselves, which is looked for in their zeros; 'x86' where they say nothing.
    */
-  i2sOrder?: Order | 'auto';
+  i2sOrder?: I2sOrder | 'auto';
 }
 
 const kArchitectures = ['bitnet-25', 'bitnet-b1.58', 'bitnet', 'llama'];
@@ -68,7 +70,7 @@ export async function* translate(
     throw unsupported(`general.architecture is ${String(architecture)}; expected ${kArchitectures.join(', ')}`);
   }
   const sizes = sizesOf(architecture, keys, tensors);
-  let order: Order = asked === 'auto' ? 'x86' : asked;
+  let order: I2sOrder = asked === 'auto' ? 'x86' : asked;
   let isToAsk = asked === 'auto' && tensors.some(({ type }) => type === kI2S);
   const jobs = planOf(architecture, sizes, tensors, () => order);
   yield headerOf(
@@ -180,7 +182,7 @@ interface Job {
   make(input: Input): AsyncIterable<Uint8Array<ArrayBuffer>>;
 }
 
-function planOf(name: string, { heads, kvHeads }: Sizes, tensors: readonly Tensor[], order: () => Order): Job[] {
+function planOf(name: string, { heads, kvHeads }: Sizes, tensors: readonly Tensor[], order: () => I2sOrder): Job[] {
   const rotated: Record<string, number> = name === 'llama' ? { attn_q: heads, attn_k: kvHeads } : {};
   return tensors.flatMap((tensor): Job[] => {
     const part = tensor.name.split('.').at(-2) ?? '';
@@ -240,7 +242,7 @@ function codesJob(tensor: Tensor): Job {
 }
 
 /** All blocks get the one scale of the matrix, which I2_S has at its end: so it is taken whole. */
-function ternaryJob(tensor: Tensor, order: () => Order, heads: number | null): Job {
+function ternaryJob(tensor: Tensor, order: () => I2sOrder, heads: number | null): Job {
   const { name, cols, rows } = tensor;
   const type = tensor.type === kI2S ? kTq2 : tensor.type;
   const blocks = Math.ceil(cols / 256);
@@ -314,7 +316,7 @@ const kTurned = Uint16Array.from({ length: 256 }, (_, byte) => {
 function fromI2S(
   { name, rows, cols }: Tensor,
   raw: Uint8Array,
-  order: Order,
+  order: I2sOrder,
   rowBytes: number,
 ): Uint8Array<ArrayBuffer> {
   const together = kOrders[order].together(cols);
