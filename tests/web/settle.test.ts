@@ -85,13 +85,11 @@ const kVanished = 'the worker stopped (no word of it in 35 s: it may have been t
 
 /** However late a call asks the worker: some load what they need first. */
 async function untilSettled(asked: Promise<unknown>): Promise<void> {
-  let isSettled = false;
-  const settle = (): void => void (isSettled = true);
-  asked.then(settle, settle);
-  while (!isSettled) {
-    vi.advanceTimersByTime(kSilenceMs);
-    await underWay();
-  }
+  const settled = asked.then(
+    () => true,
+    () => true,
+  );
+  while (!(await Promise.race([settled, underWay().then(() => false)]))) vi.advanceTimersByTime(kSilenceMs);
 }
 
 const underWay = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 5));
